@@ -1,0 +1,80 @@
+//! What a node is told when it is made.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::wire::Address;
+
+/// Everything that a node needs to know before its first input.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The overlays that the node is a member of, the public one first (1 to 256).
+    pub overlays: Vec<OverlayConfig>,
+}
+
+/// One membership.
+#[derive(Clone, Debug)]
+pub struct OverlayConfig {
+    /// Name, shown to people and mixed into the overlay's tag on the wire.
+    pub name: String,
+    /// The member's place on the ring.
+    pub address: Address,
+    /// Transport addresses of members that may know the way in; none for the first member.
+    pub bootstraps: Vec<SocketAddr>,
+    /// How the member keeps its ring.
+    pub ring: RingConfig,
+    /// How direct edges are kept alive.
+    pub keepalive: KeepaliveConfig,
+}
+
+impl OverlayConfig {
+    /// A membership with the default settings.
+    #[must_use]
+    pub fn new(name: &str, address: Address, bootstraps: Vec<SocketAddr>) -> Self {
+        Self {
+            name: name.to_owned(),
+            address,
+            bootstraps,
+            ring: RingConfig::default(),
+            keepalive: KeepaliveConfig::default(),
+        }
+    }
+}
+
+/// The shape of the ring around a member.
+#[derive(Clone, Debug)]
+pub struct RingConfig {
+    /// Near connections on each side (1 to 8).
+    pub near: usize,
+    /// Shortcuts per log2 of the estimated size (0 to 4).
+    pub shortcuts: f64,
+    /// Candidates that are linked before the shortcut with the shortest round trip is kept (1 to 8).
+    pub shortcut_sample: usize,
+}
+
+impl Default for RingConfig {
+    fn default() -> Self {
+        Self { near: 3, shortcuts: 0.5, shortcut_sample: 3 }
+    }
+}
+
+/// Timers of idle connections.
+#[derive(Clone, Debug)]
+pub struct KeepaliveConfig {
+    /// How often adjacent neighbours exchange a ping, so that a silent death is noticed within 15 s.
+    pub adjacent: Duration,
+    /// The first idle interval of any other connection; it grows while the mapping is seen to live longer.
+    pub idle_min: Duration,
+    /// The longest idle interval, below the mapping timer of RFC 4787 REQ-5 (120 s).
+    pub idle_max: Duration,
+}
+
+impl Default for KeepaliveConfig {
+    fn default() -> Self {
+        Self {
+            adjacent: Duration::from_secs(9),
+            idle_min: Duration::from_secs(25),
+            idle_max: Duration::from_secs(100),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! All that the outside may ask of a node or hear from it. No bytes of the wire pass here.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::Address;
+
+/// A question or an order to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// The state of each overlay that the node is a member of.
+    Status,
+    /// Every connection of an overlay.
+    Peers {
+        /// Name of the overlay.
+        overlay: String,
+    },
+    /// A round trip to a member through the overlay.
+    Ping {
+        /// Name of the overlay.
+        overlay: String,
+        /// The member.
+        address: Address,
+    },
+    /// The members that a packet to an address passes.
+    Route {
+        /// Name of the overlay.
+        overlay: String,
+        /// The member.
+        address: Address,
+    },
+    /// Every counter and gauge, as the metrics endpoint shows them.
+    Metrics,
+    /// Tell the peers goodbye.
+    Leave,
+}
+
+/// The answer to a [`Command`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// Answer to [`Command::Status`], one entry an overlay.
+    Status(Vec<Status>),
+    /// Answer to [`Command::Peers`].
+    Peers(Vec<Peer>),
+    /// Answer to [`Command::Ping`].
+    Ping {
+        /// Round trip through the overlay, in seconds.
+        seconds: f64,
+        /// Hops on the way there.
+        hops: u32,
+    },
+    /// Answer to [`Command::Route`]: every member passed, the destination last.
+    Route {
+        /// The members in order, the sender left out.
+        hops: Vec<Address>,
+        /// Time from the question to the answer, in seconds.
+        seconds: f64,
+    },
+    /// Answer to [`Command::Metrics`].
+    Metrics(Vec<Metric>),
+    /// The goodbyes are sent.
+    Left,
+    /// The command could not be carried out.
+    Failed {
+        /// Why, in one sentence.
+        why: String,
+    },
+}
+
+/// Where a member stands in its overlay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Links to the ring neighbours are not complete.
+    Joining,
+    /// Linked to the nearest on both sides, neither knowing anyone closer.
+    Connected,
+    /// The goodbyes are sent.
+    Leaving,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Joining => "joining",
+            Self::Connected => "connected",
+            Self::Leaving => "leaving",
+        })
+    }
+}
+
+/// One member's view of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of the overlay.
+    pub overlay: String,
+    /// The member's place on the ring.
+    pub address: Address,
+    /// Where it stands.
+    pub state: State,
+    /// Seconds since the node's start.
+    pub uptime_seconds: f64,
+    /// Seconds from the node's start until it was first connected.
+    pub join_seconds: Option<f64>,
+    /// Seconds from the node's start until its nearest neighbours last changed.
+    pub neighbours_changed_seconds: f64,
+    /// Nearest connected peer with a lower address (counter-clockwise).
+    pub predecessor: Option<Address>,
+    /// Nearest connected peer with a higher address (clockwise).
+    pub successor: Option<Address>,
+    /// Members in the overlay, estimated from the distance of the neighbours.
+    pub size_estimate: f64,
+    /// Connections by role; one connection may have several.
+    pub connections: Vec<(String, u32)>,
+    /// Our transport addresses as peers saw them.
+    pub observed: Vec<SocketAddr>,
+}
+
+/// One connection, as [`Command::Peers`] shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// The peer's place on the ring.
+    pub address: Address,
+    /// Why the connection is kept.
+    pub roles: Vec<String>,
+    /// The peer's transport address.
+    pub transport: SocketAddr,
+    /// `direct`, `relayed` or `carried`.
+    pub edge: String,
+    /// Smoothed round trip, in seconds.
+    pub rtt_seconds: Option<f64>,
+    /// Seconds since the connection was made.
+    pub age_seconds: f64,
+    /// Seconds since the peer was last heard.
+    pub heard_seconds: f64,
+}
+
+/// What a metric's value means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetricKind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// One value of the metrics endpoint. Names are the same in the simulator and in the daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    /// Name with its base unit, for example `atoll_sent_bytes_total`.
+    pub name: String,
+    /// One sentence for people.
+    pub help: String,
+    /// Counter or gauge.
+    pub kind: MetricKind,
+    /// Label names and values, sorted by name.
+    pub labels: Vec<(String, String)>,
+    /// The value now.
+    pub value: f64,
+}
+
+/// Something that happened in an overlay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub struct Event {
+    /// Name of the overlay.
+    pub overlay: String,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// The kinds of [`Event`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// The member is connected (again).
+    Connected,
+    /// The member lost its place and is joining again.
+    Disconnected,
+    /// The nearest neighbours are others than before.
+    NeighboursChanged {
+        /// Counter-clockwise.
+        predecessor: Option<Address>,
+        /// Clockwise.
+        successor: Option<Address>,
+    },
+    /// A connection was made.
+    PeerConnected {
+        /// The peer.
+        peer: Address,
+    },
+    /// A connection ended.
+    PeerLost {
+        /// The peer.
+        peer: Address,
+        /// Why, in the receiver's words.
+        why: String,
+    },
+    /// A bootstrap does not answer; it is tried again.
+    BootstrapSilent {
+        /// Its transport address.
+        bootstrap: SocketAddr,
+        /// Attempts so far.
+        attempts: u32,
+    },
+}

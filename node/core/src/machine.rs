@@ -1,0 +1,167 @@
+//! The one trait between the protocol and the world, and what passes through it.
+//!
+//! Laws, which [`Checked`] asserts in tests and simulations:
+//! 1. drain [`Machine::poll_output`] to `None` after every `handle_*`;
+//! 2. `now` never falls;
+//! 3. an early [`Machine::handle_timeout`] changes nothing;
+//! 4. after `handle_timeout(now)` and a drain, the deadline is later than `now`;
+//! 5. same seed and inputs, same outputs;
+//! 6. no bytes make it panic.
+
+use std::net::SocketAddr;
+
+use crate::buffer::Buffer;
+use crate::control::{Command, Event, Reply};
+use crate::time::Time;
+
+/// A protocol state machine that owns no socket, clock, task or thread.
+pub trait Machine {
+    /// Takes one input. Bad bytes are counted and dropped, never returned as an error.
+    fn handle_input(&mut self, input: Input, now: Time);
+
+    /// Runs every timer that is due at `now`. An early call changes nothing.
+    fn handle_timeout(&mut self, now: Time);
+
+    /// Returns the next thing to carry out. Drain it to `None` after every `handle_*`.
+    fn poll_output(&mut self) -> Option<Output>;
+
+    /// When `handle_timeout` is wanted next, and what for.
+    fn poll_timeout(&self) -> Option<Deadline>;
+}
+
+/// Names one command, so that its reply can be told from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What the world tells a machine.
+#[derive(Debug)]
+pub enum Input {
+    /// A UDP payload arrived.
+    Datagram {
+        /// Who sent it, as the socket saw it.
+        from: SocketAddr,
+        /// Its bytes; the machine may keep, rewrite and send the buffer on.
+        payload: Buffer,
+    },
+    /// The network refused a datagram to this address (ICMP unreachable); a hint, not a proof.
+    Unreachable {
+        /// The transport address that was refused.
+        to: SocketAddr,
+    },
+    /// The local control interface, a test or an experiment asks for something.
+    Command {
+        /// Returned with the reply.
+        id: RequestId,
+        /// What is asked.
+        command: Command,
+    },
+    /// The host's own transport addresses, as its interfaces have them.
+    LocalAddresses(Vec<SocketAddr>),
+}
+
+/// What a machine wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a UDP payload.
+    Transmit {
+        /// Destination.
+        to: SocketAddr,
+        /// Bytes to send.
+        payload: Buffer,
+    },
+    /// Answer a command.
+    Reply {
+        /// The command's id.
+        id: RequestId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Something that a user or an experiment may want to know.
+    Event(Event),
+}
+
+/// When a machine wants to be woken, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// The time to call `handle_timeout` at.
+    pub at: Time,
+    /// Why, for logs and the stall watch.
+    pub reason: &'static str,
+}
+
+impl Deadline {
+    /// The earlier of two deadlines that may be absent.
+    #[must_use]
+    pub fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(a), Some(b)) => Some(if b.at < a.at { b } else { a }),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+/// Asserts the laws of [`Machine`] around another machine.
+#[derive(Debug)]
+pub struct Checked<M> {
+    inner: M,
+    now: Time,
+    drained: bool,
+    after_timeout: bool,
+}
+
+impl<M: Machine> Checked<M> {
+    /// Wraps a machine.
+    pub fn new(inner: M) -> Self {
+        Self { inner, now: Time::ZERO, drained: true, after_timeout: false }
+    }
+
+    /// The machine inside.
+    pub fn get(&self) -> &M {
+        &self.inner
+    }
+
+    fn enter(&mut self, now: Time, after_timeout: bool) {
+        assert!(self.drained, "law 1: outputs were not drained");
+        assert!(now >= self.now, "law 2: now fell from {} to {now}", self.now);
+        self.now = now;
+        self.drained = false;
+        self.after_timeout = after_timeout;
+    }
+}
+
+impl<M: Machine> Machine for Checked<M> {
+    fn handle_input(&mut self, input: Input, now: Time) {
+        self.enter(now, false);
+        self.inner.handle_input(input, now);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        let early = self.inner.poll_timeout().is_none_or(|deadline| deadline.at > now);
+        self.enter(now, !early);
+        let before = self.inner.poll_timeout();
+        self.inner.handle_timeout(now);
+        if early {
+            assert_eq!(before, self.inner.poll_timeout(), "law 3: an early timeout moved the deadline");
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        let output = self.inner.poll_output();
+        if output.is_none() {
+            self.drained = true;
+            if self.after_timeout {
+                let next = self.inner.poll_timeout();
+                assert!(
+                    next.is_none_or(|deadline| deadline.at > self.now),
+                    "law 4: {next:?} is not later than {}",
+                    self.now
+                );
+            }
+        }
+        output
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        self.inner.poll_timeout()
+    }
+}
