@@ -1,0 +1,238 @@
+//! Where members live while an experiment measures them: one trait, so that experiments are blind to the place.
+//!
+//! The trait is synchronous: an environment that talks to a daemon owns its runtime and blocks on it. All times
+//! are on the environment's own clock, which stands at zero after [`Environment::prepare`]. Nothing here knows
+//! what an experiment measures.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll_core::control::{Command, Reply, Status};
+
+use crate::error::Result;
+
+mod cancel;
+mod trial;
+
+pub use cancel::Cancel;
+pub use trial::{NodeIndex, NodeSpec, Trial};
+
+/// The UDP port that every member listens on; each has a host for itself.
+pub const NODE_PORT: u16 = 4242;
+/// Name of the overlay that every member joins.
+pub const OVERLAY: &str = "public";
+
+/// A place in which the members of one trial live. It is used once: prepare, work, tear down.
+pub trait Environment {
+    /// Makes everything ready that takes time (topology, images, containers) and releases nobody.
+    ///
+    /// # Errors
+    /// What is missing and what to do about it. The caller still calls [`Environment::tear_down`].
+    fn prepare(&mut self, trial: &Trial) -> Result<()>;
+
+    /// Releases members, all of them at this instant.
+    ///
+    /// # Errors
+    /// A member that could not be released.
+    fn start(&mut self, nodes: &[NodeIndex]) -> Result<()>;
+
+    /// Ends members.
+    ///
+    /// # Errors
+    /// A member that could not be ended.
+    fn stop(&mut self, nodes: &[NodeIndex], how: Stop) -> Result<()>;
+
+    /// Changes the emulated Internet.
+    ///
+    /// # Errors
+    /// A fault that this environment cannot carry out.
+    fn apply(&mut self, fault: &Fault) -> Result<FaultReport>;
+
+    /// Asks one member and waits for its answer; the clock goes on meanwhile.
+    ///
+    /// # Errors
+    /// The member does not run or does not answer within [`COMMAND_LIMIT`].
+    fn command(&mut self, node: NodeIndex, command: Command) -> Result<Reply>;
+
+    /// The state of many members at once; `None` for one that does not run or does not answer.
+    ///
+    /// # Errors
+    /// The environment itself is gone.
+    fn statuses(&mut self, nodes: &[NodeIndex]) -> Result<Vec<Option<NodeStatus>>>;
+
+    /// Lets time pass until `until`. Returns early, without an error, when the run is cancelled.
+    ///
+    /// # Errors
+    /// The environment itself is gone.
+    fn advance(&mut self, until: Duration) -> Result<()>;
+
+    /// The time now.
+    fn now(&self) -> Duration;
+
+    /// Traffic at the emulated wire since the release, one entry a member in the order asked.
+    ///
+    /// # Errors
+    /// The environment itself is gone.
+    fn traffic(&mut self, nodes: &[NodeIndex]) -> Result<Vec<Traffic>>;
+
+    /// Every metric of every running member and of the emulated Internet.
+    ///
+    /// # Errors
+    /// The environment itself is gone.
+    fn scrape(&mut self) -> Result<Vec<Sample>>;
+
+    /// Whether what was measured so far can be trusted.
+    ///
+    /// # Errors
+    /// The environment itself is gone.
+    fn health(&mut self) -> Result<Health>;
+
+    /// What the trial cost so far.
+    fn cost(&self) -> Cost;
+
+    /// A hash over everything that happened; equal for equal seeds. `None` where the real world takes part.
+    fn trace_hash(&self) -> Option<u64> {
+        None
+    }
+
+    /// Writes the logs of members and emulator into a folder that exists.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    fn save_logs(&mut self, folder: &Path) -> Result<()>;
+
+    /// Removes everything that the environment made. Always called once, also after errors; may be called again.
+    ///
+    /// # Errors
+    /// What was left behind.
+    fn tear_down(&mut self) -> Result<()>;
+}
+
+/// The longest wait for one member's answer to a command.
+pub const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+
+/// How a member ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It says goodbye first.
+    Leave,
+    /// It falls silent at once.
+    Kill,
+}
+
+/// A change of the emulated Internet while members run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// The NATs in front of these members forget their mappings.
+    Rebind {
+        /// The members behind them.
+        nodes: Vec<NodeIndex>,
+    },
+    /// The NATs in front of these members restart: mappings gone, external address new.
+    Reboot {
+        /// The members behind them.
+        nodes: Vec<NodeIndex>,
+    },
+    /// Every path from now on loses this share of its packets, independently.
+    Loss {
+        /// In `[0, 1]`.
+        ratio: f64,
+    },
+}
+
+/// What a fault did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultReport {
+    /// When it took effect.
+    pub at: Duration,
+    /// Hosts that it hit; an experiment whose fault hit nobody is invalid.
+    pub hosts: u32,
+}
+
+/// A member's view of itself and when it was released.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeStatus {
+    /// Release on the environment's clock; the status counts its seconds from there.
+    pub released: Duration,
+    /// The member's answer.
+    pub status: Status,
+}
+
+/// What passed between a host and the emulated Internet, IP and UDP headers counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Packets sent.
+    pub sent_packets: u64,
+    /// Packets received.
+    pub received_packets: u64,
+}
+
+/// One value of one metric at one time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// When, on the environment's clock.
+    pub at: Duration,
+    /// Whose; `None` for the emulated Internet itself.
+    pub node: Option<NodeIndex>,
+    /// Name with its base unit.
+    pub metric: String,
+    /// Label names and values, sorted by name.
+    pub labels: Vec<(String, String)>,
+    /// The value.
+    pub value: f64,
+}
+
+/// Reasons to distrust a trial. All empty: it is valid.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Health {
+    /// Members that ended without being told to, with what they said last.
+    pub crashed: Vec<(NodeIndex, String)>,
+    /// How late the emulator delivered its packets; `None` where time is virtual.
+    pub lateness: Option<Lateness>,
+    /// Stalls of a clock, a member or the emulator, a sentence each.
+    pub stalls: Vec<String>,
+}
+
+/// Quantiles of an emulator's lateness.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lateness {
+    /// Median.
+    pub p50: Duration,
+    /// 99th percentile.
+    pub p99: Duration,
+    /// Worst.
+    pub max: Duration,
+}
+
+/// What a trial cost the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Processor time of everything that took part, in seconds.
+    pub cpu_seconds: f64,
+    /// Time by the clock on the wall, in seconds.
+    pub wall_seconds: f64,
+    /// Peak resident memory of everything that took part, in bytes.
+    pub peak_rss_bytes: u64,
+    /// Events handled: packets and wakes in the simulator, packets in the fabric.
+    pub events: u64,
+}
+
+/// What every environment is given by the program that runs it.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Set by Ctrl-C: come back soon, leave nothing behind.
+    pub cancel: Cancel,
+    /// Where slow steps are reported.
+    pub progress: Arc<dyn Progress>,
+}
+
+/// Shows a user how far a slow step is.
+pub trait Progress: Send + Sync {
+    /// `done` of `total` are through with `what`; a total of 0 means that it is not known.
+    fn step(&self, what: &str, done: u64, total: u64);
+}

@@ -1,0 +1,3 @@
+//! The program `atoll`.
+
+fn main() {}
