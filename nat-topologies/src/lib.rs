@@ -1,1 +1,63 @@
-//! Placeholder.
+//! A model of the Internet, for a simulator and for containers alike.
+//!
+//! It has no sockets, no clock, no threads: packets and instants go in, packets and instants come out. The
+//! same topology, seed and calls give the same results.
+//!
+//! ```
+//! use std::{net::SocketAddr, time::Duration};
+//! use atoll_topology::{Arrival, Departure, Internet, Latency, Packet, Population, Topology};
+//!
+//! let latency = Latency::Constant(Duration::from_millis(50));
+//! let topology = Topology::draw(&Population::named("none")?, 2, latency, [7; 32])?;
+//! let mut internet = Internet::new(topology, [7; 32])?;
+//! let ids: Vec<_> = internet.hosts().map(|(id, host)| (id, host.address)).collect();
+//! let from = SocketAddr::new(ids[0].1, 4000);
+//! let to = SocketAddr::new(ids[1].1, 4000);
+//!
+//! let mut packet = Packet::udp(from, to, 128);
+//! let Departure::InFlight { at } = internet.depart(ids[0].0, &mut packet, Duration::ZERO) else { panic!() };
+//! assert_eq!(at, Duration::from_millis(50));
+//! assert_eq!(internet.arrive(&mut packet, at), Arrival::Delivered(ids[1].0));
+//! # Ok::<(), atoll_topology::TopologyError>(())
+//! ```
+#![deny(unsafe_code)]
+
+mod counters;
+mod error;
+mod fault;
+mod gateway;
+mod internet;
+mod latency;
+pub mod oracle;
+mod packet;
+mod path;
+mod population;
+mod preset;
+mod topology;
+
+pub use counters::{Counters, DropReason, GatewayCounters};
+pub use error::TopologyError;
+pub use fault::{Fault, FaultReport};
+pub use gateway::{
+    Allocator, Allowed, Dependence, EarlyInbound, Family, Gateway, Hairpin, Kind, OnUnsolicited, Outbound,
+    Pooling, Ports, Refresh, Timers,
+};
+pub use internet::{Arrival, Behind, Departure, Internet, NewHost};
+pub use latency::{Generated, Latency, RttMatrix};
+pub use packet::{Body, Icmp, IcmpError, Packet, Protocol, Quote, TcpFlags};
+pub use path::{Burst, Link, Loss, Path, Rate};
+pub use population::{Population, Share};
+pub use preset::{preset, preset_names, preset_source};
+pub use topology::{Host, PlacedGateway, Site, Subnet, Topology};
+
+/// Number of a host, in the order of the topology.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostId(pub u32);
+
+/// Number of a site: a point of the latency matrix with the machines there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteId(pub u32);
+
+/// Number of a gateway: a box with a NAT, a firewall or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GatewayId(pub u32);

@@ -1,0 +1,52 @@
+//! What goes wrong, or changes, while the model runs.
+
+use crate::{Behind, Gateway, GatewayId, HostId, Loss, SiteId};
+
+/// Partitions that can be in force at the same time; one more hits nobody.
+pub const PARTITIONS_MAX: usize = 64;
+
+/// A change of the Internet.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// No packet leaves the sites of one side for those of the other. Packets on their way still arrive.
+    Partition {
+        /// By this name it can be healed.
+        name: String,
+        /// The two sides; a site in neither reaches both.
+        sides: [Vec<SiteId>; 2],
+    },
+    /// Ends the partition of that name.
+    Heal {
+        /// Name of the partition.
+        name: String,
+    },
+    /// From now on packets are lost like this.
+    Loss {
+        /// Only those that leave or enter these sites; `None`: all.
+        sites: Option<Vec<SiteId>>,
+        /// The new loss; it replaces the old one.
+        loss: Loss,
+    },
+    /// The gateway restarts: its mappings are gone and it gets new external addresses.
+    Reboot(GatewayId),
+    /// The gateway forgets its mappings and keeps its addresses.
+    Rebind(GatewayId),
+    /// The gateway behaves differently from now on; its mappings are gone.
+    Replace(GatewayId, Gateway),
+    /// The host moves and gets a new address.
+    Roam {
+        /// Who moves.
+        host: HostId,
+        /// Where to.
+        site: SiteId,
+        /// What it is behind then.
+        behind: Behind,
+    },
+}
+
+/// What a fault did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultReport {
+    /// Hosts that it hit; 0 means that nothing changed.
+    pub hosts: usize,
+}

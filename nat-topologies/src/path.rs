@@ -1,0 +1,69 @@
+//! What wires do: loss, jitter, rates and queues, as data. The state lives in `internet::wire`.
+
+use std::time::Duration;
+
+/// Bursts of loss (Gilbert and Elliott): a path is good or bad, and may change before each packet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Burst {
+    /// Probability that a good path turns bad, 0 to 1.
+    pub enter: f64,
+    /// Probability that a bad path turns good, 0 to 1.
+    pub leave: f64,
+    /// Share of packets that a bad path loses, 0 to 1.
+    pub loss: f64,
+}
+
+/// Which packets a path loses.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Loss {
+    /// Share of packets lost independently, 0 to 1.
+    pub independent: f64,
+    /// Bursts on top of that.
+    pub burst: Option<Burst>,
+}
+
+/// What all paths between sites have in common.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Path {
+    /// Up to this much is added to the delay, evenly.
+    pub jitter: Duration,
+    /// Jitter may reorder the packets of a path; otherwise it drifts slowly enough to keep their order.
+    pub reorder: bool,
+    /// Loss, applied once a packet, at the sender's site.
+    pub loss: Loss,
+    /// One-way delay between two lines of one site.
+    pub within_site: Duration,
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Self {
+            jitter: Duration::ZERO,
+            reorder: false,
+            loss: Loss::default(),
+            within_site: Duration::from_micros(500),
+        }
+    }
+}
+
+/// A bottleneck with a first-in first-out queue in front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Bits per second, 1 or more.
+    pub bits_per_second: u64,
+    /// Bytes that may wait; what comes beyond that is lost.
+    pub queue: u32,
+}
+
+/// The access link of a host or a gateway: its line to the outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// One-way delay of the line itself.
+    pub delay: Duration,
+    /// Limit towards the outside.
+    pub up: Option<Rate>,
+    /// Limit from the outside.
+    pub down: Option<Rate>,
+    /// Largest IP packet in bytes; larger ones are answered with an ICMP error, as if all had DF set.
+    pub mtu: Option<u16>,
+}
