@@ -1,1 +1,9 @@
-//! Placeholder.
+//! The overlay daemon: it gives the protocol of `atoll-core` a socket, a clock and a configuration.
+//!
+//! It owns every contact with the operating system and decides nothing about the protocol.
+
+pub mod config;
+
+mod failure;
+
+pub use failure::Failure;

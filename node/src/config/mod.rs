@@ -1,0 +1,151 @@
+//! What the daemon is told: a YAML file, flags over it, and what the core is made from.
+//!
+//! It owns the file's shape and its errors. It opens no socket and looks up no name.
+//!
+//! ```
+//! let settings = atoll_node::config::Settings::parse("node.yaml", r#"
+//! listen: "0.0.0.0:4001"             # UDP; "[::]:4001" is IPv4 and IPv6
+//! identity: /var/lib/atoll/key.pem   # made at the first start; the first overlay's address follows from it
+//! seed: 7                            # only for runs that shall repeat: all randomness follows from it
+//! overlays:                          # 1 to 256
+//!   - name: public
+//!     address: "00112233445566778899aabbccddeeff00112233"  # else from the identity, else random
+//!     bootstraps: ["203.0.113.7:4001", "host.example:4001"]
+//!     ring: {near: 3, shortcuts: 0.5, shortcut_sample: 3}
+//!     keepalive: {adjacent: "9 s", idle_min: "25 s", idle_max: "100 s"}
+//! metrics: "127.0.0.1:9100"          # Prometheus; default off
+//! control: "127.0.0.1:9101"          # or "unix:/run/atoll/control.sock", or off
+//! log: {level: info, format: text}   # off, error, warn, info, debug, trace; text or json
+//! "#)?;
+//! assert_eq!(settings.overlays.len(), 1);
+//! # Ok::<(), atoll_node::Failure>(())
+//! ```
+
+mod section;
+mod value;
+mod yaml;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use atoll_core::config::{Config, KeepaliveConfig, OverlayConfig, RingConfig};
+use atoll_core::wire::Address;
+use serde::Deserialize;
+
+pub use section::{Keepalive, Log, LogFormat, LogLevel, Membership, Ring};
+pub use value::{Bootstrap, Endpoint, Interval, Listen, OverlayName};
+
+use crate::failure::Failure;
+
+/// Memberships of one node, at most.
+pub const OVERLAYS_MAX: usize = 256;
+/// Bootstraps of one membership, at most.
+pub const BOOTSTRAPS_MAX: usize = 64;
+/// Where the control interface listens, and where the other verbs look for it, if nothing else is said.
+pub const CONTROL_DEFAULT: &str = "127.0.0.1:9101";
+
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where the UDP socket is bound; by default `[::]:4001`, or `0.0.0.0:4001` on a host without IPv6.
+    #[serde(deserialize_with = "value::some_text")]
+    pub listen: Option<Listen>,
+    /// The file of the private key; made at the first start.
+    pub identity: Option<PathBuf>,
+    /// All randomness follows from it; only for runs that shall repeat.
+    pub seed: Option<u64>,
+    /// The memberships, the public one first (1 to 256).
+    #[serde(deserialize_with = "section::overlays")]
+    pub overlays: Vec<Membership>,
+    /// Where Prometheus reads the metrics; off by default.
+    pub metrics: Option<Endpoint>,
+    /// Where the control interface listens; [`CONTROL_DEFAULT`] by default.
+    pub control: Option<Endpoint>,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+impl Settings {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or says something that is not understood; with line, column, key and a hint.
+    pub fn load(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display().to_string();
+        let wrong = |why: std::io::Error| {
+            Failure::new(shown.clone(), why).hint("give the path of a readable YAML file to --config")
+        };
+        let size = std::fs::metadata(path).map_err(wrong)?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(Failure::new(shown, format!("{size} bytes are too many for a configuration"))
+                .hint("is this the right file? At most 1 MiB is read"));
+        }
+        let text = std::fs::read_to_string(path).map_err(wrong)?;
+        Self::parse(&shown, &text)
+    }
+
+    /// Reads a text; `name` stands for the file in errors.
+    ///
+    /// # Errors
+    /// If it says something that is not understood; with line, column, key and a hint.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Failure> {
+        yaml::read(name, text)
+    }
+
+    /// Fills what neither the file nor a flag said.
+    #[must_use]
+    pub fn with_defaults(mut self) -> Self {
+        if self.overlays.is_empty() {
+            self.overlays.push(Membership::new(OverlayName("public".to_owned())));
+        }
+        self
+    }
+
+    /// The core's configuration; `addresses` and `bootstraps` have one entry for each overlay.
+    #[must_use]
+    pub fn core(&self, addresses: &[Address], bootstraps: &[Vec<SocketAddr>]) -> Config {
+        let members = self.overlays.iter().zip(addresses).zip(bootstraps);
+        let overlays = members.map(|((member, address), bootstraps)| OverlayConfig {
+            ring: RingConfig {
+                near: member.ring.near,
+                shortcuts: member.ring.shortcuts,
+                shortcut_sample: member.ring.shortcut_sample,
+            },
+            keepalive: KeepaliveConfig {
+                adjacent: member.keepalive.adjacent.0,
+                idle_min: member.keepalive.idle_min.0,
+                idle_max: member.keepalive.idle_max.0,
+            },
+            ..OverlayConfig::new(&member.name.0, *address, bootstraps.clone())
+        });
+        Config { overlays: overlays.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn an_empty_file_is_one_public_member_with_the_defaults_of_the_core() {
+        let settings = Settings::parse("x", "").unwrap().with_defaults();
+        let config = settings.core(&[Address::from_bytes([1; 20])], &[vec![]]);
+        let expected = OverlayConfig::new("public", Address::from_bytes([1; 20]), vec![]);
+        assert_eq!(format!("{:?}", config.overlays), format!("{:?}", vec![expected]));
+    }
+
+    #[test]
+    fn every_setting_of_the_core_can_be_set() {
+        let text = "overlays: [{name: a, ring: {near: 2, shortcuts: 1, shortcut_sample: 4},
+            keepalive: {adjacent: 1 s, idle_min: 2 s, idle_max: 3 s}}]";
+        let config = Settings::parse("x", text).unwrap().core(&[Address::from_bytes([1; 20])], &[vec![]]);
+        let OverlayConfig { ring, keepalive, .. } = &config.overlays[0];
+        assert_eq!((ring.near, ring.shortcuts, ring.shortcut_sample), (2, 1.0, 4));
+        let seconds = [keepalive.adjacent, keepalive.idle_min, keepalive.idle_max];
+        assert_eq!(seconds, [1, 2, 3].map(Duration::from_secs));
+    }
+}

@@ -1,0 +1,333 @@
+//! The values of the configuration: how each is written, its range, and what is said when it is wrong.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+
+/// Separates what is wrong from what to try in the message of a value's error.
+pub(super) const HINT: &str = "\nhint: ";
+
+const NAME_MAX: usize = 64;
+const TIMER_MIN: Duration = Duration::from_millis(100);
+const TIMER_MAX: Duration = Duration::from_secs(600);
+
+/// A value that is written as a text of its own form.
+pub(super) trait Text: FromStr<Err: fmt::Display> {
+    /// The form, with an example: "expected ...".
+    const FORM: &'static str;
+}
+
+/// Reads a [`Text`]; an error keeps the place of the text itself.
+pub(super) fn text<'de, D: Deserializer<'de>, T: Text>(deserializer: D) -> Result<T, D::Error> {
+    struct Reader<T>(PhantomData<T>);
+    impl<T: Text> Visitor<'_> for Reader<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(T::FORM)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(|why| E::custom(format!("{why}{HINT}write {}", T::FORM)))
+        }
+    }
+    deserializer.deserialize_str(Reader(PhantomData))
+}
+
+/// [`text`] for a key that may be absent.
+pub(super) fn some_text<'de, D: Deserializer<'de>, T: Text>(deserializer: D) -> Result<Option<T>, D::Error> {
+    text(deserializer).map(Some)
+}
+
+/// Reads a number in a range; an error keeps the place of the number itself.
+pub(super) fn number<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    range: RangeInclusive<f64>,
+) -> Result<f64, D::Error> {
+    struct Reader(RangeInclusive<f64>);
+    impl Visitor<'_> for Reader {
+        type Value = f64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a number from {} to {}", self.0.start(), self.0.end())
+        }
+
+        fn visit_f64<E: Error>(self, value: f64) -> Result<f64, E> {
+            if self.0.contains(&value) {
+                return Ok(value);
+            }
+            let (low, high) = self.0.into_inner();
+            Err(E::custom(format!("{value} is out of range{HINT}write a number from {low} to {high}")))
+        }
+
+        fn visit_u64<E: Error>(self, value: u64) -> Result<f64, E> {
+            self.visit_f64(value as f64)
+        }
+
+        fn visit_i64<E: Error>(self, value: i64) -> Result<f64, E> {
+            self.visit_f64(value as f64)
+        }
+    }
+    deserializer.deserialize_f64(Reader(range))
+}
+
+/// [`number`] for whole numbers.
+pub(super) fn whole<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    range: RangeInclusive<u32>,
+) -> Result<usize, D::Error> {
+    struct Reader(RangeInclusive<u32>);
+    impl Visitor<'_> for Reader {
+        type Value = usize;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a whole number from {} to {}", self.0.start(), self.0.end())
+        }
+
+        fn visit_u64<E: Error>(self, value: u64) -> Result<usize, E> {
+            let inside = u32::try_from(value).is_ok_and(|value| self.0.contains(&value));
+            if inside {
+                return Ok(value as usize);
+            }
+            let (low, high) = self.0.into_inner();
+            Err(E::custom(format!("{value} is out of range{HINT}write a whole number from {low} to {high}")))
+        }
+    }
+    deserializer.deserialize_u64(Reader(range))
+}
+
+/// An interval with its unit: `9 s`, `1.5 s`, `250 ms`, `2 min` (100 ms to 10 min).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Interval(pub Duration);
+
+impl Text for Interval {
+    const FORM: &'static str = "a duration with its unit, such as \"9 s\", \"250 ms\" or \"2 min\"";
+}
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(unit_at);
+        let scale = match unit.trim_end() {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "min" => 60.0,
+            "h" => 3600.0,
+            "" => return Err(format!("`{text}` has no unit")),
+            unit => return Err(format!("`{unit}` is no unit of time (known: ms, s, min, h)")),
+        };
+        let number: f64 =
+            number.trim().parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
+        let span = Duration::try_from_secs_f64(number * scale)
+            .map_err(|_| format!("`{text}` is no length of time"))?;
+        if !(TIMER_MIN..=TIMER_MAX).contains(&span) {
+            return Err(format!("`{text}` is out of range (100 ms to 10 min)"));
+        }
+        Ok(Self(span))
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s", self.0.as_secs_f64())
+    }
+}
+
+impl<'de> Deserialize<'de> for Interval {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer)
+    }
+}
+
+/// The transport address that the UDP socket is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen(pub SocketAddr);
+
+impl Text for Listen {
+    const FORM: &'static str = "an IP address and a port, such as \"0.0.0.0:4001\" or \"[::]:4001\"";
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|_| format!("`{text}` is no transport address"))
+    }
+}
+
+/// Where a server of the daemon is reached: a TCP address, `unix:PATH`, or `off`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Not served.
+    Off,
+    /// HTTP over TCP.
+    Tcp(SocketAddr),
+    /// HTTP over a Unix socket.
+    Unix(PathBuf),
+}
+
+impl Text for Endpoint {
+    const FORM: &'static str =
+        "an IP address and a port such as \"127.0.0.1:9101\", \"unix:/PATH\", or \"off\"";
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err("`unix:` lacks its path".to_owned()),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None if text == "off" => Ok(Self::Off),
+            None => text.parse().map(Self::Tcp).map_err(|_| format!("`{text}` is no transport address")),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer)
+    }
+}
+
+/// A member that may know the way in: a transport address, or a host name with a port that is looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bootstrap {
+    /// Known as it is.
+    Address(SocketAddr),
+    /// To be resolved, again and again.
+    Name(String),
+}
+
+impl Text for Bootstrap {
+    const FORM: &'static str = "a host and a port, such as \"203.0.113.7:4001\" or \"host.example:4001\"";
+}
+
+impl FromStr for Bootstrap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            let usable = address.port() != 0 && !address.ip().is_unspecified();
+            return usable
+                .then_some(Self::Address(address))
+                .ok_or_else(|| format!("nobody listens at `{text}`"));
+        }
+        let Some((host, port)) = text.rsplit_once(':') else { return Err(format!("`{text}` has no port")) };
+        if port.parse::<u16>().is_ok_and(|port| port != 0) && is_host_name(host) {
+            return Ok(Self::Name(text.to_owned()));
+        }
+        Err(format!("`{text}` is no host with a port"))
+    }
+}
+
+impl fmt::Display for Bootstrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bootstrap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer)
+    }
+}
+
+/// Whether `host` may be a name of DNS (RFC 1123 section 2.1; underscores pass, as resolvers let them).
+fn is_host_name(host: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c))
+    };
+    let last_is_a_word =
+        host.rsplit('.').next().is_some_and(|last| !last.bytes().all(|c| c.is_ascii_digit()));
+    host.len() <= 253 && last_is_a_word && host.split('.').all(label)
+}
+
+/// The name of an overlay: 1 to 64 letters, digits, `-`, `_` or `.`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OverlayName(pub String);
+
+impl Text for OverlayName {
+    const FORM: &'static str = "1 to 64 letters, digits, `-`, `_` or `.`";
+}
+
+impl FromStr for OverlayName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fits = (1..=NAME_MAX).contains(&text.len())
+            && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c));
+        fits.then(|| Self(text.to_owned())).ok_or_else(|| format!("`{text}` is no name for an overlay"))
+    }
+}
+
+impl<'de> Deserialize<'de> for OverlayName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer)
+    }
+}
+
+impl Text for atoll_core::wire::Address {
+    const FORM: &'static str = "40 hexadecimal digits in quotes";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_need_a_number_a_known_unit_and_a_sane_length() {
+        let read = |text: &str| text.parse::<Interval>().map(|interval| interval.0);
+        assert_eq!(read("9 s"), Ok(Duration::from_secs(9)));
+        assert_eq!(read("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(read("2 min"), Ok(Duration::from_secs(120)));
+        for wrong in ["9", "s", "9 sec", "-1 s", "1 ms", "1 h", "nan s", "1e300 s", "", "9 s s"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bootstraps_are_addresses_or_names_with_a_port() {
+        let read = str::parse::<Bootstrap>;
+        assert!(matches!(read("203.0.113.7:4001"), Ok(Bootstrap::Address(_))));
+        assert!(matches!(read("[2001:db8::1]:4001"), Ok(Bootstrap::Address(_))));
+        assert!(matches!(read("host.example:4001"), Ok(Bootstrap::Name(_))));
+        for wrong in
+            ["host.example", "host:0", "203.0.113.7", "1.2.3:4", "0.0.0.0:1", "a b:4", ":4001", "-:x"]
+        {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn endpoints_are_tcp_unix_or_off() {
+        assert_eq!("off".parse(), Ok(Endpoint::Off));
+        assert_eq!("unix:/run/a".parse(), Ok(Endpoint::Unix("/run/a".into())));
+        assert!(matches!("127.0.0.1:0".parse(), Ok(Endpoint::Tcp(_))));
+        for wrong in ["", "unix:", "localhost:1", "9101"] {
+            assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Errors of the file: line, column, the key's path, and the nearest key that exists.
+
+use serde_path_to_error::Path;
+
+use super::Settings;
+use super::value::HINT;
+use crate::failure::Failure;
+
+/// Names further than this from a known one get no suggestion.
+const LIKENESS_MIN: f64 = 0.7;
+
+/// Reads the configuration from a text; `name` stands for the file in errors.
+pub(super) fn read(name: &str, text: &str) -> Result<Settings, Failure> {
+    let document = serde_yaml::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(document).map_err(|error| explain(name, error.path(), error.inner()))
+}
+
+fn explain(name: &str, path: &Path, error: &serde_yaml::Error) -> Failure {
+    let (line, column) = error.location().map_or((1, 1), |place| (place.line(), place.column()));
+    let message = bare(&error.to_string());
+    let (why, hint) = match message.split_once(HINT) {
+        Some((why, hint)) => (why.to_owned(), Some(hint.to_owned())),
+        None => (message.clone(), suggestion(&message)),
+    };
+    let key = path.to_string();
+    let place = format!("{name}:{line}:{column}");
+    let why = if key == "." { why } else { format!("{key}: {why}") };
+    Failure::new(place, why)
+        .hint(hint.unwrap_or_else(|| "`atoll-node run --help` shows a complete example".to_owned()))
+}
+
+/// The message without the path in front and the place behind, which are shown in their own way.
+fn bare(message: &str) -> String {
+    let (message, hint) = message.split_once(HINT).map_or((message, None), |(m, h)| (m, Some(h)));
+    let without_place = |text: &str| match text.rsplit_once(" at line ") {
+        Some((text, _)) => text.to_owned(),
+        None => text.to_owned(),
+    };
+    let is_path = |text: &str| {
+        !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.[]-".contains(&c))
+    };
+    let message = match message.split_once(": ") {
+        Some((path, rest)) if is_path(path) => without_place(rest),
+        _ => without_place(message),
+    };
+    match hint {
+        Some(hint) => format!("{message}{HINT}{}", without_place(hint)),
+        None => message,
+    }
+}
+
+/// For a wrong key or word: the nearest that is known, else all of them.
+fn suggestion(message: &str) -> Option<String> {
+    if let Some((_, form)) = message.split_once(", expected ") {
+        if !message.starts_with("unknown ") {
+            return Some(format!("write {form}"));
+        }
+        let wrong = quoted(message).next()?;
+        let known: Vec<&str> = quoted(form).collect();
+        let likeness = |name: &str| strsim::jaro_winkler(wrong, name);
+        let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+        if likeness(nearest) >= LIKENESS_MIN {
+            return Some(format!("did you mean `{nearest}`?"));
+        }
+        return Some(format!("known here: {}", known.join(", ")));
+    }
+    let key = message.strip_prefix("missing field ")?;
+    Some(format!("add the key {key}"))
+}
+
+/// What stands between backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(text: &str, parts: &[&str]) {
+        let shown = read("node.yaml", text).unwrap_err().to_string();
+        for part in parts {
+            assert!(shown.contains(part), "`{part}` is not in:\n{shown}");
+        }
+        assert!(shown.contains("\nhint: "), "no hint in:\n{shown}");
+    }
+
+    #[test]
+    fn a_wrong_key_gives_its_place_and_the_nearest_one() {
+        refused("lisen: x\n", &["node.yaml:1:1: lisen: unknown", "did you mean `listen`?"]);
+        let text = "overlays:\n  - name: a\n    ring:\n      near: 3\n      shortcut: 1\n";
+        refused(text, &["node.yaml:5:7: overlays[0].ring.shortcut: ", "did you mean `shortcuts`?"]);
+        let text = "overlays:\n  - name: a\n    keepalive: {adjacent: 9 s, idle: 3 s}\n";
+        refused(text, &["node.yaml:3:32: overlays[0].keepalive.idle: ", "`idle_m"]);
+        refused("log:\n  zzz: 1\n", &["node.yaml:2:3: log.zzz: ", "known here: level, format"]);
+    }
+
+    #[test]
+    fn a_wrong_value_gives_its_place_and_the_form() {
+        let keepalive = |line: &str| format!("overlays:\n  - name: a\n    keepalive:\n      {line}\n");
+        let place = "node.yaml:4:17: overlays[0].keepalive.adjacent: ";
+        refused(&keepalive("adjacent: 9"), &[place, "its unit, such as \"9 s\""]);
+        refused(&keepalive("adjacent: 9 parsec"), &[place, "`parsec` is no unit of time"]);
+        refused(&keepalive("adjacent: 9 h"), &[place, "out of range (100 ms to 10 min)"]);
+        let ring = |line: &str| format!("overlays:\n  - name: a\n    ring:\n      near: 1\n      {line}\n");
+        refused(
+            &ring("shortcut_sample: 9"),
+            &["node.yaml:5:24: overlays[0].ring.shortcut_sample: 9 is out", "1 to 8"],
+        );
+        refused(&ring("shortcuts: many"), &["node.yaml:5:18: overlays[0].ring.shortcuts: ", "from 0 to 4"]);
+        refused(&ring("shortcuts: -1"), &["node.yaml:5:18: overlays[0].ring.shortcuts: -1 is out"]);
+        refused("listen: 4001\n", &["node.yaml:1:9: listen: ", "\"0.0.0.0:4001\""]);
+        refused("listen: here\n", &["node.yaml:1:9: listen: `here` is no", "\"0.0.0.0:4001\""]);
+        refused("log: {level: loud}\n", &["node.yaml:1:14: log.level: unknown", "off, error, warn"]);
+        refused("seed: -1\n", &["node.yaml:1:7: seed: "]);
+    }
+
+    #[test]
+    fn rules_that_span_keys_give_the_section() {
+        let text = "overlays:\n  - name: a\n    keepalive:\n      idle_min: 9 s\n      idle_max: 3 s\n";
+        refused(text, &["node.yaml:4:7: overlays[0].keepalive: idle_min (9 s) is above", "the smaller one"]);
+        refused(
+            "overlays:\n  - name: a\n  - name: a\n",
+            &["node.yaml:2:3: overlays: overlay `a` is listed twice"],
+        );
+        refused("overlays: []\n", &["node.yaml:1:11: overlays: 0 overlays", "1 to 256"]);
+        refused("overlays:\n  - ring: {}\n", &["node.yaml:2:5: overlays[0]: missing", "add the key `name`"]);
+    }
+
+    #[test]
+    fn what_is_no_yaml_gives_its_place() {
+        refused("overlays: [\n", &["node.yaml:"]);
+        refused("a: b: c\n", &["node.yaml:1:"]);
+        refused("- 1\n", &["node.yaml:1:1: invalid type"]);
+        refused(
+            "listen: \"0.0.0.0:1\"\nlisten: \"0.0.0.0:2\"\n",
+            &["node.yaml:", "duplicate field `listen`"],
+        );
+        refused("overlays: &a [*a]\n", &["node.yaml:"]);
+    }
+
+    #[test]
+    fn wrong_addresses_names_and_bootstraps_are_refused() {
+        let member = |line: &str| format!("overlays:\n  - name: a\n    {line}\n");
+        refused(&member("address: \"12\""), &["node.yaml:3:14: overlays[0].address: `12` is no", "40 hex"]);
+        refused(
+            &member("bootstraps: [nowhere]"),
+            &["node.yaml:3:18: overlays[0].bootstraps[0]: `nowhere` has no port"],
+        );
+        refused("overlays:\n  - name: a b\n", &["node.yaml:2:11: overlays[0].name: `a b` is no name"]);
+        refused("control: 9101\n", &["node.yaml:1:10: control: ", "unix:"]);
+    }
+}
