@@ -1,6 +1,7 @@
 //! One trial as an environment sees it: a drawn topology and the members that live in it.
 
 use atoll_core::wire::Address;
+use atoll_topology::{HostId, Topology};
 
 /// A member of a trial: dense, from 0, in the order of the population.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +22,8 @@ pub struct NodeSpec {
     pub name: String,
     /// Place on the ring.
     pub address: Address,
+    /// Where it lives; every member has a host for itself.
+    pub host: HostId,
     /// Members that it asks for the way in (at most 5); none for the first.
     pub bootstraps: Vec<NodeIndex>,
     /// Seed of the member's own randomness.
@@ -34,6 +37,10 @@ pub struct Trial {
     pub number: u32,
     /// Seed that everything in the trial is drawn from.
     pub seed: u64,
-    /// The members, in the order of [`NodeIndex`]; member `i` lives on host `i` of the topology.
+    /// The members, in the order of [`NodeIndex`].
     pub nodes: Vec<NodeSpec>,
+    /// The emulated Internet at the start, loss included.
+    pub topology: Topology,
+    /// Seed for `atoll_topology::Internet::new`, the same in every environment.
+    pub internet_seed: [u8; 32],
 }
