@@ -1,0 +1,272 @@
+//! The loop inside a world: take what is due next, hand it to a machine, carry out what the machine wants.
+//!
+//! It never decides anything for a machine, and hands it no wake that is early.
+
+use std::net::SocketAddr;
+
+use atoll_core::control::Reply;
+use atoll_core::{Deadline, Input, Output, Time};
+use atoll_topology::{Arrival, Body, Departure, HostId, Icmp, IcmpError, Packet, Protocol, Quote};
+
+use crate::counters::headers;
+use crate::flight::{Flight, Hold};
+use crate::heap::Entry;
+use crate::host::Seat;
+use crate::observe::{Fate, Observation};
+use crate::stall::Stalled;
+use crate::trace::Step;
+use crate::world::World;
+
+/// What is due next.
+enum Due {
+    Wake(Entry),
+    Flight(Time),
+}
+
+impl Due {
+    fn time(&self) -> Time {
+        match self {
+            Self::Wake(entry) => entry.time,
+            Self::Flight(time) => *time,
+        }
+    }
+}
+
+impl World {
+    /// Runs the next event if it is due by `until`; `false` if none is.
+    pub(crate) fn advance(&mut self, until: Time) -> Result<bool, Stalled> {
+        if let Some(stalled) = &self.stalled {
+            return Err(stalled.clone());
+        }
+        let Some(due) = self.due().filter(|due| due.time() <= until) else { return Ok(false) };
+        self.now = due.time();
+        self.counters.events += 1;
+        self.counters.heap_max = self.counters.heap_max.max(self.flights.len() + self.wakes.len());
+        let host = match due {
+            Due::Wake(entry) => self.wake(HostId(entry.slot)),
+            Due::Flight(_) => self.land(),
+        };
+        self.watch_clock(host);
+        self.stalled.clone().map_or(Ok(true), Err)
+    }
+
+    /// Hands an input to the machine on `host`, if one runs there, and carries out what it wants.
+    pub(crate) fn input(&mut self, host: HostId, input: Input) {
+        let Some(machine) = &mut self.seats[host.0 as usize].machine else { return };
+        machine.handle_input(input, self.now);
+        self.drain(host);
+    }
+
+    /// Ends what runs on `host`. Datagrams on their way go on.
+    pub(crate) fn remove(&mut self, host: HostId) {
+        self.trace.step(Step::Stop, self.now, host);
+        let seat = &mut self.seats[host.0 as usize];
+        seat.machine = None;
+        seat.leaving = None;
+        self.wakes.disarm(host.0);
+    }
+
+    fn due(&self) -> Option<Due> {
+        match (self.wakes.first(), self.flights.first()) {
+            (Some(wake), Some(flight)) if flight.before(wake) => Some(Due::Flight(flight.time)),
+            (Some(wake), _) => Some(Due::Wake(*wake)),
+            (None, flight) => flight.map(|flight| Due::Flight(flight.time)),
+        }
+    }
+
+    fn watch_clock(&mut self, host: HostId) {
+        if self.watch.event(self.now, self.seats.len()) && self.stalled.is_none() {
+            let reason = self.seats[host.0 as usize].deadline().map_or("nothing", |deadline| deadline.reason);
+            self.stalled = Some(Stalled::Frozen { at: self.now, host, reason, events: self.watch.events() });
+        }
+    }
+
+    /// The wake of `host` came up.
+    fn wake(&mut self, host: HostId) -> HostId {
+        let seat = &mut self.seats[host.0 as usize];
+        match seat.deadline() {
+            Some(Deadline { at, .. }) if at > self.now => {
+                self.counters.skipped_wakes += 1;
+                let entry = Entry { time: at, sequence: self.sequence, slot: host.0 };
+                self.sequence += 1;
+                self.wakes.put_off_first(entry);
+            }
+            None => {
+                self.counters.skipped_wakes += 1;
+                self.wakes.disarm(host.0);
+            }
+            Some(_) if seat.leaving.is_some_and(|gone| gone <= self.now) => self.remove(host),
+            Some(_) => self.time_out(host),
+        }
+        host
+    }
+
+    fn time_out(&mut self, host: HostId) {
+        self.counters.wakes += 1;
+        self.wakes.disarm(host.0);
+        self.trace.step(Step::Wake, self.now, host);
+        let Some(machine) = &mut self.seats[host.0 as usize].machine else { return };
+        machine.handle_timeout(self.now);
+        self.drain(host);
+        let late = self.seats[host.0 as usize].deadline().filter(|deadline| deadline.at <= self.now);
+        let Some(Deadline { reason, .. }) = late else { return };
+        if self.watch.spun(host) {
+            self.stall(Stalled::Spinning { at: self.now, host, reason, wakes: self.watch.wakes() });
+        }
+    }
+
+    /// The first datagram in flight came up: at its host, or somewhere on its way.
+    fn land(&mut self) -> HostId {
+        let mut flight = self.flights.pop().expect("the caller saw a flight");
+        let sender = flight.sender;
+        match self.internet.arrive(&mut flight.packet, self.now.since(Time::ZERO)) {
+            Arrival::Delivered(host) => {
+                self.deliver(host, &flight);
+                return host;
+            }
+            Arrival::InFlight { at } => self.fly(Time::ZERO + at, flight),
+            Arrival::Dropped(reason) => self.end(&flight, Fate::Dropped(reason)),
+            Arrival::Returned(answer, at) => {
+                self.end(&flight, Fate::Returned);
+                self.fly(Time::ZERO + at, Flight { packet: answer, sender, payload: None });
+            }
+        }
+        sender
+    }
+
+    fn deliver(&mut self, host: HostId, flight: &Flight) {
+        if let Body::Icmp(Icmp::Error(error, quote)) = flight.packet.body {
+            return self.refuse(host, error, quote);
+        }
+        let Some(cell) = flight.payload else { return };
+        let Packet { source, destination, length, .. } = flight.packet;
+        let seat = &mut self.seats[host.0 as usize];
+        if seat.machine.is_none() || destination != seat.socket {
+            self.counters.unclaimed += 1;
+            return self.end(flight, Fate::Unclaimed(host));
+        }
+        seat.traffic.received_datagrams += 1;
+        seat.traffic.received_bytes += u64::from(length);
+        self.counters.delivered += 1;
+        self.trace.step(Step::Delivered, self.now, host);
+        self.trace.addresses(source, destination);
+        let payload = self.pool.copy(self.hold.get(cell));
+        self.end(flight, Fate::Delivered(host));
+        self.input(host, Input::Datagram { from: source, payload });
+    }
+
+    /// An error message reached the host; its socket passes on what a UDP socket reports.
+    fn refuse(&mut self, host: HostId, error: IcmpError, quote: Quote) {
+        let reported = matches!(error, IcmpError::PortUnreachable | IcmpError::HostUnreachable);
+        let seat = &self.seats[host.0 as usize];
+        if !reported || quote.protocol != Protocol::Udp || quote.source != seat.socket {
+            return;
+        }
+        self.trace.step(Step::Refused, self.now, host);
+        self.trace.address(quote.destination);
+        self.input(host, Input::Unreachable { to: quote.destination });
+    }
+
+    /// Carries out everything that the machine on `host` wants, and schedules its next wake.
+    fn drain(&mut self, host: HostId) {
+        let mut left = false;
+        let mut outputs = 0;
+        while let Some(output) = self.output(host) {
+            outputs += 1;
+            if outputs > self.watch.outputs_max() {
+                self.stall(Stalled::Flooding { at: self.now, host, outputs });
+                break;
+            }
+            match output {
+                Output::Transmit { to, payload } => self.transmit(host, to, &payload),
+                Output::Event(event) => {
+                    self.trace.step(Step::Event, self.now, host);
+                    self.sink.put(self.now, host, event);
+                }
+                Output::Reply { id, reply } => {
+                    self.trace.step(Step::Reply, self.now, host);
+                    left |= reply == Reply::Left;
+                    self.requests.answer(id, self.now, reply);
+                }
+            }
+        }
+        if left && self.seats[host.0 as usize].leaving.is_some() {
+            return self.remove(host);
+        }
+        self.arm(host);
+    }
+
+    fn output(&mut self, host: HostId) -> Option<Output> {
+        self.seats[host.0 as usize].machine.as_mut()?.poll_output()
+    }
+
+    fn arm(&mut self, host: HostId) {
+        let Some(deadline) = self.seats[host.0 as usize].deadline() else { return };
+        let entry = Entry { time: deadline.at.max(self.now), sequence: self.sequence, slot: host.0 };
+        self.sequence += 1;
+        self.wakes.arm(entry);
+    }
+
+    fn transmit(&mut self, host: HostId, to: SocketAddr, payload: &[u8]) {
+        let Seat { socket, traffic, .. } = &mut self.seats[host.0 as usize];
+        let length = headers(to) + payload.len() as u32;
+        let packet = Packet::udp(*socket, to, length);
+        if socket.is_ipv4() != to.is_ipv4() || payload.len() > Hold::PAYLOAD_MAX {
+            self.counters.unsent += 1;
+            return self.end(&Flight { packet, sender: host, payload: None }, Fate::Unsent);
+        }
+        traffic.sent_datagrams += 1;
+        traffic.sent_bytes += u64::from(length);
+        self.counters.datagrams += 1;
+        self.trace.step(Step::Sent, self.now, host);
+        self.trace.address(to);
+        self.trace.bytes(payload);
+        self.depart(Flight { packet, sender: host, payload: None }, payload);
+    }
+
+    fn depart(&mut self, mut flight: Flight, payload: &[u8]) {
+        match self.internet.depart(flight.sender, &mut flight.packet, self.now.since(Time::ZERO)) {
+            Departure::InFlight { at } => {
+                flight.payload = Some(self.hold.put(payload));
+                self.fly(Time::ZERO + at, flight);
+            }
+            Departure::Dropped(reason) => self.end(&flight, Fate::Dropped(reason)),
+            Departure::Returned(answer, at) => {
+                self.end(&flight, Fate::Returned);
+                self.fly(Time::ZERO + at, Flight { packet: answer, ..flight });
+            }
+        }
+    }
+
+    fn fly(&mut self, at: Time, flight: Flight) {
+        self.flights.insert(at.max(self.now), self.sequence, flight);
+        self.sequence += 1;
+    }
+
+    /// A datagram's way ended: gives up its bytes and notes its fate.
+    fn end(&mut self, flight: &Flight, fate: Fate) {
+        if let Some(cell) = flight.payload {
+            self.hold.free(cell);
+        }
+        let Packet { source, destination, length, .. } = flight.packet;
+        if !matches!(fate, Fate::Delivered(_)) {
+            self.trace.step(Step::Dropped, self.now, flight.sender);
+            self.trace.addresses(source, destination);
+        }
+        if let Some(observer) = &mut self.observer {
+            observer(&Observation {
+                time: self.now,
+                sender: flight.sender,
+                source,
+                destination,
+                length,
+                fate,
+            });
+        }
+    }
+
+    /// Keeps the first reason for which the run gets nowhere.
+    fn stall(&mut self, stalled: Stalled) {
+        self.stalled.get_or_insert(stalled);
+    }
+}
