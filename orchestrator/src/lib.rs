@@ -2,3 +2,6 @@
 
 pub mod environment;
 pub mod error;
+pub mod metric;
+pub mod plan;
+pub mod stats;

@@ -1,0 +1,121 @@
+//! The names of what experiments measure. Scripts use them, so a name once published stays.
+
+/// How a metric's values are written for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds.
+    Seconds,
+    /// Bytes a second.
+    BytesPerSecond,
+    /// A share, from 0 to 1.
+    Ratio,
+    /// Members passed on the way.
+    Hops,
+    /// Members.
+    Members,
+}
+
+/// A metric: its name, its unit, and what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Name in snake case, with its base unit.
+    pub name: &'static str,
+    /// Unit.
+    pub unit: Unit,
+    /// Meaning, in a few words: the title of its figure.
+    pub title: &'static str,
+}
+
+/// From a member's release until it is connected.
+pub const PUBLIC_JOIN: Metric =
+    metric("public_join_seconds", Unit::Seconds, "Time to join the public overlay");
+/// From the release of all until walking successors visits everyone.
+pub const RING_COMPLETE: Metric =
+    metric("ring_complete_seconds", Unit::Seconds, "Time until the ring is complete");
+/// Hops of a routed packet, the destination included.
+pub const ROUTE_HOPS: Metric = metric("route_hops", Unit::Hops, "Hops between two random members");
+/// From a routed question to its answer.
+pub const ROUTE: Metric = metric("route_seconds", Unit::Seconds, "Round trip between two random members");
+/// What one member sends at rest, headers counted.
+pub const SENT: Metric = metric("bytes_per_second", Unit::BytesPerSecond, "Sent by one member at rest");
+/// What one member receives at rest, headers counted.
+pub const RECEIVED: Metric =
+    metric("received_bytes_per_second", Unit::BytesPerSecond, "Received by one member at rest");
+/// Share of ring neighbours that are linked directly.
+pub const DIRECT: Metric = metric("direct_ratio", Unit::Ratio, "Ring neighbours that are linked directly");
+/// Share of ring neighbours that no hole punching can link.
+pub const BLOCKED: Metric =
+    metric("blocked_ratio", Unit::Ratio, "Ring neighbours whose NATs allow no direct link");
+/// Share of members that did not join within the limit.
+pub const FAILED: Metric = metric("failed_ratio", Unit::Ratio, "Members that did not join in time");
+/// Members that did not join although no NAT stands between them and their ring neighbours.
+pub const UNEXPLAINED: Metric =
+    metric("unexplained_failures", Unit::Members, "Members that did not join though theory says they can");
+
+/// Every metric that this version measures.
+pub const ALL: [Metric; 10] =
+    [PUBLIC_JOIN, RING_COMPLETE, ROUTE_HOPS, ROUTE, SENT, RECEIVED, DIRECT, BLOCKED, FAILED, UNEXPLAINED];
+
+const fn metric(name: &'static str, unit: Unit, title: &'static str) -> Metric {
+    Metric { name, unit, title }
+}
+
+/// The metric of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<Metric> {
+    ALL.into_iter().find(|metric| metric.name == name)
+}
+
+impl Unit {
+    /// The unit as it stands on an axis or in a column; empty where the number says it all.
+    #[must_use]
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Self::Seconds => "s",
+            Self::BytesPerSecond => "B/s",
+            Self::Ratio => "%",
+            Self::Hops => "hops",
+            Self::Members => "members",
+        }
+    }
+
+    /// A value in that unit with three significant digits, without the symbol.
+    #[must_use]
+    pub fn show(self, value: f64) -> String {
+        let value = if self == Self::Ratio { value * 100.0 } else { value };
+        let digits = match value.abs() {
+            0.0 => 0,
+            size if size >= 100.0 => 0,
+            size if size >= 10.0 => 1,
+            size if size >= 1.0 => 2,
+            _ => 3,
+        };
+        let text = format!("{value:.digits$}");
+        match value.fract() == 0.0 {
+            true => format!("{value:.0}"),
+            false => text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_shown_with_three_digits_and_ratios_in_percent() {
+        assert_eq!(Unit::Seconds.show(1.234_56), "1.23");
+        assert_eq!(Unit::Seconds.show(0.012_34), "0.012");
+        assert_eq!(Unit::Ratio.show(0.736), "73.6");
+        assert_eq!(Unit::BytesPerSecond.show(1234.5), "1234");
+        assert_eq!(Unit::Hops.show(3.0), "3");
+        assert_eq!(Unit::Seconds.show(0.0), "0");
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for metric in ALL {
+            assert_eq!(find(metric.name), Some(metric));
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What one trial is set to: the keys of an experiment file with their checked values.
+
+use std::time::Duration;
+
+use super::network::{Files, Latency, Nat};
+use super::quantity::{Span, count, ratio, span};
+use super::wrong::Wrong;
+
+/// Most members that one trial may have.
+pub(super) const MEMBERS_MAX: u32 = 1_000_000;
+const JOINERS: u32 = 30;
+
+/// A key that every experiment understands if it makes sense for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// Members before the measurement starts.
+    Public,
+    /// How many of them are members of a private overlay too.
+    Private,
+    /// Further members that are measured, one after the other.
+    Joiners,
+    /// How the first members start.
+    Start,
+    /// The security engine.
+    Security,
+    /// Delays between sites.
+    Latency,
+    /// What the members are behind.
+    Nat,
+    /// Share of packets that is lost.
+    Loss,
+    /// How often a private overlay's key is queried.
+    QueryTimer,
+    /// Time between the last join and the measurement at rest.
+    Rest,
+    /// Length of the measurement at rest.
+    Measure,
+}
+
+/// Every key in the order of the documentation.
+pub const KEYS: [(Key, &str); 11] = [
+    (Key::Public, "public"),
+    (Key::Private, "private"),
+    (Key::Joiners, "joiners"),
+    (Key::Start, "start"),
+    (Key::Security, "security"),
+    (Key::Latency, "latency"),
+    (Key::Nat, "nat"),
+    (Key::Loss, "loss"),
+    (Key::QueryTimer, "query_timer"),
+    (Key::Rest, "rest"),
+    (Key::Measure, "measure"),
+];
+
+impl Key {
+    /// The key as it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        KEYS[self as usize].1
+    }
+
+    pub(super) fn find(name: &str) -> Option<Self> {
+        KEYS.iter().find(|(_, known)| *known == name).map(|(key, _)| *key)
+    }
+}
+
+/// How the first members start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// They settle first; joiners are measured.
+    Settled,
+    /// All at one instant, and that is measured.
+    Together,
+}
+
+/// The values of one trial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Values {
+    /// Members before the measurement starts (1 to 1,000,000).
+    pub public: u32,
+    /// Further members, one after the other; `None`: 30 onto settled members, else none.
+    joiners: Option<u32>,
+    /// How the first members start.
+    pub start: Start,
+    /// Delays; `None`: those of the topology file, else the built-in generator.
+    pub latency: Option<Latency>,
+    /// What the members are behind.
+    pub nat: Nat,
+    /// Share of packets that is lost, in `[0, 1]`.
+    pub loss: f64,
+    /// Time between the last join and the measurement at rest.
+    pub rest: Duration,
+    /// Length of the measurement at rest; zero: none.
+    pub measure: Duration,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self {
+            public: 200,
+            joiners: None,
+            start: Start::Settled,
+            latency: None,
+            nat: Nat::Named("cones".to_owned()),
+            loss: 0.0,
+            rest: Duration::from_secs(120),
+            measure: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Values {
+    /// Further members that are measured, one after the other.
+    #[must_use]
+    pub fn joiners(&self) -> u32 {
+        self.joiners.unwrap_or(match self.start {
+            Start::Settled => JOINERS,
+            Start::Together => 0,
+        })
+    }
+
+    /// Everybody.
+    #[must_use]
+    pub fn members(&self) -> u32 {
+        self.public + self.joiners()
+    }
+
+    /// Sets one key from its text.
+    pub(super) fn set(&mut self, key: Key, text: &str, files: &Files) -> Result<(), Wrong> {
+        match key {
+            Key::Public => self.public = count(text, (1, MEMBERS_MAX))?,
+            Key::Private => no_private(text)?,
+            Key::Joiners => self.joiners = Some(count(text, (0, MEMBERS_MAX))?),
+            Key::Start => self.start = start(text)?,
+            Key::Security => no_security(text)?,
+            Key::Latency => self.latency = Some(Latency::read(text, files)?),
+            Key::Nat => self.nat = Nat::read(text, files)?,
+            Key::Loss => self.loss = ratio(text)?,
+            Key::QueryTimer => no_query_timer(text)?,
+            Key::Rest => self.rest = span(text)?,
+            Key::Measure => self.measure = span(text)?,
+        }
+        Ok(())
+    }
+
+    /// One key's value as a file elsewhere would have to write it: paths are absolute.
+    #[must_use]
+    pub fn show_anywhere(&self, key: Key) -> String {
+        let path = match (key, &self.latency, &self.nat) {
+            (Key::Latency, Some(Latency::Matrix { path, .. }), _) => path,
+            (Key::Nat, _, Nat::File(file)) => &file.path,
+            _ => return self.show(key),
+        };
+        std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()
+    }
+
+    /// One key's value as it would be written.
+    #[must_use]
+    pub fn show(&self, key: Key) -> String {
+        match key {
+            Key::Public => self.public.to_string(),
+            Key::Private => "0".to_owned(),
+            Key::Joiners => self.joiners().to_string(),
+            Key::Start => match self.start {
+                Start::Settled => "settled".to_owned(),
+                Start::Together => "together".to_owned(),
+            },
+            Key::Security => "none".to_owned(),
+            Key::Latency => match (&self.latency, &self.nat) {
+                (Some(latency), _) => latency.to_string(),
+                (None, Nat::Named(_)) => "builtin".to_owned(),
+                (None, Nat::File(file)) => format!("as in {}", file.name),
+            },
+            Key::Nat => self.nat.to_string(),
+            Key::Loss => format!("{} %", self.loss * 100.0),
+            Key::QueryTimer => "dynamic".to_owned(),
+            Key::Rest => Span(self.rest).to_string(),
+            Key::Measure => Span(self.measure).to_string(),
+        }
+    }
+}
+
+fn start(text: &str) -> Result<Start, Wrong> {
+    match text {
+        "settled" => Ok(Start::Settled),
+        "together" => Ok(Start::Together),
+        _ => Err(Wrong::unknown("start", text, &["settled", "together"])),
+    }
+}
+
+fn no_private(text: &str) -> Result<(), Wrong> {
+    match count(text, (0, MEMBERS_MAX))? {
+        0 => Ok(()),
+        _ => Err(Wrong::new("this version has no private overlays").with_hint("use `private: 0`")),
+    }
+}
+
+fn no_security(text: &str) -> Result<(), Wrong> {
+    match text {
+        "none" => Ok(()),
+        "dtls" | "quic" | "modelled" => {
+            Err(Wrong::new(format!("this version has no security engine `{text}`"))
+                .with_hint("use `security: none`"))
+        }
+        _ => Err(Wrong::unknown("security", text, &["none", "dtls", "quic", "modelled"])),
+    }
+}
+
+fn no_query_timer(text: &str) -> Result<(), Wrong> {
+    if text == "dynamic" {
+        return Ok(());
+    }
+    span(text)?;
+    Err(Wrong::new("this version has no private overlays whose key could be queried")
+        .with_hint("use `query_timer: dynamic` or leave it out"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stand_at_their_own_index() {
+        for (index, (key, name)) in KEYS.into_iter().enumerate() {
+            assert_eq!(key as usize, index);
+            assert_eq!(key.name(), name);
+            assert_eq!(Key::find(name), Some(key));
+        }
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        let files = Files::beside(".");
+        let values = Values::default();
+        for (key, _) in KEYS {
+            let mut again = values.clone();
+            again.set(key, &values.show(key), &files).unwrap();
+            assert_eq!(again.show(key), values.show(key), "{}", key.name());
+        }
+    }
+
+    #[test]
+    fn nobody_joins_after_a_start_together_unless_asked() {
+        let mut values = Values::default();
+        assert_eq!(values.joiners(), 30);
+        values.start = Start::Together;
+        assert_eq!(values.members(), values.public);
+        values.joiners = Some(5);
+        assert_eq!(values.members(), values.public + 5);
+    }
+}

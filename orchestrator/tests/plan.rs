@@ -1,0 +1,177 @@
+//! Experiment files: what is understood, and how every mistake is named.
+
+use std::path::Path;
+
+use atoll::plan::{Key, Overrides, Plan, Start};
+use tempfile::TempDir;
+
+fn load(text: &str) -> Result<Plan, String> {
+    let folder = TempDir::new().expect("a folder for the test");
+    load_in(folder.path(), text)
+}
+
+fn load_in(folder: &Path, text: &str) -> Result<Plan, String> {
+    let file = folder.join("test.yaml");
+    std::fs::write(&file, text).expect("the folder is writable");
+    let origin = file.display().to_string();
+    Plan::load(&origin, &Overrides::default()).map_err(|error| {
+        let hint = error.hint.clone().map_or_else(String::new, |hint| format!(" | {hint}"));
+        format!("{error}{hint}").replace(&format!("{}/", folder.display()), "")
+    })
+}
+
+fn with(set: &[&str]) -> Result<Plan, String> {
+    let set = set.iter().map(|text| (*text).to_owned()).collect();
+    Plan::load("join", &Overrides { set, ..Overrides::default() }).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_mistake_is_named_with_its_place_and_a_hint() {
+    let keys = "public, private, joiners, start, security, latency, nat, loss, query_timer, rest, measure";
+    let head = "experiment, name, repeats, seed, sweep, expect";
+    let table = [
+        ("pubic: 7\n", format!("test.yaml:1:1: unknown key `pubic` | did you mean `public`? known: {keys}, {head}")),
+        (
+            "public: 7\njoiners: -3\n",
+            "test.yaml:2:10: joiners: `-3` is out of range | write a whole number from 0 to 1000000".into(),
+        ),
+        (
+            "public: seven\n",
+            "test.yaml:1:9: public: `seven` is not a whole number | write a whole number from 1 to 1000000".into(),
+        ),
+        ("public:\n", "test.yaml:1:8: public: there is no value".into()),
+        ("public: []\n", "test.yaml:1:9: public: the list is empty".into()),
+        ("public: {a: 1}\n", "test.yaml:1:9: public: invalid type: map, expected a value or a list of values".into()),
+        ("public: 7\npublic: 8\n", "test.yaml:2:1: `public` stands here twice".into()),
+        (
+            "rest: 5\n",
+            "test.yaml:1:7: rest: `5` has no unit | write it like `50 ms`, `2 s`, `5 min` or `1 h`".into(),
+        ),
+        (
+            "measure: 5 parsecs\n",
+            "test.yaml:1:10: measure: `parsecs` is not a unit of time | write it like `50 ms`, `2 s`, `5 min` or `1 h`"
+                .into(),
+        ),
+        ("loss: 2\n", "test.yaml:1:7: loss: `2` has no unit | write it like `2 %`, from 0 % to 100 %".into()),
+        (
+            "sweep:\n  loss: [0 %, 101 %]\n",
+            "test.yaml:2:15: sweep.loss[1]: `101 %` is out of range | write it like `2 %`, from 0 % to 100 %".into(),
+        ),
+        ("sweep:\n  seed: [1, 2]\n", format!("test.yaml:2:3: sweep: unknown key `seed` | known: {keys}")),
+        (
+            "public: 9\nsweep: {public: [1, 2]}\n",
+            "test.yaml:2:18: sweep.public[0]: `public` is set already | keep one of the two".into(),
+        ),
+        (
+            "start: setled\n",
+            "test.yaml:1:8: start: unknown start `setled` | did you mean `settled`? known: settled, together".into(),
+        ),
+        (
+            "private: 10\n",
+            "test.yaml:1:10: private: this version has no private overlays | use `private: 0`".into(),
+        ),
+        (
+            "security: dtls\n",
+            "test.yaml:1:11: security: this version has no security engine `dtls` | use `security: none`".into(),
+        ),
+        (
+            "query_timer: 5 min\n",
+            "test.yaml:1:14: query_timer: this version has no private overlays whose key could be queried | use `query_timer: dynamic` or leave it out"
+                .into(),
+        ),
+        (
+            "experiment: churn\n",
+            "test.yaml:1:13: experiment: this version has no experiment `churn` | known: join".into(),
+        ),
+        ("latency: slow\n", "test.yaml:1:10: latency: `slow` is no latency | write a one-way delay like `100 ms`, `builtin`, or a matrix file like `rtt-ms.csv`".into()),
+        ("latency: 100\n", "test.yaml:1:10: latency: `100` has no unit | write it like `50 ms`, `2 s`, `5 min` or `1 h`".into()),
+        ("repeats: [1, 2]\n", "test.yaml:1:10: repeats: a list stands where one value is expected".into()),
+        ("seed: -1\n", "test.yaml:1:7: seed: `-1` is no seed | a whole number from 0 to 18446744073709551615".into()),
+        ("name: a/b\n", "test.yaml:1:7: name: `a/b` is no name for a results folder | use up to 64 letters, digits, `-` and `_`".into()),
+        (
+            "expect:\n  - public_join_seconds p50 <= 3\n",
+            "test.yaml:2:5: expect[0]: `3` has no unit | write it like `50 ms`, `2 s`, `5 min` or `1 h`".into(),
+        ),
+        ("- 1\n", "test.yaml:1:1: invalid type: sequence, expected keys and values".into()),
+        ("public: [1, 2\n", "test.yaml:2:1: did not find expected ',' or ']', while parsing a flow sequence at line 1 column 9".into()),
+    ];
+    for (text, expected) in table {
+        assert_eq!(load(text), Err(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_missing_matrix_and_a_malformed_one_are_named() {
+    let folder = TempDir::new().expect("a folder for the test");
+    let missing = load_in(folder.path(), "latency: none.csv\n").expect_err("the file is not there");
+    assert!(
+        missing.starts_with("test.yaml:1:10: latency: there is no file `none.csv` | looked for"),
+        "{missing}"
+    );
+    std::fs::write(folder.path().join("bad.csv"), "0,1\n2,x\n").expect("the folder is writable");
+    let malformed = load_in(folder.path(), "latency: bad.csv\n").expect_err("the file is malformed");
+    assert!(malformed.starts_with("test.yaml:1:10: latency: bad.csv: "), "{malformed}");
+}
+
+#[test]
+fn an_unknown_experiment_or_file_is_named() {
+    let error = |name: &str| Plan::load(name, &Overrides::default()).expect_err("it does not exist");
+    let slip = error("jion");
+    assert_eq!(slip.to_string(), "cannot read the experiment `jion`: unknown experiment `jion`");
+    assert_eq!(slip.hint.as_deref(), Some("did you mean `join`? known: join"));
+    assert!(error("/no/such.yaml").to_string().contains("No such file"));
+}
+
+#[test]
+fn assignments_replace_what_the_file_says() {
+    let plan = with(&["public=20", "joiners=3", "start=together", "nat=none"]).expect("all are known");
+    let values = &plan.points[0].values;
+    assert_eq!((values.public, values.joiners(), values.start), (20, 3, Start::Together));
+    assert_eq!(values.show(Key::Nat), "none");
+    for (set, error) in [
+        ("public", "--set public: there is no `=` in it"),
+        ("pubic=3", "--set pubic=3: unknown key `pubic`"),
+        ("public=3,x", "--set public=3,x: `x` is not a whole number"),
+        ("nat=", "--set nat=: unknown NAT population or preset ``"),
+    ] {
+        assert_eq!(with(&[set]), Err(error.to_owned()));
+    }
+}
+
+#[test]
+fn a_sweep_is_the_product_of_its_lists_in_the_order_of_the_keys() {
+    let plan = with(&["nat=none,cones", "public=100,300,700"]).expect("all are known");
+    let labels: Vec<&str> = plan.points.iter().map(|point| point.label.as_str()).collect();
+    assert_eq!(labels.len(), 6);
+    assert_eq!(labels[..3], ["public=100 nat=none", "public=100 nat=cones", "public=300 nat=none"]);
+    assert_eq!(plan.swept, [Key::Public, Key::Nat]);
+}
+
+#[test]
+fn a_repeat_has_the_same_seed_at_every_point_and_another_plan_has_others() {
+    let plan = with(&["public=100,300"]).expect("all are known");
+    let repeats = plan.repeats as usize;
+    let turns = plan.turns();
+    assert_eq!(turns.len(), 2 * repeats);
+    assert_eq!(turns[0].seed, turns[repeats].seed);
+    assert_ne!(turns[0].seed, turns[1].seed);
+    let other = Plan { seed: 2, ..plan };
+    assert_ne!(other.turns()[0].seed, turns[0].seed);
+}
+
+#[test]
+fn too_large_a_plan_is_refused_before_anything_starts() {
+    assert!(
+        with(&["public=999_990"]).expect_err("joiners come on top").contains("1000020 members are too many")
+    );
+    let many = Overrides { repeats: Some(100_000), set: vec!["public=1,2".into()], ..Overrides::default() };
+    let error = Plan::load("join", &many).expect_err("there are too many trials");
+    assert_eq!(error.to_string(), "sweep and repeats: more than 100000 trials");
+}
+
+#[test]
+fn the_recorded_plan_runs_the_same_again() {
+    let plan = with(&["public=100,300", "loss=2 %"]).expect("all are known");
+    let again = load(&plan.to_yaml()).expect("what we write we can read");
+    assert_eq!(again, plan);
+}
