@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
+use atoll_core::control::{Event, EventKind};
 use atoll_core::wire::Address;
+use atoll_topology::HostId;
 
 /// What one member says of its neighbours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,6 +119,50 @@ impl Ring {
         let wrong =
             |member: &Address| self.members.get(member).is_some_and(|claim| *claim != self.truth(*member));
         members.iter().flatten().filter(|member| wrong(member)).count()
+    }
+}
+
+/// A [`Ring`] that is fed with the events of the hosts that its members run on.
+#[derive(Clone, Debug)]
+pub struct Follower {
+    overlay: String,
+    places: BTreeMap<HostId, Address>,
+    ring: Ring,
+}
+
+impl Follower {
+    /// Follows the overlay of this name.
+    #[must_use]
+    pub fn new(overlay: &str) -> Self {
+        Self { overlay: overlay.to_owned(), places: BTreeMap::new(), ring: Ring::new() }
+    }
+
+    /// A member started on `host`; one that ran there before is gone.
+    pub fn started(&mut self, host: HostId, member: Address) {
+        self.stopped(host);
+        self.places.insert(host, member);
+        self.ring.join(member);
+    }
+
+    /// The member on `host` is gone, or is to be left out.
+    pub fn stopped(&mut self, host: HostId) {
+        if let Some(member) = self.places.remove(&host) {
+            self.ring.leave(member);
+        }
+    }
+
+    /// The member on `host` reported something.
+    pub fn hear(&mut self, host: HostId, event: &Event) {
+        let EventKind::NeighboursChanged { predecessor, successor } = event.kind else { return };
+        if let Some(member) = self.places.get(&host).filter(|_| event.overlay == self.overlay) {
+            self.ring.claim(*member, Claim { predecessor, successor });
+        }
+    }
+
+    /// The ring as it is now.
+    #[must_use]
+    pub fn ring(&self) -> &Ring {
+        &self.ring
     }
 }
 
