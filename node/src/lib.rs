@@ -2,7 +2,11 @@
 //!
 //! It owns every contact with the operating system and decides nothing about the protocol.
 
+pub mod cli;
 pub mod config;
+pub mod driver;
+pub mod identity;
+pub mod logging;
 
 mod failure;
 

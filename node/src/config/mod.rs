@@ -2,23 +2,8 @@
 //!
 //! It owns the file's shape and its errors. It opens no socket and looks up no name.
 //!
-//! ```
-//! let settings = atoll_node::config::Settings::parse("node.yaml", r#"
-//! listen: "0.0.0.0:4001"             # UDP; "[::]:4001" is IPv4 and IPv6
-//! identity: /var/lib/atoll/key.pem   # made at the first start; the first overlay's address follows from it
-//! seed: 7                            # only for runs that shall repeat: all randomness follows from it
-//! overlays:                          # 1 to 256
-//!   - name: public
-//!     address: "00112233445566778899aabbccddeeff00112233"  # else from the identity, else random
-//!     bootstraps: ["203.0.113.7:4001", "host.example:4001"]
-//!     ring: {near: 3, shortcuts: 0.5, shortcut_sample: 3}
-//!     keepalive: {adjacent: "9 s", idle_min: "25 s", idle_max: "100 s"}
-//! metrics: "127.0.0.1:9100"          # Prometheus; default off
-//! control: "127.0.0.1:9101"          # or "unix:/run/atoll/control.sock", or off
-//! log: {level: info, format: text}   # off, error, warn, info, debug, trace; text or json
-//! "#)?;
-//! assert_eq!(settings.overlays.len(), 1);
-//! # Ok::<(), atoll_node::Failure>(())
+//! ```yaml
+#![doc = include_str!("example.yaml")]
 //! ```
 
 mod section;
@@ -43,6 +28,9 @@ pub const OVERLAYS_MAX: usize = 256;
 pub const BOOTSTRAPS_MAX: usize = 64;
 /// Where the control interface listens, and where the other verbs look for it, if nothing else is said.
 pub const CONTROL_DEFAULT: &str = "127.0.0.1:9101";
+
+/// A complete configuration, with a remark at each key.
+pub const EXAMPLE: &str = include_str!("example.yaml");
 
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -136,6 +124,12 @@ mod tests {
         let config = settings.core(&[Address::from_bytes([1; 20])], &[vec![]]);
         let expected = OverlayConfig::new("public", Address::from_bytes([1; 20]), vec![]);
         assert_eq!(format!("{:?}", config.overlays), format!("{:?}", vec![expected]));
+    }
+
+    #[test]
+    fn the_example_is_understood() {
+        let settings = Settings::parse("example.yaml", EXAMPLE).unwrap();
+        assert_eq!(settings.overlays[0].bootstraps.len(), 2);
     }
 
     #[test]

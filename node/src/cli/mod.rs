@@ -1,0 +1,118 @@
+//! The command line: one file for each verb. Data goes to stdout, errors to stderr.
+//!
+//! Exit codes: 0 yes; 1 no (nobody answered); 2 could not.
+
+mod client;
+mod leave;
+mod peers;
+mod ping;
+mod route;
+mod run;
+mod show;
+mod status;
+
+use std::process::ExitCode;
+
+use atoll_core::wire::Address;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{CONTROL_DEFAULT, Endpoint};
+use crate::driver::Clock;
+use crate::failure::Failure;
+use client::Client;
+
+/// The overlay daemon of Atoll, and the verbs that talk to a running one.
+#[derive(Parser)]
+#[command(name = "atoll-node", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Run(Box<run::Run>),
+    Status(status::Status),
+    Peers(peers::Peers),
+    Ping(ping::Ping),
+    Route(route::Route),
+    Leave(leave::Leave),
+}
+
+/// How a verb ended that did what it could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Yes,
+    No,
+}
+
+/// Where the running node is, and how its answer is shown.
+#[derive(Args)]
+struct Control {
+    /// The node's control interface: IP:PORT or unix:PATH
+    #[arg(long, value_name = "ENDPOINT", env = "ATOLL_CONTROL", default_value = CONTROL_DEFAULT)]
+    control: Endpoint,
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+impl Control {
+    fn client(&self) -> Client {
+        Client::new(self.control.clone())
+    }
+}
+
+/// A member of an overlay.
+#[derive(Args)]
+struct Member {
+    /// The member's place on the ring: 40 hexadecimal digits
+    address: Address,
+    /// The overlay
+    #[arg(long, value_name = "NAME", default_value = "public")]
+    overlay: String,
+}
+
+/// Parses the arguments, does what they say, and tells how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    let clock = Clock::start();
+    match act(Cli::parse().verb, clock) {
+        Ok(Verdict::Yes) => ExitCode::SUCCESS,
+        Ok(Verdict::No) => ExitCode::from(1),
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn act(verb: Verb, clock: Clock) -> Result<Verdict, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
+        .map_err(|why| Failure::new("the runtime", why))?;
+    let verdict = match verb {
+        Verb::Run(verb) => runtime.block_on(verb.act(clock)),
+        Verb::Status(verb) => runtime.block_on(verb.act()),
+        Verb::Peers(verb) => runtime.block_on(verb.act()),
+        Verb::Ping(verb) => runtime.block_on(verb.act()),
+        Verb::Route(verb) => runtime.block_on(verb.act()),
+        Verb::Leave(verb) => runtime.block_on(verb.act()),
+    };
+    // A lookup of a name may be under way in the C library, which nothing interrupts.
+    runtime.shutdown_background();
+    verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

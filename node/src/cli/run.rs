@@ -1,0 +1,113 @@
+//! `atoll-node run`: the configuration file, the flags over it, and then the node.
+
+use std::path::PathBuf;
+
+use atoll_core::wire::Address;
+use clap::Args;
+
+use super::Verdict;
+use crate::config::{Bootstrap, EXAMPLE, Endpoint, Listen, LogFormat, LogLevel, OverlayName, Settings};
+use crate::driver::{self, Clock};
+use crate::failure::Failure;
+use crate::logging;
+
+/// Run a node until a signal or `atoll-node leave` lets it leave
+#[derive(Args)]
+#[command(after_help = "`--help` shows a complete configuration file.", after_long_help = help())]
+pub(super) struct Run {
+    /// Configuration file (YAML); the flags below override it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the UDP socket is bound [default: [::]:4001, or 0.0.0.0:4001 without IPv6]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<Listen>,
+    /// Name of the first overlay [default: public]
+    #[arg(long, value_name = "NAME")]
+    overlay: Option<OverlayName>,
+    /// The member's place in the first overlay: 40 hexadecimal digits
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<Address>,
+    /// A member of the first overlay that may know the way in; may be repeated
+    #[arg(long, value_name = "HOST:PORT")]
+    bootstrap: Vec<Bootstrap>,
+    /// File of the private key; made if it does not exist
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// Where Prometheus reads the metrics: IP:PORT, unix:PATH or off [default: off]
+    #[arg(long, value_name = "ENDPOINT")]
+    metrics: Option<Endpoint>,
+    /// Where the control interface listens: IP:PORT, unix:PATH or off [default: 127.0.0.1:9101]
+    #[arg(long, value_name = "ENDPOINT", env = "ATOLL_CONTROL")]
+    control: Option<Endpoint>,
+    /// The least urgent level that is logged [default: info]
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    log: Option<LogLevel>,
+    /// How log lines are written [default: text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    log_format: Option<LogFormat>,
+    /// All randomness follows from it; only for runs that shall repeat
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+fn help() -> String {
+    format!("A complete configuration file:\n\n{EXAMPLE}")
+}
+
+impl Run {
+    pub(super) async fn act(self, clock: Clock) -> Result<Verdict, Failure> {
+        let settings = self.settings()?;
+        logging::start(settings.log);
+        driver::run(settings, clock).await?;
+        Ok(Verdict::Yes)
+    }
+
+    fn settings(self) -> Result<Settings, Failure> {
+        let file = self.config.as_deref().map(Settings::load).transpose()?;
+        let mut settings = file.unwrap_or_default().with_defaults();
+        settings.listen = self.listen.or(settings.listen);
+        settings.identity = self.identity.or(settings.identity);
+        settings.metrics = self.metrics.or(settings.metrics);
+        settings.control = self.control.or(settings.control);
+        settings.seed = self.seed.or(settings.seed);
+        settings.log.level = self.log.unwrap_or(settings.log.level);
+        settings.log.format = self.log_format.unwrap_or(settings.log.format);
+        let first = settings.overlays.first_mut().expect("the defaults have an overlay");
+        first.address = self.address.or(first.address);
+        if let Some(name) = self.overlay {
+            first.name = name;
+        }
+        if !self.bootstrap.is_empty() {
+            first.bootstraps = self.bootstrap;
+        }
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: Run,
+    }
+
+    #[test]
+    fn flags_override_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node.yaml");
+        std::fs::write(&path, EXAMPLE).unwrap();
+        let file = path.to_str().unwrap();
+        let flags = ["--listen", "127.0.0.1:1", "--bootstrap", "a.example:1", "--bootstrap", "b.example:2"];
+        let line = ["x", "--config", file, "--log", "trace", "--seed", "7", "--overlay", "other"];
+        let settings = Line::parse_from(line.iter().chain(&flags)).run.settings().unwrap();
+        assert_eq!(settings.listen, Some("127.0.0.1:1".parse().unwrap()));
+        assert_eq!(settings.overlays[0].bootstraps.len(), 2);
+        assert_eq!(settings.overlays[0].name.0, "other");
+        assert_eq!((settings.log.level, settings.seed), (LogLevel::Trace, Some(7)));
+        assert_eq!(settings.metrics, Some("127.0.0.1:9100".parse().unwrap()), "the file's own");
+    }
+}

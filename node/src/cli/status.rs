@@ -1,0 +1,52 @@
+//! `atoll-node status`: where each membership stands.
+
+use atoll_core::control::{self, Command, Reply};
+use atoll_core::wire::Address;
+use clap::Args;
+
+use super::show::{self, or_dash};
+use super::{Control, Verdict};
+use crate::failure::Failure;
+
+/// Show where each membership of the node stands
+#[derive(Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    control: Control,
+}
+
+impl Status {
+    pub(super) async fn act(self) -> Result<Verdict, Failure> {
+        let client = self.control.client();
+        let members = match client.command(&Command::Status).await? {
+            Reply::Status(members) => members,
+            other => return Err(client.unexpected(other)),
+        };
+        if self.control.json {
+            show::json(&members)?;
+        } else {
+            members.iter().for_each(show);
+        }
+        Ok(Verdict::Yes)
+    }
+}
+
+fn show(member: &control::Status) {
+    let address = |address: Option<Address>| or_dash(address, |address| address.to_string());
+    let connections = member.connections.iter().map(|(role, count)| format!("{count} {role}"));
+    let observed = member.observed.iter().map(ToString::to_string);
+    let list = |items: Vec<String>| if items.is_empty() { "-".to_owned() } else { items.join(", ") };
+    let rows = [
+        ("state", member.state.to_string()),
+        ("address", member.address.to_string()),
+        ("predecessor", address(member.predecessor)),
+        ("successor", address(member.successor)),
+        ("connections", list(connections.collect())),
+        ("observed as", list(observed.collect())),
+        ("size, estimated", format!("{:.0}", member.size_estimate)),
+        ("uptime", show::seconds(member.uptime_seconds)),
+        ("joined within", or_dash(member.join_seconds, show::seconds)),
+    ];
+    let rows = rows.map(|(name, value)| vec![name.to_owned(), value]);
+    show::table(&["overlay", &member.overlay], rows);
+}

@@ -1,0 +1,27 @@
+//! Events as log lines: what a user would notice at info, what should wake someone at warn.
+
+use atoll_core::Time;
+use atoll_core::control::{Event, EventKind};
+use tracing::{debug, info, warn};
+
+/// Logs one event.
+pub(super) fn log(event: &Event, now: Time) {
+    let overlay = event.overlay.as_str();
+    let seconds = now.as_secs_f64();
+    match &event.kind {
+        EventKind::Connected => info!(overlay, seconds, "connected"),
+        EventKind::Disconnected => info!(overlay, seconds, "disconnected; joining again"),
+        EventKind::PeerConnected { peer } => debug!(overlay, %peer, "peer connected"),
+        EventKind::PeerLost { peer, why } => info!(overlay, %peer, why, "peer lost"),
+        EventKind::NeighboursChanged { predecessor, successor } => {
+            debug!(overlay, ?predecessor, ?successor, "neighbours changed");
+        }
+        // Said at the first attempt, and then ever more rarely.
+        EventKind::BootstrapSilent { bootstrap, attempts } if attempts.is_power_of_two() => {
+            warn!(overlay, %bootstrap, attempts, "bootstrap does not answer; trying again");
+        }
+        EventKind::BootstrapSilent { bootstrap, attempts } => {
+            debug!(overlay, %bootstrap, attempts, "bootstrap does not answer; trying again");
+        }
+    }
+}

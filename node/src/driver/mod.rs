@@ -1,0 +1,274 @@
+//! The loop between the machine and the operating system.
+//!
+//! One task owns the machine. It reads the clock, hands the machine its inputs, and carries out its outputs;
+//! servers reach it through a bounded channel. It decides nothing about the protocol.
+
+mod clock;
+mod control;
+mod events;
+mod http;
+mod interfaces;
+mod journal;
+mod metrics;
+mod names;
+mod process;
+mod refusal;
+mod requests;
+mod roster;
+mod run;
+mod signals;
+mod socket;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use atoll_core::config::Config;
+use atoll_core::control::{Command, Reply};
+use atoll_core::{Input, Machine, Output, Pool, Seed, Time};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep_until;
+
+pub use clock::Clock;
+pub use journal::{EVENTS_MAX, Entry, Page};
+pub use run::run;
+
+use interfaces::Watch;
+use journal::Journal;
+use names::Found;
+use requests::{Ask, Pending, failed};
+use roster::Roster;
+use signals::Signals;
+use socket::Socket;
+
+/// Datagrams that are taken in one turn, before timers and servers have theirs.
+const DATAGRAMS_MAX: usize = 64;
+/// How long goodbyes may take.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
+/// Makes a machine.
+type Make<M> = fn(&Config, &Pool, Seed, Time) -> M;
+
+/// How far the node is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Running,
+    Leaving { until: Time },
+    Left { until: Time },
+}
+
+/// What reaches the driver from other tasks.
+struct Inbox {
+    asks: mpsc::Receiver<Ask>,
+    found: mpsc::Receiver<Found>,
+    signals: Signals,
+    watch: Watch,
+}
+
+/// The loop and all that it owns.
+struct Driver<M> {
+    clock: Clock,
+    pool: Pool,
+    socket: Socket,
+    roster: Roster,
+    make: Make<M>,
+    machine: Option<M>,
+    pending: Pending,
+    journal: Journal,
+    local: Vec<SocketAddr>,
+    stage: Stage,
+}
+
+impl<M: Machine> Driver<M> {
+    fn new(clock: Clock, socket: Socket, roster: Roster, make: Make<M>) -> Self {
+        let (pool, pending, journal) = (Pool::new(), Pending::default(), Journal::default());
+        let (machine, local, stage) = (None, Vec::new(), Stage::Running);
+        Self { clock, pool, socket, roster, make, machine, pending, journal, local, stage }
+    }
+
+    /// Runs until the node has left.
+    async fn run(&mut self, inbox: &mut Inbox) {
+        self.start();
+        while !self.is_done() {
+            self.fire();
+            let deadline = self.clock.instant(self.deadline());
+            tokio::select! {
+                biased;
+                () = sleep_until(deadline) => {}
+                name = inbox.signals.next() => self.signalled(name),
+                Some(ask) = inbox.asks.recv() => self.ask(ask),
+                Some(found) = inbox.found.recv() => self.resolved(found),
+                () = inbox.watch.changed() => self.look_at_interfaces(),
+                () = self.socket.ready() => {}
+            }
+            self.socket.flush();
+            if self.receive() == DATAGRAMS_MAX {
+                tokio::task::yield_now().await;
+            }
+        }
+        if !matches!(self.stage, Stage::Left { .. }) {
+            tracing::warn!(seconds = LEAVE_MAX.as_secs(), "the goodbyes were not done in time");
+        }
+    }
+
+    /// Makes the machine, as soon as the bootstraps are known.
+    fn start(&mut self) {
+        let Some(config) = self.roster.config() else { return };
+        let seed = self.roster.next_seed();
+        self.machine = Some((self.make)(&config, &self.pool, seed, self.clock.now()));
+        self.drain();
+        self.local.clear();
+        self.look_at_interfaces();
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = self.clock.now();
+        let Some(machine) = &mut self.machine else { return };
+        machine.handle_input(input, now);
+        self.drain();
+    }
+
+    /// Runs the timers that are due.
+    fn fire(&mut self) {
+        let now = self.clock.now();
+        let Some(machine) = &mut self.machine else { return };
+        if machine.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
+            machine.handle_timeout(now);
+            self.drain();
+        }
+    }
+
+    /// Carries out what the machine wants.
+    fn drain(&mut self) {
+        while let Some(output) = self.machine.as_mut().and_then(Machine::poll_output) {
+            match output {
+                Output::Transmit { to, payload } => {
+                    tracing::trace!(%to, bytes = payload.len(), "sent");
+                    self.socket.send(to, payload);
+                }
+                Output::Reply { id, reply } => {
+                    let reply = self.complete(reply);
+                    self.pending.answer(id, reply);
+                }
+                Output::Event(event) => {
+                    let now = self.clock.now();
+                    events::log(&event, now);
+                    self.roster.note(&event);
+                    self.journal.push(event, now);
+                }
+            }
+        }
+    }
+
+    /// Adds the driver's part to a reply.
+    fn complete(&mut self, reply: Reply) -> Reply {
+        match reply {
+            Reply::Metrics(mut metrics) => {
+                metrics.extend(self.socket.metrics());
+                Reply::Metrics(metrics)
+            }
+            Reply::Left => {
+                self.stage = Stage::Left { until: self.clock.now() + LEAVE_MAX };
+                Reply::Left
+            }
+            other => other,
+        }
+    }
+
+    fn receive(&mut self) -> usize {
+        for count in 0..DATAGRAMS_MAX {
+            let Some(input) = self.socket.receive(&self.pool) else { return count };
+            if let Input::Datagram { from, payload } = &input {
+                tracing::trace!(%from, bytes = payload.len(), "received");
+            }
+            self.input(input);
+        }
+        DATAGRAMS_MAX
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Command(command, reply) => self.command(command, reply),
+            Ask::Events(since, page) => {
+                let _ = page.send(self.journal.page(since));
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command, reply: oneshot::Sender<Reply>) {
+        if command == Command::Leave {
+            tracing::info!(by = "control", "leaving");
+            self.leave_within(LEAVE_MAX);
+        }
+        if self.machine.is_none() {
+            let answer = match command {
+                Command::Metrics => Reply::Metrics(Vec::new()),
+                Command::Leave => Reply::Left,
+                _ => failed("the bootstraps' names are not resolved yet"),
+            };
+            let _ = reply.send(self.complete(answer));
+            return;
+        }
+        if let Some(id) = self.pending.attended(reply) {
+            self.input(Input::Command { id, command });
+        }
+    }
+
+    /// The first signal asks for a clean leave, the second for an end at once.
+    fn signalled(&mut self, name: &'static str) {
+        tracing::info!(by = name, "leaving");
+        if self.stage != Stage::Running || self.machine.is_none() {
+            self.stage = Stage::Left { until: self.clock.now() };
+            return;
+        }
+        self.leave_within(LEAVE_MAX);
+        let id = self.pending.unattended();
+        self.input(Input::Command { id, command: Command::Leave });
+    }
+
+    fn leave_within(&mut self, span: Duration) {
+        if self.stage == Stage::Running {
+            self.stage = Stage::Leaving { until: self.clock.now() + span };
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let now = self.clock.now();
+        match self.stage {
+            Stage::Running => false,
+            Stage::Leaving { until } => now >= until,
+            Stage::Left { until } => self.socket.is_flushed() || now >= until,
+        }
+    }
+
+    /// When to wake at the latest.
+    fn deadline(&self) -> Time {
+        let machine = self.machine.as_ref().and_then(Machine::poll_timeout);
+        let machine = machine.map_or(Time::ZERO + FAR, |deadline| deadline.at);
+        match self.stage {
+            Stage::Running => machine,
+            Stage::Leaving { until } | Stage::Left { until } => machine.min(until),
+        }
+    }
+
+    /// New bootstraps are of use only to a machine that has not found its overlay.
+    fn resolved(&mut self, found: Found) {
+        tracing::debug!(overlay = found.overlay, bootstraps = ?found.bootstraps, "bootstraps resolved");
+        self.roster.resolved(found);
+        if self.stage == Stage::Running && !self.roster.is_connected() {
+            self.pending.fail_all("the node starts again with the bootstraps' new addresses");
+            self.start();
+        }
+    }
+
+    fn look_at_interfaces(&mut self) {
+        let addresses = interfaces::addresses(self.socket.local());
+        if addresses != self.local {
+            tracing::debug!(?addresses, "the host's addresses");
+            self.local.clone_from(&addresses);
+            self.input(Input::LocalAddresses(addresses));
+        }
+    }
+}
+
+/// Further than any uptime: a century.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

@@ -1,0 +1,94 @@
+//! Everything that a node needs, made in the order in which it can fail; then the loop.
+
+use atoll_core::wire::Address;
+use atoll_core::{Node, Rng, Seed};
+use tokio::sync::mpsc;
+
+use super::control::{self, ControlSite};
+use super::http::{Listener, Server};
+use super::interfaces::Watch;
+use super::metrics::MetricsSite;
+use super::names::{self, Found};
+use super::requests;
+use super::roster::Roster;
+use super::signals::Signals;
+use super::socket::Socket;
+use super::{Clock, Driver, Inbox};
+use crate::config::{CONTROL_DEFAULT, Endpoint, Settings};
+use crate::failure::Failure;
+use crate::identity::Identity;
+
+/// Lookups that wait for the driver.
+const FOUND_MAX: usize = 16;
+
+/// Runs a node until a signal or a command lets it leave.
+///
+/// # Errors
+/// If a socket cannot be bound or the identity cannot be used. Nothing is left behind then.
+pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
+    let settings = settings.with_defaults();
+    let signals = Signals::new()?;
+    let socket = Socket::bind(settings.listen)?;
+    let (control, metrics) = bind_servers(&settings)?;
+    let roster = Roster::new(settings.clone(), address_from_identity(&settings)?, seed(&settings)?);
+    announce(&socket, &roster, [&control, &metrics]);
+
+    let (asker, asks) = requests::channel();
+    let servers = [
+        control.map(|listener| {
+            let tcp = matches!(listener, Listener::Tcp(_));
+            Server::start(listener, ControlSite { asker: asker.clone(), tcp })
+        }),
+        metrics.map(|listener| Server::start(listener, MetricsSite(asker.clone()))),
+    ];
+    let mut inbox = Inbox { asks, found: follow_names(&settings), signals, watch: Watch::new() };
+    Driver::new(clock, socket, roster, Node::new).run(&mut inbox).await;
+    drop(inbox);
+    for server in servers.into_iter().flatten() {
+        server.stop().await;
+    }
+    tracing::info!(seconds = clock.now().as_secs_f64(), "left");
+    Ok(())
+}
+
+fn bind_servers(settings: &Settings) -> Result<(Option<Listener>, Option<Listener>), Failure> {
+    let default = || CONTROL_DEFAULT.parse().expect("the default is an endpoint");
+    let control: Endpoint = settings.control.clone().unwrap_or_else(default);
+    control::check(&control)?;
+    let metrics = settings.metrics.clone().unwrap_or(Endpoint::Off);
+    Ok((Listener::bind("control", &control)?, Listener::bind("metrics", &metrics)?))
+}
+
+fn address_from_identity(settings: &Settings) -> Result<Option<Address>, Failure> {
+    let identity = settings.identity.as_deref().map(Identity::load_or_create).transpose()?;
+    identity.map(|identity| identity.address()).transpose()
+}
+
+fn seed(settings: &Settings) -> Result<Seed, Failure> {
+    if let Some(number) = settings.seed {
+        return Ok(Rng::new(Seed::default()).seed(number));
+    }
+    let mut seed = Seed::default();
+    getrandom::fill(&mut seed).map_err(|why| Failure::new("the system's randomness", why))?;
+    Ok(seed)
+}
+
+/// One line that says where everything is; ports that were 0 are known now.
+fn announce(socket: &Socket, roster: &Roster, [control, metrics]: [&Option<Listener>; 2]) {
+    let place =
+        |listener: &Option<Listener>| listener.as_ref().map_or_else(|| "off".to_owned(), Listener::local);
+    for (overlay, address) in roster.members() {
+        tracing::info!(overlay, %address, "member");
+    }
+    tracing::info!(listen = %socket.local(), control = place(control), metrics = place(metrics), "ready");
+}
+
+fn follow_names(settings: &Settings) -> mpsc::Receiver<Found> {
+    let (sender, receiver) = mpsc::channel(FOUND_MAX);
+    for (overlay, member) in settings.overlays.iter().enumerate() {
+        if names::has_names(&member.bootstraps) {
+            tokio::spawn(names::follow(overlay, member.bootstraps.clone(), sender.clone()));
+        }
+    }
+    receiver
+}
