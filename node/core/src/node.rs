@@ -1,37 +1,167 @@
-//! Floor 7: one socket, many overlays.
+//! Floor 7: one socket, many overlays. It tells datagrams apart by what their header names, never by their source.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
-use crate::buffer::Pool;
+use crate::buffer::{Buffer, Pool};
 use crate::config::Config;
-use crate::machine::{Deadline, Input, Machine, Output};
-use crate::rng::Seed;
+use crate::control::{Command, Reply};
+use crate::counters::{Counters, DropReason};
+use crate::machine::{Deadline, Input, Machine, Output, RequestId};
+use crate::overlay::{Arrival, Lent, Overlay};
+use crate::path;
+use crate::rng::{Rng, Seed};
 use crate::time::Time;
+use crate::wire::{Address, Header, PacketKind};
+
+/// Overlays of one node at most: the last byte of an edge's id names the overlay.
+pub const OVERLAYS_MAX: usize = 256;
 
 /// A running participant: one socket and its memberships.
 #[derive(Debug)]
 pub struct Node {
+    pool: Pool,
+    paths: path::Table,
+    overlays: Vec<Overlay>,
     outputs: VecDeque<Output>,
+    /// Drops before any overlay was found.
+    counters: Counters,
 }
 
 impl Node {
     /// A node that starts at `now`. It takes its buffers from `pool` and all its randomness from `seed`.
+    /// Overlays beyond [`OVERLAYS_MAX`] are left out.
     #[must_use]
-    pub fn new(_config: &Config, _pool: &Pool, _seed: Seed, _now: Time) -> Self {
-        Self { outputs: VecDeque::new() }
+    pub fn new(config: &Config, pool: &Pool, seed: Seed, now: Time) -> Self {
+        let rng = Rng::new(seed);
+        let overlays = config.overlays.iter().take(OVERLAYS_MAX).enumerate();
+        let overlays =
+            overlays.map(|(slot, overlay)| Overlay::new(overlay, slot as u8, pool, &rng, now)).collect();
+        Self {
+            pool: pool.clone(),
+            paths: path::Table::default(),
+            overlays,
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    fn on_datagram(&mut self, from: SocketAddr, mut payload: Buffer, now: Time) {
+        let Ok(header) = Header::take(&mut payload) else {
+            self.counters.drop(DropReason::Malformed);
+            return;
+        };
+        let slot = match header {
+            Header::Short { receiver } => usize::from(receiver.0 as u8),
+            Header::Long { tag, .. } => {
+                self.overlays.iter().position(|overlay| overlay.tag() == tag).unwrap_or(usize::MAX)
+            }
+        };
+        let Some(overlay) = self.overlays.get_mut(slot) else {
+            self.counters.drop(DropReason::UnknownOverlay);
+            return;
+        };
+        let (paths, pool, outputs) = (&mut self.paths, &self.pool, &mut self.outputs);
+        overlay.handle_datagram(Arrival { header, from, payload }, &mut Lent { paths, pool, outputs, now });
+    }
+
+    fn on_command(&mut self, id: RequestId, command: Command, now: Time) {
+        let reply = match command {
+            Command::Status => {
+                Reply::Status(self.overlays.iter().map(|overlay| overlay.status(&self.paths, now)).collect())
+            }
+            Command::Metrics => Reply::Metrics(self.metrics(now)),
+            Command::Peers { overlay } => match self.with(&overlay, now, |overlay, lent| overlay.peers(lent))
+            {
+                Ok(peers) => Reply::Peers(peers),
+                Err(failed) => failed,
+            },
+            Command::Ping { overlay, address } => {
+                return self.inquire(id, &overlay, PacketKind::EchoRequest, address, now);
+            }
+            Command::Route { overlay, address } => {
+                return self.inquire(id, &overlay, PacketKind::TraceRequest, address, now);
+            }
+            Command::Leave => {
+                let (paths, pool, outputs) = (&mut self.paths, &self.pool, &mut self.outputs);
+                let mut lent = Lent { paths, pool, outputs, now };
+                self.overlays.iter_mut().for_each(|overlay| overlay.leave(&mut lent));
+                Reply::Left
+            }
+        };
+        self.outputs.push_back(Output::Reply { id, reply });
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one question has an id, an overlay, a kind, a target and a time"
+    )]
+    fn inquire(&mut self, id: RequestId, overlay: &str, kind: PacketKind, target: Address, now: Time) {
+        let done = self.with(overlay, now, |overlay, lent| overlay.inquire(id, kind, target, lent));
+        if let Err(reply) = done {
+            self.outputs.push_back(Output::Reply { id, reply });
+        }
+    }
+
+    fn with<T>(
+        &mut self,
+        name: &str,
+        now: Time,
+        act: impl FnOnce(&mut Overlay, &mut Lent<'_>) -> T,
+    ) -> Result<T, Reply> {
+        let (paths, pool, outputs) = (&mut self.paths, &self.pool, &mut self.outputs);
+        let overlay = self.overlays.iter_mut().find(|overlay| overlay.name() == name);
+        let Some(overlay) = overlay else {
+            return Err(Reply::Failed { why: format!("no overlay is named `{name}`") });
+        };
+        Ok(act(overlay, &mut Lent { paths, pool, outputs, now }))
+    }
+
+    fn metrics(&self, now: Time) -> Vec<crate::control::Metric> {
+        let mut metrics = Vec::new();
+        for overlay in &self.overlays {
+            overlay.metrics(now, &mut metrics);
+        }
+        for reason in [DropReason::Malformed, DropReason::UnknownOverlay] {
+            metrics.push(crate::control::Metric {
+                name: "atoll_unknown_datagrams_total".to_owned(),
+                help: "Datagrams that belong to no overlay of this node, by reason".to_owned(),
+                kind: crate::control::MetricKind::Counter,
+                labels: vec![("reason".to_owned(), reason.label().to_owned())],
+                value: self.counters.drops(reason) as f64,
+            });
+        }
+        metrics
     }
 }
 
 impl Machine for Node {
-    fn handle_input(&mut self, _input: Input, _now: Time) {}
+    fn handle_input(&mut self, input: Input, now: Time) {
+        match input {
+            Input::Datagram { from, payload } => self.on_datagram(from, payload, now),
+            Input::Unreachable { to } => {
+                for overlay in &mut self.overlays {
+                    overlay.on_unreachable(to, now, &self.paths);
+                }
+            }
+            Input::Command { id, command } => self.on_command(id, command, now),
+            Input::LocalAddresses(local) => self.paths.set_local(local),
+        }
+    }
 
-    fn handle_timeout(&mut self, _now: Time) {}
+    fn handle_timeout(&mut self, now: Time) {
+        let (paths, pool, outputs) = (&mut self.paths, &self.pool, &mut self.outputs);
+        let mut lent = Lent { paths, pool, outputs, now };
+        for overlay in &mut self.overlays {
+            overlay.handle_timeout(&mut lent);
+        }
+    }
 
     fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
-        None
+        self.overlays.iter().map(Overlay::poll_timeout).fold(None, Deadline::earlier)
     }
 }

@@ -1,5 +1,18 @@
 //! Floor 0: bytes to types and back. It has no state.
 
+pub(crate) mod codec;
+
 mod address;
+mod frame;
+mod header;
+mod message;
+mod packet;
 
 pub use address::{Address, AddressError, Distance};
+pub use codec::Malformed;
+pub use frame::{
+    Ack, CloseReason, FrameHeader, FrameKind, Link, NEIGHBOURS_MAX, Neighbours, Ping, RoleBits, read_observed,
+};
+pub use header::{EdgeId, Header, LONG_LEN, OverlayTag, SHORT_LEN, VERSION};
+pub use message::{CANDIDATES_MAX, ConnectToMe, Echo, Members, SAMPLE_MAX, read_id};
+pub use packet::{HOP_LIMIT, Mode, PacketHeader, PacketKind, ROUTE_MAX};

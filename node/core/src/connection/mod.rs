@@ -1,0 +1,191 @@
+//! Floor 3: lasting relations with peers, in ring order, and why each is kept.
+
+mod role;
+
+use std::collections::BTreeSet;
+
+pub use role::{Role, Roles};
+
+use crate::time::Time;
+use crate::wire::{Address, EdgeId};
+
+/// Connections of one member at most; beyond, links that only the peer wants are refused.
+pub const CONNECTIONS_MAX: usize = 256;
+
+/// A lasting relation with a peer. It survives a change of edge.
+#[derive(Debug)]
+pub struct Connection {
+    /// The peer.
+    pub peer: Address,
+    /// Its edges, the one that we send on last.
+    pub edges: Vec<EdgeId>,
+    /// Why we keep it.
+    pub ours: Roles,
+    /// Why the peer keeps it.
+    pub theirs: Roles,
+    /// When it was made.
+    pub since: Time,
+    /// The peer's connections nearest to us, as it last said.
+    pub neighbours: Vec<Address>,
+    /// Digest of what we last told the peer: our roles and list.
+    pub told_digest: u32,
+    /// When we last told it.
+    pub told: Time,
+    /// What we would tell it may have changed since.
+    pub stale: bool,
+    /// Since when neither side has a role for it.
+    pub unwanted: Option<Time>,
+    /// It did not answer in time: packets avoid it.
+    pub suspected: bool,
+}
+
+impl Connection {
+    /// A connection over its first edge.
+    #[must_use]
+    pub fn new(peer: Address, edge: EdgeId, now: Time) -> Self {
+        Self {
+            peer,
+            edges: vec![edge],
+            ours: Roles::NONE,
+            theirs: Roles::NONE,
+            since: now,
+            neighbours: Vec::new(),
+            told_digest: 0,
+            told: now,
+            stale: false,
+            unwanted: None,
+            suspected: false,
+        }
+    }
+
+    /// The edge that we send on.
+    #[must_use]
+    pub fn edge(&self) -> EdgeId {
+        *self.edges.last().expect("a connection without edges is removed")
+    }
+
+    /// Whether packets for others may go through the peer: it has a place in the ring, or we put it to use.
+    #[must_use]
+    pub fn carries_transit(&self) -> bool {
+        self.ours.union(self.theirs).without(Role::Leaf) != Roles::NONE
+    }
+}
+
+/// All connections of one member, sorted by address.
+#[derive(Debug)]
+pub struct Table {
+    own: Address,
+    connections: Vec<Connection>,
+}
+
+impl Table {
+    /// The empty table of the member with this address.
+    #[must_use]
+    pub fn new(own: Address) -> Self {
+        Self { own, connections: Vec::new() }
+    }
+
+    fn find(&self, peer: Address) -> Result<usize, usize> {
+        self.connections.binary_search_by_key(&peer, |connection| connection.peer)
+    }
+
+    /// The connection with a peer.
+    #[must_use]
+    pub fn get(&self, peer: Address) -> Option<&Connection> {
+        self.find(peer).ok().map(|at| &self.connections[at])
+    }
+
+    /// The connection with a peer, to change.
+    pub fn get_mut(&mut self, peer: Address) -> Option<&mut Connection> {
+        self.find(peer).ok().map(|at| &mut self.connections[at])
+    }
+
+    /// The connection with a peer, made over `edge` if there is none. False if it was there.
+    pub fn insert(&mut self, peer: Address, edge: EdgeId, now: Time) -> bool {
+        match self.find(peer) {
+            Ok(at) => {
+                let edges = &mut self.connections[at].edges;
+                edges.retain(|known| *known != edge);
+                edges.push(edge);
+                false
+            }
+            Err(at) => {
+                self.connections.insert(at, Connection::new(peer, edge, now));
+                true
+            }
+        }
+    }
+
+    /// Removes a connection.
+    pub fn remove(&mut self, peer: Address) -> Option<Connection> {
+        self.find(peer).ok().map(|at| self.connections.remove(at))
+    }
+
+    /// All connections, by address.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Connection> {
+        self.connections.iter()
+    }
+
+    /// All connections, by address, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
+        self.connections.iter_mut()
+    }
+
+    /// Connections in the table.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Connections going clockwise from `address`, itself left out.
+    pub fn clockwise(&self, address: Address) -> impl Iterator<Item = &Connection> {
+        let start = self.find(address).map_or_else(|at| at, |at| at + 1);
+        let (before, after) = self.connections.split_at(start.min(self.connections.len()));
+        after.iter().chain(before).filter(move |connection| connection.peer != address)
+    }
+
+    /// Connections going counter-clockwise from `address`, itself left out.
+    pub fn counter_clockwise(&self, address: Address) -> impl Iterator<Item = &Connection> {
+        let start = self.find(address).unwrap_or_else(|at| at);
+        let (before, after) = self.connections.split_at(start);
+        before.iter().rev().chain(after.iter().rev()).filter(move |connection| connection.peer != address)
+    }
+
+    /// The connected peer next to us clockwise.
+    #[must_use]
+    pub fn successor(&self) -> Option<Address> {
+        self.clockwise(self.own).next().map(|connection| connection.peer)
+    }
+
+    /// The connected peer next to us counter-clockwise.
+    #[must_use]
+    pub fn predecessor(&self) -> Option<Address> {
+        self.counter_clockwise(self.own).next().map(|connection| connection.peer)
+    }
+
+    /// The `each` connections nearest to `address` on each side of it, in order, without it.
+    #[must_use]
+    pub fn around(&self, address: Address, each: usize) -> Vec<Address> {
+        let mut list: Vec<Address> =
+            self.counter_clockwise(address).take(each).map(|connection| connection.peer).collect();
+        list.reverse();
+        for connection in self.clockwise(address).take(each) {
+            if !list.contains(&connection.peer) {
+                list.push(connection.peer);
+            }
+        }
+        list
+    }
+
+    /// The peers that are among the `each` nearest to us on either side.
+    #[must_use]
+    pub fn nearest(&self, each: usize) -> BTreeSet<Address> {
+        self.around(self.own, each).into_iter().collect()
+    }
+}

@@ -1,0 +1,117 @@
+//! Counts of what went by and of what was dropped, and why.
+
+/// Why something was dropped. Each is counted by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum DropReason {
+    /// Too short, another version, or fields that do not parse.
+    Malformed,
+    /// Meant for an overlay that the node is no member of.
+    UnknownOverlay,
+    /// For an edge that is not, or no longer, known.
+    UnknownEdge,
+    /// A first datagram whose cookie or token is wrong or too old.
+    BadCookie,
+    /// A handshake for another member, or with oneself.
+    WrongMember,
+    /// A reliable frame that had arrived before.
+    Duplicate,
+    /// A reliable frame outside the receive window.
+    OutOfWindow,
+    /// No member is nearer to the destination.
+    NoRoute,
+    /// The packet has taken all its hops.
+    HopLimit,
+    /// The packet is larger than every edge must carry.
+    TooBig,
+    /// A table or queue was full.
+    Full,
+    /// A frame before the edge belonged to a connection.
+    NotLinked,
+    /// An answer to a question that nobody asked, or that was answered.
+    Unasked,
+    /// The next hop died with the packet, and no other was left.
+    PeerLost,
+}
+
+impl DropReason {
+    /// All reasons, in the order of their counters.
+    pub const ALL: [Self; 14] = [
+        Self::Malformed,
+        Self::UnknownOverlay,
+        Self::UnknownEdge,
+        Self::BadCookie,
+        Self::WrongMember,
+        Self::Duplicate,
+        Self::OutOfWindow,
+        Self::NoRoute,
+        Self::HopLimit,
+        Self::TooBig,
+        Self::Full,
+        Self::NotLinked,
+        Self::Unasked,
+        Self::PeerLost,
+    ];
+
+    /// The value of the metric's `reason` label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownOverlay => "unknown_overlay",
+            Self::UnknownEdge => "unknown_edge",
+            Self::BadCookie => "bad_cookie",
+            Self::WrongMember => "wrong_member",
+            Self::Duplicate => "duplicate",
+            Self::OutOfWindow => "out_of_window",
+            Self::NoRoute => "no_route",
+            Self::HopLimit => "hop_limit",
+            Self::TooBig => "too_big",
+            Self::Full => "full",
+            Self::NotLinked => "not_linked",
+            Self::Unasked => "unasked",
+            Self::PeerLost => "peer_lost",
+        }
+    }
+}
+
+/// The counters of one overlay. They only grow.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Datagrams handed to the socket.
+    pub sent_datagrams: u64,
+    /// Their payload bytes, IP and UDP headers not counted.
+    pub sent_bytes: u64,
+    /// Datagrams taken from the socket.
+    pub received_datagrams: u64,
+    /// Their payload bytes.
+    pub received_bytes: u64,
+    /// Packets that this member passed on for others.
+    pub forwarded_packets: u64,
+    /// Packets that ended here.
+    pub delivered_packets: u64,
+    /// Frames sent again for want of an acknowledgement.
+    pub retransmitted_frames: u64,
+    /// Handshakes begun by this member.
+    pub links_started: u64,
+    /// Connections made.
+    pub connections_made: u64,
+    /// Connections whose peer fell silent.
+    pub peers_lost: u64,
+    /// Pings sent at rest.
+    pub pings: u64,
+    drops: [u64; DropReason::ALL.len()],
+}
+
+impl Counters {
+    /// Counts one drop.
+    pub fn drop(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+    }
+
+    /// Drops for one reason.
+    #[must_use]
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+}

@@ -1,0 +1,199 @@
+//! Keepalive of one edge: when to ping at rest, and when a silence means death.
+//!
+//! A ping and its pong refresh the NAT mappings on both sides. The pinger says when it will ping next. Whoever
+//! expects a ping and does not get it asks itself: an answer then tells that its own NAT had closed, so the interval
+//! shrinks; no answer means that the peer is dead.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// Pings without an answer before the peer counts as dead.
+const PINGS_MAX: u32 = 3;
+/// How much later than announced a ping may come before its receiver asks.
+const LATE: Duration = Duration::from_secs(1);
+/// The shortest wait for a pong: death is not declared in a hurry.
+const RTO_MIN: Duration = Duration::from_millis(500);
+
+/// A ping without an answer yet.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    number: u16,
+    at: Time,
+    pings: u32,
+    due: Time,
+    expected: Option<Duration>,
+}
+
+/// What the keepalive timer wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Send a ping with this number.
+    Ping(u16),
+    /// The peer is dead.
+    Dead,
+}
+
+/// Keepalive state of one edge.
+#[derive(Debug)]
+pub struct Probe {
+    number: u16,
+    interval: Duration,
+    next: Time,
+    asked: Option<Asked>,
+    answered: Option<Asked>,
+    expects: Option<Duration>,
+    peer_bears: Duration,
+}
+
+impl Probe {
+    /// An edge that was heard just now; the first ping comes after `interval`.
+    #[must_use]
+    pub fn new(interval: Duration, now: Time) -> Self {
+        let (asked, answered, expects) = (None, None, None);
+        Self {
+            number: 0,
+            interval,
+            next: now + interval,
+            asked,
+            answered,
+            expects,
+            peer_bears: Duration::MAX,
+        }
+    }
+
+    /// The current idle interval.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// The longest silence that the peer's side bears, as it last said.
+    #[must_use]
+    pub fn peer_bears(&self) -> Duration {
+        self.peer_bears
+    }
+
+    /// The peer says how long a silence its side bears.
+    pub fn set_peer_bears(&mut self, bears: Duration) {
+        self.peer_bears = bears;
+    }
+
+    /// We ping: next after `interval`.
+    pub fn lead(&mut self, interval: Duration, now: Time) {
+        self.interval = interval;
+        self.next = now + interval;
+        self.expects = None;
+    }
+
+    /// The peer pings; it said that its next ping comes after `interval`.
+    pub fn follow(&mut self, interval: Duration, now: Time) {
+        self.interval = interval;
+        self.next = now + interval + LATE;
+        self.expects = Some(interval);
+    }
+
+    /// The peer ought to ping after `interval`, though it has not said so.
+    pub fn watch(&mut self, interval: Duration, now: Time) {
+        self.follow(interval, now);
+        self.expects = None;
+    }
+
+    /// Whether an announced ping is still to come.
+    #[must_use]
+    pub fn expects_ping(&self) -> bool {
+        self.expects.is_some() && self.asked.is_none()
+    }
+
+    /// Pings now, because there is reason to doubt the peer.
+    pub fn ask(&mut self, now: Time) {
+        if self.asked.is_none() {
+            self.next = now;
+            self.expects = None;
+        }
+    }
+
+    /// Anything authentic came from the peer: it lives. Returns the silence that our own NAT did not bear, if the
+    /// peer's announced ping had not come through.
+    pub fn on_heard(&mut self) -> Option<Duration> {
+        let asked = self.asked.take()?;
+        self.answered = Some(asked);
+        asked.expected
+    }
+
+    /// The round trip, if `number` answers the latest ping.
+    #[must_use]
+    pub fn round_trip(&self, number: u16, now: Time) -> Option<Duration> {
+        let asked = self.asked.or(self.answered);
+        asked.filter(|asked| asked.number == number).map(|asked| now.since(asked.at))
+    }
+
+    /// What is due at `now`; `rto` is the path's wait for an answer.
+    pub fn handle_timeout(&mut self, now: Time, rto: Duration) -> Option<Wanted> {
+        if self.due() > now {
+            return None;
+        }
+        let pings = self.asked.map_or(0, |asked| asked.pings);
+        if pings == PINGS_MAX {
+            return Some(Wanted::Dead);
+        }
+        let rto = rto.max(RTO_MIN);
+        self.number = self.number.wrapping_add(1);
+        self.asked = Some(Asked {
+            number: self.number,
+            at: now,
+            pings: pings + 1,
+            due: now + rto.mul_f64(1.0 + 0.25 * f64::from(pings)),
+            expected: self.asked.map_or(self.expects, |asked| asked.expected),
+        });
+        self.next = now + self.interval.max(RTO_MIN);
+        Some(Wanted::Ping(self.number))
+    }
+
+    /// When something is due next.
+    #[must_use]
+    pub fn due(&self) -> Time {
+        self.asked.map_or(self.next, |asked| asked.due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTO: Duration = Duration::from_millis(500);
+
+    #[test]
+    fn a_silent_peer_is_dead_after_the_last_ping() {
+        let mut probe = Probe::new(Duration::from_secs(9), Time::ZERO);
+        let mut pings = 0;
+        let end = loop {
+            let now = probe.due();
+            match probe.handle_timeout(now, RTO) {
+                Some(Wanted::Ping(_)) => pings += 1,
+                Some(Wanted::Dead) => break now,
+                None => panic!("a due timer does something"),
+            }
+        };
+        assert_eq!(pings, PINGS_MAX);
+        assert!(end < Time::from_secs(12), "{end}");
+    }
+
+    #[test]
+    fn an_answer_to_ones_own_question_tells_that_ones_nat_had_closed() {
+        let mut probe = Probe::new(Duration::from_secs(9), Time::ZERO);
+        probe.follow(Duration::from_secs(50), Time::ZERO);
+        let late = probe.due();
+        assert!(late > Time::from_secs(50));
+        let Some(Wanted::Ping(number)) = probe.handle_timeout(late, RTO) else { panic!("it asks") };
+        assert_eq!(probe.round_trip(number, late + RTO), Some(RTO));
+        assert_eq!(probe.on_heard(), Some(Duration::from_secs(50)));
+        assert_eq!(probe.on_heard(), None);
+    }
+
+    #[test]
+    fn an_early_timeout_does_nothing() {
+        let mut probe = Probe::new(Duration::from_secs(9), Time::ZERO);
+        assert_eq!(probe.handle_timeout(Time::from_secs(8), RTO), None);
+    }
+}

@@ -1,0 +1,216 @@
+//! Acknowledged frames on one edge: bounded on both sides, acknowledged cumulatively, piggybacked where possible.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::buffer::Buffer;
+use crate::time::Time;
+use crate::wire::{Ack, FrameKind};
+
+/// Frames that wait for an acknowledgement at most.
+const UNACKED_MAX: usize = 128;
+/// Retransmissions of one frame before its edge counts as dead.
+const RETRANSMISSIONS_MAX: u32 = 3;
+/// How long an acknowledgement waits for a frame to ride on.
+pub const ACK_DELAY: Duration = Duration::from_millis(25);
+
+const WINDOW: u16 = 33;
+
+#[derive(Debug)]
+struct Unacked {
+    sequence: u16,
+    kind: FrameKind,
+    body: Buffer,
+    retransmissions: u32,
+    due: Time,
+}
+
+/// What to make of a reliable frame that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// The first time.
+    New,
+    /// It was here before; the acknowledgement was lost.
+    Duplicate,
+    /// Too far ahead; the sender will try again.
+    OutOfWindow,
+}
+
+/// What the retransmission timer found.
+#[derive(Debug)]
+pub enum Overdue {
+    /// Send these again.
+    Again(Vec<(u16, FrameKind, Buffer)>),
+    /// The peer is silent.
+    Dead,
+}
+
+/// Sender's and receiver's state of one edge.
+#[derive(Debug, Default)]
+pub struct Reliable {
+    next: u16,
+    unacked: VecDeque<Unacked>,
+    received: Ack,
+    ack_due: Option<Time>,
+}
+
+impl Reliable {
+    /// Takes a frame in charge and numbers it; none if too many are waiting.
+    pub fn send(&mut self, kind: FrameKind, body: &Buffer, due: Time) -> Option<u16> {
+        let oldest = self.unacked.front().map_or(self.next, |frame| frame.sequence);
+        if self.unacked.len() == UNACKED_MAX || self.next.wrapping_sub(oldest) >= WINDOW {
+            return None;
+        }
+        let sequence = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.unacked.push_back(Unacked { sequence, kind, body: body.clone(), retransmissions: 0, due });
+        Some(sequence)
+    }
+
+    /// The peer says what it has; true if that is news.
+    pub fn on_ack(&mut self, ack: Ack) -> bool {
+        let before = self.unacked.len();
+        self.unacked.retain(|frame| {
+            let ahead = frame.sequence.wrapping_sub(ack.next);
+            let before_next = ahead >= 0x8000;
+            let in_bits = (1..WINDOW).contains(&ahead) && ack.bits & (1 << (ahead - 1)) != 0;
+            !(before_next || in_bits)
+        });
+        self.unacked.len() < before
+    }
+
+    /// A reliable frame arrived.
+    pub fn on_sequence(&mut self, sequence: u16, now: Time) -> Receipt {
+        let ahead = sequence.wrapping_sub(self.received.next);
+        if ahead >= 0x8000 {
+            self.ack_due.get_or_insert(now);
+            return Receipt::Duplicate;
+        }
+        if ahead >= WINDOW {
+            return Receipt::OutOfWindow;
+        }
+        self.ack_due.get_or_insert(now + ACK_DELAY);
+        if ahead == 0 {
+            self.received.next = self.received.next.wrapping_add(1);
+            while self.received.bits & 1 != 0 {
+                self.received.bits >>= 1;
+                self.received.next = self.received.next.wrapping_add(1);
+            }
+            self.received.bits >>= 1;
+            return Receipt::New;
+        }
+        let bit = 1 << (ahead - 1);
+        if self.received.bits & bit != 0 {
+            return Receipt::Duplicate;
+        }
+        self.received.bits |= bit;
+        Receipt::New
+    }
+
+    /// The acknowledgement that is owed, to ride on the next frame.
+    pub fn take_ack(&mut self) -> Option<Ack> {
+        self.ack_due.take().map(|_| self.received)
+    }
+
+    /// Whether an acknowledgement has waited long enough.
+    #[must_use]
+    pub fn ack_is_due(&self, now: Time) -> bool {
+        self.ack_due.is_some_and(|due| due <= now)
+    }
+
+    /// Frames to send again, each with the wait that `rto` gives for its number of retransmissions.
+    pub fn overdue(&mut self, now: Time, rto: Duration) -> Overdue {
+        let mut again = Vec::new();
+        for frame in self.unacked.iter_mut().filter(|frame| frame.due <= now) {
+            if frame.retransmissions == RETRANSMISSIONS_MAX {
+                return Overdue::Dead;
+            }
+            frame.retransmissions += 1;
+            frame.due = now + rto.mul_f64(1.0 + 0.5 * f64::from(frame.retransmissions));
+            again.push((frame.sequence, frame.kind, frame.body.clone()));
+        }
+        Overdue::Again(again)
+    }
+
+    /// Gives up the overlay packets in charge, so that they can take another way.
+    pub fn take_packets(&mut self) -> Vec<Buffer> {
+        let (packets, rest) = std::mem::take(&mut self.unacked)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|frame| frame.kind == FrameKind::Packet);
+        self.unacked = rest;
+        packets.into_iter().map(|frame| frame.body).collect()
+    }
+
+    /// When something here is due next.
+    #[must_use]
+    pub fn due(&self) -> Option<Time> {
+        let retransmission = self.unacked.iter().map(|frame| frame.due).min();
+        match (self.ack_due, retransmission) {
+            (Some(ack), Some(frame)) => Some(ack.min(frame)),
+            (ack, frame) => ack.or(frame),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Pool;
+    use proptest::prelude::*;
+
+    fn body() -> Buffer {
+        Pool::new().copy(b"body")
+    }
+
+    #[test]
+    fn a_frame_is_sent_again_until_it_is_acknowledged_or_the_peer_is_dead() {
+        let mut sender = Reliable::default();
+        let rto = Duration::from_millis(100);
+        sender.send(FrameKind::Packet, &body(), Time::ZERO + rto);
+        let mut now = Time::ZERO;
+        for _ in 0..RETRANSMISSIONS_MAX {
+            now = sender.due().expect("a frame waits");
+            assert!(matches!(sender.overdue(now, rto), Overdue::Again(again) if again.len() == 1));
+        }
+        now = sender.due().unwrap_or(now);
+        assert!(matches!(sender.overdue(now, rto), Overdue::Dead));
+        assert_eq!(sender.take_packets().len(), 1);
+        assert_eq!(sender.due(), None);
+    }
+
+    #[test]
+    fn the_window_bounds_what_waits() {
+        let mut sender = Reliable::default();
+        let sent = (0..200).filter(|_| sender.send(FrameKind::Link, &body(), Time::ZERO).is_some()).count();
+        assert_eq!(sent, usize::from(WINDOW));
+    }
+
+    proptest! {
+        #[test]
+        fn every_frame_arrives_once_whatever_is_lost(losses in prop::collection::vec(any::<(bool, bool)>(), 0..300)) {
+            let (mut sender, mut receiver) = (Reliable::default(), Reliable::default());
+            let mut arrived = Vec::new();
+            let mut sent = 0u16;
+            for (forth, back) in losses.into_iter().chain(std::iter::repeat_n((true, true), 60)) {
+                if sent < 100 && sender.send(FrameKind::Packet, &body(), Time::ZERO).is_some() {
+                    sent += 1;
+                }
+                for frame in &mut sender.unacked {
+                    frame.retransmissions = 0;
+                    frame.due = Time::ZERO;
+                }
+                let Overdue::Again(again) = sender.overdue(Time::ZERO, Duration::ZERO) else { panic!("dead") };
+                for (sequence, _, _) in again {
+                    if forth && receiver.on_sequence(sequence, Time::ZERO) == Receipt::New {
+                        arrived.push(sequence);
+                    }
+                }
+                if let Some(ack) = receiver.take_ack() && back {
+                    sender.on_ack(ack);
+                }
+            }
+            arrived.sort_unstable();
+            prop_assert_eq!(arrived, (0..sent).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Service: from an address to a connection. It decides whom to ask and whom to dial; the overlay does it.
+//!
+//! An attempt asks the target, through the overlay, to connect to us (`ConnectToMe`); on receipt both sides dial all
+//! worthwhile candidates at once, which is UDP hole punching. Attempts end with the first linked edge.
+
+mod bootstrap;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use bootstrap::Bootstraps;
+
+use crate::connection::Roles;
+use crate::machine::Deadline;
+use crate::rng::Rng;
+use crate::time::Time;
+use crate::wire::{Address, EdgeId};
+
+/// Attempts under way at most; beyond, new ones wait until the ring asks again.
+pub const ATTEMPTS_MAX: usize = 64;
+/// Failures that are remembered; beyond, the oldest is forgotten.
+pub const FAILURES_MAX: usize = 64;
+
+/// Announcements whose answers are still taken.
+pub const ANNOUNCEMENTS_MAX: usize = 16;
+
+/// First wait for an answer to a `ConnectToMe`; it doubles.
+const ASK_WAIT: Duration = Duration::from_millis(1500);
+/// An attempt without a linked edge after this long has failed.
+const GIVE_UP: Duration = Duration::from_secs(10);
+/// How long a failed target is left alone at first; it doubles up to the longest.
+const FAILURE_WAIT: Duration = Duration::from_secs(4);
+const FAILURE_WAIT_MAX: Duration = Duration::from_secs(240);
+
+/// One attempt to link.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Names it to the target.
+    pub id: u32,
+    /// What we want the connection for.
+    pub roles: Roles,
+    /// Stands for the cookie of whoever dials us for this attempt.
+    pub token: u64,
+    /// The members through which the target is asked; empty if the ring finds it.
+    pub via: Vec<Address>,
+    /// The target's token for us.
+    pub peer_token: Option<u64>,
+    /// Candidates that are being dialled.
+    pub dialled: Vec<(SocketAddr, EdgeId)>,
+    /// Next time to ask the target; none when it asked us or has answered.
+    ask_at: Option<Time>,
+    asks: u32,
+    give_up: Time,
+}
+
+/// A target that could not be linked.
+#[derive(Debug)]
+struct Failure {
+    until: Time,
+    wait: Duration,
+}
+
+/// A `ConnectToMe` to our own place: whoever stands there answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The answers return it.
+    pub id: u32,
+    /// Stands for the cookie of whoever dials us for it.
+    pub token: u64,
+}
+
+/// What the linker's timer wants.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Ask this target (again) to connect to us.
+    Ask(Address),
+    /// This attempt failed: these edges are of no more use.
+    Failed(Address, Vec<EdgeId>),
+}
+
+/// All attempts of one member.
+#[derive(Debug)]
+pub struct Linker {
+    rng: Rng,
+    attempts: BTreeMap<Address, Attempt>,
+    failures: BTreeMap<Address, Failure>,
+    announcements: VecDeque<Announcement>,
+}
+
+impl Linker {
+    /// A linker without attempts.
+    #[must_use]
+    pub fn new(rng: &Rng) -> Self {
+        Self {
+            rng: rng.fork("linker"),
+            attempts: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            announcements: VecDeque::new(),
+        }
+    }
+
+    /// Begins an attempt that asks the target, or adds roles to the one under way. True if it is new.
+    pub fn ask(&mut self, target: Address, roles: Roles, via: Vec<Address>, now: Time) -> bool {
+        if let Some(attempt) = self.attempts.get_mut(&target) {
+            attempt.roles = attempt.roles.union(roles);
+            return false;
+        }
+        if self.attempts.len() >= ATTEMPTS_MAX {
+            return false;
+        }
+        let attempt = Attempt { roles, via, ask_at: Some(now), ..self.fresh(now) };
+        self.attempts.insert(target, attempt);
+        true
+    }
+
+    /// The attempt with a peer that asked us, made if there is none and room is left.
+    pub fn answer(&mut self, peer: Address, peer_token: u64, now: Time) -> Option<&mut Attempt> {
+        if !self.attempts.contains_key(&peer) {
+            if self.attempts.len() >= ATTEMPTS_MAX {
+                return None;
+            }
+            let attempt = self.fresh(now);
+            self.attempts.insert(peer, attempt);
+        }
+        let attempt = self.attempts.get_mut(&peer)?;
+        attempt.peer_token = Some(peer_token);
+        Some(attempt)
+    }
+
+    /// A new announcement, whose answers and dials are taken for a while.
+    pub fn announce(&mut self) -> Announcement {
+        let announcement = Announcement { id: self.rng.next_u32(), token: self.rng.next_u64().max(1) };
+        self.announcements.push_front(announcement);
+        self.announcements.truncate(ANNOUNCEMENTS_MAX);
+        announcement
+    }
+
+    /// Whether an answer is to one of the latest announcements.
+    #[must_use]
+    pub fn is_announcement(&self, id: u32) -> bool {
+        self.announcements.iter().any(|announcement| announcement.id == id)
+    }
+
+    /// The target answered: it need not be asked again.
+    pub fn on_reply(&mut self, target: Address) {
+        if let Some(attempt) = self.attempts.get_mut(&target) {
+            attempt.ask_at = None;
+        }
+    }
+
+    fn fresh(&mut self, now: Time) -> Attempt {
+        Attempt {
+            id: self.rng.next_u32(),
+            roles: Roles::NONE,
+            token: self.rng.next_u64().max(1),
+            via: Vec::new(),
+            peer_token: None,
+            dialled: Vec::new(),
+            ask_at: None,
+            asks: 0,
+            give_up: now + self.rng.jitter(GIVE_UP, 0.1),
+        }
+    }
+
+    /// An attempt under way.
+    #[must_use]
+    pub fn get(&self, target: Address) -> Option<&Attempt> {
+        self.attempts.get(&target)
+    }
+
+    /// An attempt under way, to change.
+    pub fn get_mut(&mut self, target: Address) -> Option<&mut Attempt> {
+        self.attempts.get_mut(&target)
+    }
+
+    /// Whether a token was handed out for an attempt under way.
+    #[must_use]
+    pub fn knows_token(&self, token: u64) -> bool {
+        self.attempts.values().any(|attempt| attempt.token == token)
+            || self.announcements.iter().any(|announcement| announcement.token == token)
+    }
+
+    /// The attempt has its connection; its roles and the edges that are of no more use.
+    pub fn on_linked(&mut self, peer: Address, by: EdgeId) -> Option<(Roles, Vec<EdgeId>)> {
+        self.failures.remove(&peer);
+        let attempt = self.attempts.remove(&peer)?;
+        let rest = attempt.dialled.into_iter().map(|(_, edge)| edge).filter(|edge| *edge != by);
+        Some((attempt.roles, rest.collect()))
+    }
+
+    /// A dialled candidate came to nothing.
+    pub fn on_edge_down(&mut self, edge: EdgeId) {
+        for attempt in self.attempts.values_mut() {
+            attempt.dialled.retain(|(_, dialled)| *dialled != edge);
+        }
+    }
+
+    /// Whether a target is left alone because it could not be linked lately.
+    #[must_use]
+    pub fn is_resting(&self, target: Address, now: Time) -> bool {
+        self.failures.get(&target).is_some_and(|failure| failure.until > now)
+    }
+
+    /// Targets that could not be linked and were not since.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.failures.len()
+    }
+
+    /// The next thing that is due at `now`, one a call.
+    pub fn handle_timeout(&mut self, now: Time) -> Option<Wanted> {
+        let over =
+            self.attempts.iter().find(|(_, attempt)| attempt.give_up <= now).map(|(target, _)| *target);
+        if let Some(target) = over {
+            let attempt = self.attempts.remove(&target)?;
+            if attempt.asks > 0 {
+                self.remember_failure(target, now);
+            }
+            let edges = attempt.dialled.into_iter().map(|(_, edge)| edge).collect();
+            return Some(Wanted::Failed(target, edges));
+        }
+        let due = |attempt: &Attempt| attempt.ask_at.is_some_and(|at| at <= now);
+        let (target, attempt) = self.attempts.iter_mut().find(|(_, attempt)| due(attempt))?;
+        attempt.ask_at = Some(now + self.rng.jitter(ASK_WAIT * 2u32.pow(attempt.asks.min(4)), 0.2));
+        attempt.asks += 1;
+        if attempt.asks > 1 {
+            // The way that was named may be gone: the ring may know another.
+            attempt.via.clear();
+        }
+        Some(Wanted::Ask(*target))
+    }
+
+    fn remember_failure(&mut self, target: Address, now: Time) {
+        let wait =
+            self.failures.get(&target).map_or(FAILURE_WAIT, |last| (last.wait * 2).min(FAILURE_WAIT_MAX));
+        if self.failures.len() >= FAILURES_MAX && !self.failures.contains_key(&target) {
+            let oldest = self.failures.iter().min_by_key(|(_, failure)| failure.until).map(|(peer, _)| *peer);
+            oldest.and_then(|peer| self.failures.remove(&peer));
+        }
+        let until = now + self.rng.jitter(wait, 0.2);
+        self.failures.insert(target, Failure { until, wait });
+    }
+
+    /// When something is due next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        let attempts = self
+            .attempts
+            .values()
+            .map(|attempt| attempt.ask_at.unwrap_or(attempt.give_up).min(attempt.give_up));
+        attempts.min().map(|at| Deadline { at, reason: "link attempt" })
+    }
+
+    /// When the next resting target may be tried again.
+    #[must_use]
+    pub fn rest_ends(&self, now: Time) -> Option<Time> {
+        self.failures.values().map(|failure| failure.until).filter(|until| *until > now).min()
+    }
+}

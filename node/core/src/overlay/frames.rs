@@ -1,0 +1,205 @@
+//! Frames of an overlay: what goes out on an edge, and who takes what comes in.
+
+use super::{Lent, Overlay};
+use crate::buffer::Buffer;
+use crate::connection::Roles;
+use crate::counters::DropReason;
+use crate::edge::{self, Edge, Overdue, Receipt, Stage};
+use crate::wire::{
+    Address, CloseReason, EdgeId, FrameHeader, FrameKind, Link, Malformed, Neighbours, Ping, RoleBits,
+    read_observed,
+};
+
+impl Overlay {
+    /// Sends a frame that the peer acknowledges; beyond the window it is sent once, unacknowledged.
+    pub(super) fn send_frame(&mut self, id: EdgeId, kind: FrameKind, body: Buffer, lent: &mut Lent<'_>) {
+        let Some(edge) = self.edges.get_mut(id) else { return };
+        let rto = lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
+        let sequence = edge.reliable.send(kind, &body, lent.now + rto + edge::ACK_DELAY);
+        self.put_frame(id, FrameHeader { kind, ack: None, sequence }, body, lent);
+    }
+
+    /// Sends a frame that may be lost.
+    pub(super) fn send_frame_once(&mut self, id: EdgeId, kind: FrameKind, body: Buffer, lent: &mut Lent<'_>) {
+        self.put_frame(id, FrameHeader { kind, ack: None, sequence: None }, body, lent);
+    }
+
+    fn put_frame(&mut self, id: EdgeId, header: FrameHeader, mut body: Buffer, lent: &mut Lent<'_>) {
+        let Some(edge) = self.edges.get_mut(id) else { return };
+        let ack = edge.reliable.take_ack();
+        FrameHeader { ack, ..header }.prepend(&mut body);
+        // An edge whose association is not up has sent nothing and owes nothing.
+        let _ = self.engine.send(edge::channel(id), body, lent.now);
+    }
+
+    /// An opened record arrived on an edge.
+    pub(super) fn on_record(&mut self, id: EdgeId, mut payload: Buffer, lent: &mut Lent<'_>) {
+        let Ok(header) = FrameHeader::take(&mut payload) else {
+            self.counters.drop(DropReason::Malformed);
+            return;
+        };
+        self.observe(id, lent);
+        let Some(edge) = self.edges.get_mut(id) else { return };
+        if let Some(ack) = header.ack
+            && edge.reliable.on_ack(ack)
+        {
+            self.trust_again(id);
+        }
+        if let Some(sequence) = header.sequence {
+            let Some(edge) = self.edges.get_mut(id) else { return };
+            match edge.reliable.on_sequence(sequence, lent.now) {
+                Receipt::New => {}
+                Receipt::Duplicate => return self.counters.drop(DropReason::Duplicate),
+                Receipt::OutOfWindow => return self.counters.drop(DropReason::OutOfWindow),
+            }
+        }
+        if self.on_frame(id, header.kind, payload, lent).is_err() {
+            self.counters.drop(DropReason::Malformed);
+        }
+    }
+
+    /// Anything authentic keeps its edge alive, and moves it to where it came from.
+    fn observe(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
+        let Some(edge) = self.edges.get_mut(id) else { return };
+        if let Some(silence) = edge.probe.on_heard().filter(|silence| *silence > self.keepalive.adjacent) {
+            lent.paths.mapping_closed(silence);
+        }
+        let Some(path) = lent.paths.get_mut(edge.path) else { return };
+        path.heard = lent.now;
+        let Some(from) = self.arriving.filter(|from| *from != path.remote) else { return };
+        let old = std::mem::replace(&mut edge.path, lent.paths.hold(from, lent.now));
+        lent.paths.release(old);
+        let mut body = lent.pool.take(20);
+        crate::wire::codec::Write::put_transport(&mut body, from);
+        self.send_frame(id, FrameKind::Observed, body, lent);
+    }
+
+    fn on_frame(
+        &mut self,
+        id: EdgeId,
+        kind: FrameKind,
+        payload: Buffer,
+        lent: &mut Lent<'_>,
+    ) -> Result<(), Malformed> {
+        let peer = match (kind, self.edges.get(id).map(|edge| edge.stage)) {
+            (FrameKind::Link, Some(_)) => {
+                self.on_link(id, Link::read(&payload)?, lent);
+                return Ok(());
+            }
+            (FrameKind::Ack, _) | (_, None) => return Ok(()),
+            (FrameKind::Close, Some(_)) => {
+                let reason = CloseReason::read(&payload)?;
+                self.on_close(id, reason, lent);
+                return Ok(());
+            }
+            (_, Some(Stage::Linked(peer))) => peer,
+            (_, Some(_)) => {
+                self.counters.drop(DropReason::NotLinked);
+                return Ok(());
+            }
+        };
+        match kind {
+            FrameKind::Neighbours => self.on_neighbours(peer, Neighbours::read(&payload)?, lent),
+            FrameKind::Ping => self.on_ping(id, peer, Ping::read(&payload)?, lent),
+            FrameKind::Pong => self.on_pong(id, peer, Ping::read(&payload)?, lent),
+            FrameKind::Observed => lent.paths.observe(read_observed(&payload)?),
+            FrameKind::Packet => self.on_packet(payload, lent)?,
+            FrameKind::Link | FrameKind::Ack | FrameKind::Close => {}
+        }
+        Ok(())
+    }
+
+    fn on_close(&mut self, id: EdgeId, reason: CloseReason, lent: &mut Lent<'_>) {
+        let peer = self.edges.get(id).and_then(Edge::peer);
+        self.drop_edge(id, reason.describe(), lent);
+        let Some(connection) = peer.and_then(|peer| self.connections.get(peer)) else { return };
+        if reason != CloseReason::Duplicate {
+            for other in connection.edges.clone() {
+                self.drop_edge(other, reason.describe(), lent);
+            }
+        }
+    }
+
+    fn on_neighbours(&mut self, peer: Address, news: Neighbours, lent: &mut Lent<'_>) {
+        let Some(connection) = self.connections.get_mut(peer) else { return };
+        connection.theirs = Roles::from_bits(news.roles);
+        let before = std::mem::replace(&mut connection.neighbours, news.list);
+        let now_named = &connection.neighbours;
+        let named_more = now_named.iter().any(|other| !before.contains(other));
+        let gone: Vec<Address> = before.iter().filter(|other| !now_named.contains(other)).copied().collect();
+        self.dirty = true;
+        if named_more {
+            return;
+        }
+        // Dropped and not displaced: the peer may have seen it die.
+        for other in gone {
+            self.doubt(other, lent);
+        }
+    }
+
+    /// Asks a peer whether it lives.
+    pub(super) fn doubt(&mut self, peer: Address, lent: &mut Lent<'_>) {
+        let Some(connection) = self.connections.get(peer) else { return };
+        if let Some(edge) = self.edges.get_mut(connection.edge()) {
+            edge.probe.ask(lent.now);
+        }
+    }
+
+    fn trust_again(&mut self, id: EdgeId) {
+        let Some(peer) = self.edges.get(id).and_then(Edge::peer) else { return };
+        if let Some(connection) = self.connections.get_mut(peer) {
+            connection.suspected = false;
+        }
+    }
+
+    /// Tells a peer our roles and the list that it ought to have, if they are not what it was told.
+    pub(super) fn tell_neighbours(&mut self, peer: Address, lent: &mut Lent<'_>) {
+        let list = self.connections.around(peer, self.ring.near());
+        let Some(connection) = self.connections.get_mut(peer) else { return };
+        let roles = connection.ours.bits();
+        let digest = digest(roles, &list);
+        connection.stale = false;
+        if digest == connection.told_digest {
+            return;
+        }
+        connection.told_digest = digest;
+        connection.told = lent.now;
+        let id = connection.edge();
+        let mut body = lent.pool.take(200);
+        Neighbours { roles, list }.write(&mut body);
+        self.send_frame(id, FrameKind::Neighbours, body, lent);
+    }
+
+    /// Sends again what was not acknowledged, and what is owed.
+    pub(super) fn run_reliable(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
+        let Some(edge) = self.edges.get_mut(id) else { return };
+        let rto = lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
+        match edge.reliable.overdue(lent.now, rto) {
+            Overdue::Dead => {
+                self.counters.peers_lost += 1;
+                self.drop_edge(id, "no acknowledgement", lent);
+                return;
+            }
+            Overdue::Again(frames) => {
+                if !frames.is_empty() {
+                    self.suspect(id, lent);
+                }
+                for (sequence, kind, body) in frames {
+                    self.counters.retransmitted_frames += 1;
+                    let header = FrameHeader { kind, ack: None, sequence: Some(sequence) };
+                    self.put_frame(id, header, body, lent);
+                }
+            }
+        }
+        if self.edges.get(id).is_some_and(|edge| edge.reliable.ack_is_due(lent.now)) {
+            let body = lent.pool.take(0);
+            self.send_frame_once(id, FrameKind::Ack, body, lent);
+        }
+    }
+}
+
+/// A digest of what a peer is told (FNV-1a). It finds a lost update; it does not resist an attacker.
+pub(super) fn digest(roles: RoleBits, list: &[Address]) -> u32 {
+    let bytes = list.iter().flat_map(|one| one.to_bytes()).chain([roles]);
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}

@@ -1,0 +1,193 @@
+//! Keepalive of an overlay's edges: who pings, how often, and what a silence means.
+
+use std::time::Duration;
+
+use super::{Lent, Overlay};
+use crate::connection::Connection;
+use crate::edge::{Probe, Stage, Wanted};
+use crate::machine::Deadline;
+use crate::time::Time;
+use crate::wire::{Address, EdgeId, FrameKind, Ping};
+
+/// How long an edge that stands may wait for the peer's first frame.
+const LINK_WAIT: Duration = Duration::from_secs(8);
+/// How long a connection keeps an edge that a newer one replaced.
+const DUPLICATE_GRACE: Duration = Duration::from_secs(1);
+
+impl Overlay {
+    /// A linked edge begins to be kept alive: its initiator asks at once, which also measures the round trip.
+    pub(super) fn start_keepalive(&mut self, id: EdgeId, lent: &Lent<'_>) {
+        let Some(edge) = self.edges.get_mut(id) else { return };
+        if edge.initiated {
+            edge.probe.lead(Duration::ZERO, lent.now);
+        } else {
+            edge.probe.watch(self.keepalive.idle_min, lent.now);
+        }
+    }
+
+    /// Our adjacent neighbours changed: the one behind us pings, the one before us is pinged, more often.
+    pub(super) fn watch_neighbours(&mut self, lent: &Lent<'_>) {
+        let adjacent = self.keepalive.adjacent;
+        for (peer, leads) in [(self.place.predecessor, false), (self.place.successor, true)] {
+            let Some(connection) = peer.and_then(|peer| self.connections.get(peer)) else { continue };
+            let Some(edge) = self.edges.get_mut(connection.edge()) else { continue };
+            if edge.probe.interval() <= adjacent {
+                continue;
+            }
+            if leads {
+                edge.probe.lead(adjacent, lent.now);
+            } else {
+                edge.probe.watch(adjacent, lent.now);
+            }
+        }
+    }
+
+    fn is_adjacent(&self, peer: Address) -> bool {
+        self.place.predecessor == Some(peer) || self.place.successor == Some(peer)
+    }
+
+    /// The idle interval after `last` went well.
+    fn next_interval(&self, peer: Address, probe: &Probe, lent: &Lent<'_>) -> Duration {
+        if self.is_adjacent(peer) {
+            return self.keepalive.adjacent;
+        }
+        let bears = probe.peer_bears().min(self.bears(lent));
+        (probe.interval() * 2).max(self.keepalive.idle_min).min(self.keepalive.idle_max).min(bears)
+    }
+
+    /// The longest silence that our side bears.
+    fn bears(&self, lent: &Lent<'_>) -> Duration {
+        lent.paths.mapping_bears().unwrap_or(self.keepalive.idle_max).min(self.keepalive.idle_max)
+    }
+
+    fn ping(&self, number: u16, peer: Address, interval: Duration, lent: &Lent<'_>) -> Ping {
+        let neighbours = self.connections.get(peer);
+        let digest = neighbours
+            .map_or(0, |connection| super::frames::digest(connection.theirs.bits(), &connection.neighbours));
+        Ping { number, digest, interval: seconds(interval), interval_max: seconds(self.bears(lent)) }
+    }
+
+    pub(super) fn on_ping(&mut self, id: EdgeId, peer: Address, ping: Ping, lent: &mut Lent<'_>) {
+        self.check_digest(peer, ping.digest);
+        let is_adjacent = self.is_adjacent(peer);
+        let Some(edge) = self.edges.get_mut(id) else { return };
+        if edge.probe.expects_ping() {
+            lent.paths.mapping_held();
+        }
+        let announced = Duration::from_secs(u64::from(ping.interval.max(1)));
+        edge.probe.set_peer_bears(Duration::from_secs(u64::from(ping.interval_max.max(1))));
+        edge.probe.follow(announced, lent.now);
+        if is_adjacent && announced > self.keepalive.adjacent {
+            edge.probe.watch(self.keepalive.adjacent, lent.now);
+        }
+        let pong = self.ping(ping.number, peer, announced, lent);
+        let mut body = lent.pool.take(8);
+        pong.write(&mut body);
+        self.send_frame_once(id, FrameKind::Pong, body, lent);
+    }
+
+    pub(super) fn on_pong(&mut self, id: EdgeId, peer: Address, pong: Ping, lent: &mut Lent<'_>) {
+        self.check_digest(peer, pong.digest);
+        let Some(edge) = self.edges.get_mut(id) else { return };
+        let Some(sample) = edge.probe.round_trip(pong.number, lent.now) else { return };
+        edge.probe.set_peer_bears(Duration::from_secs(u64::from(pong.interval_max.max(1))));
+        if let Some(path) = lent.paths.get_mut(edge.path) {
+            path.sample(sample);
+        }
+        let Some(edge) = self.edges.get(id) else { return };
+        let next = self.next_interval(peer, &edge.probe, lent);
+        if let Some(edge) = self.edges.get_mut(id) {
+            edge.probe.lead(next, lent.now);
+        }
+    }
+
+    /// What the peer has from us ought to be what we told it.
+    fn check_digest(&mut self, peer: Address, has: u32) {
+        let Some(connection) = self.connections.get_mut(peer) else { return };
+        if connection.told_digest != has {
+            connection.told_digest = 0;
+            connection.stale = true;
+        }
+    }
+
+    /// Runs the timers of all edges.
+    pub(super) fn run_edges(&mut self, lent: &mut Lent<'_>) {
+        let due: Vec<EdgeId> = self
+            .edges
+            .iter()
+            .filter(|(_, edge)| edge_due(edge).is_some_and(|at| at <= lent.now))
+            .map(|(id, _)| id)
+            .collect();
+        for id in due {
+            self.run_edge(id, lent);
+        }
+    }
+
+    fn run_edge(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
+        self.run_reliable(id, lent);
+        let Some(edge) = self.edges.get_mut(id) else { return };
+        let peer = match edge.stage {
+            Stage::Handshake => return,
+            Stage::Up(_) if edge.since + LINK_WAIT <= lent.now => {
+                return self.drop_edge(id, "the peer said nothing", lent);
+            }
+            Stage::Up(_) => return,
+            Stage::Linked(peer) => peer,
+        };
+        let rto = lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
+        match edge.probe.handle_timeout(lent.now, rto) {
+            None => {}
+            Some(Wanted::Dead) => {
+                self.counters.peers_lost += 1;
+                self.drop_edge(id, "no answer", lent);
+            }
+            Some(Wanted::Ping(number)) => {
+                self.counters.pings += 1;
+                let Some(edge) = self.edges.get(id) else { return };
+                let interval = self.next_interval(peer, &edge.probe, lent);
+                let ping = self.ping(number, peer, interval, lent);
+                let mut body = lent.pool.take(8);
+                ping.write(&mut body);
+                self.send_frame_once(id, FrameKind::Ping, body, lent);
+            }
+        }
+    }
+
+    pub(super) fn edges_timeout(&self) -> Option<Deadline> {
+        let at = self.edges.iter().filter_map(|(_, edge)| edge_due(edge)).min()?;
+        Some(Deadline { at, reason: "edge" })
+    }
+
+    /// When the replaced edges of a connection may go.
+    pub(super) fn duplicate_due(&self, connection: &Connection) -> Option<Time> {
+        self.edges.get(connection.edge()).map(|edge| edge.since + DUPLICATE_GRACE)
+    }
+
+    /// Edges that a newer one of the same connection replaced: the higher address closes them, so that only one does.
+    pub(super) fn replaced_edges(&self, now: Time) -> Vec<EdgeId> {
+        let mut replaced = Vec::new();
+        for connection in self.connections.iter().filter(|connection| connection.edges.len() > 1) {
+            if self.own > connection.peer && self.duplicate_due(connection).is_some_and(|due| due <= now) {
+                replaced.extend(&connection.edges[..connection.edges.len() - 1]);
+            }
+        }
+        replaced
+    }
+}
+
+fn edge_due(edge: &crate::edge::Edge) -> Option<Time> {
+    let probe = match edge.stage {
+        Stage::Handshake => None,
+        Stage::Up(_) => Some(edge.since + LINK_WAIT),
+        Stage::Linked(_) => Some(edge.probe.due()),
+    };
+    match (probe, edge.reliable.due()) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Whole seconds, at least one, as a ping says them.
+fn seconds(span: Duration) -> u8 {
+    u8::try_from(span.as_secs().max(1)).unwrap_or(u8::MAX)
+}

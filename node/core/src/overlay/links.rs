@@ -1,0 +1,358 @@
+//! How edges and connections of an overlay come and go.
+
+use std::net::SocketAddr;
+
+use super::{Lent, Overlay};
+use crate::connection::{CONNECTIONS_MAX, Role, Roles};
+use crate::control::EventKind;
+use crate::counters::DropReason;
+use crate::edge::{self, Edge, Stage};
+use crate::linker::Wanted;
+use crate::machine::Deadline;
+use crate::security::Intent;
+use crate::time::Time;
+use crate::wire::{
+    Address, CANDIDATES_MAX, CloseReason, ConnectToMe, EdgeId, FrameKind, Link, Mode, PacketHeader,
+    PacketKind,
+};
+
+impl Overlay {
+    /// Begins a handshake with a transport address.
+    pub(super) fn dial(&mut self, remote: SocketAddr, intent: Intent, lent: &mut Lent<'_>) -> Option<EdgeId> {
+        if !self.edges.has_room() {
+            self.counters.drop(DropReason::Full);
+            return None;
+        }
+        let id = self.fresh_edge_id();
+        let path = lent.paths.hold(remote, lent.now);
+        self.edges.insert(id, Edge::new(path, None, lent.now));
+        self.counters.links_started += 1;
+        self.engine.connect(edge::channel(id), intent, lent.now);
+        Some(id)
+    }
+
+    /// Dials what a peer named, as far as it is worth it and not under way.
+    fn dial_candidates(&mut self, peer: Address, message: &ConnectToMe, lent: &mut Lent<'_>) {
+        let has_edge = self.edges.iter().any(|(_, edge)| edge.peer() == Some(peer));
+        let Some(attempt) = self.linker.get(peer) else { return };
+        if has_edge {
+            return;
+        }
+        let under_way: Vec<SocketAddr> = attempt.dialled.iter().map(|(remote, _)| *remote).collect();
+        let intent = Intent { target: Some(peer), token: Some(message.token) };
+        for candidate in &message.candidates {
+            let worth = lent.paths.is_worth_dialling(*candidate, &message.candidates);
+            if !worth || under_way.contains(candidate) {
+                continue;
+            }
+            if let Some(id) = self.dial(*candidate, intent, lent)
+                && let Some(attempt) = self.linker.get_mut(peer)
+            {
+                attempt.dialled.push((*candidate, id));
+            }
+        }
+    }
+
+    /// Begins to link a member; `via` leads to it if it is not empty.
+    pub(super) fn link(&mut self, target: Address, role: Role, via: Vec<Address>, lent: &mut Lent<'_>) {
+        if target == self.own || self.linker.is_resting(target, lent.now) {
+            return;
+        }
+        if let Some(connection) = self.connections.get_mut(target) {
+            if !connection.ours.has(role) {
+                connection.ours = connection.ours.with(role);
+                connection.stale = true;
+            }
+            return;
+        }
+        if self.linker.ask(target, role.into(), via, lent.now) {
+            self.run_attempts(lent);
+        }
+    }
+
+    /// Runs the linker's and the bootstraps' timers.
+    pub(super) fn run_links(&mut self, lent: &mut Lent<'_>) {
+        self.run_attempts(lent);
+        if !self.needs_bootstrap() {
+            return;
+        }
+        while let Some(remote) = self.bootstraps.due(lent.now) {
+            let Some(id) = self.dial(remote, Intent::default(), lent) else { return };
+            self.bootstraps.on_dial(remote, id);
+        }
+    }
+
+    fn needs_bootstrap(&self) -> bool {
+        !self.connected
+    }
+
+    pub(super) fn bootstraps_timeout(&self) -> Option<Deadline> {
+        if self.needs_bootstrap() { self.bootstraps.poll_timeout() } else { None }
+    }
+
+    fn run_attempts(&mut self, lent: &mut Lent<'_>) {
+        while let Some(wanted) = self.linker.handle_timeout(lent.now) {
+            match wanted {
+                Wanted::Ask(target) => self.ask_to_connect(target, lent),
+                Wanted::Failed(_, edges) => {
+                    for id in edges {
+                        self.drop_edge(id, "the attempt is over", lent);
+                    }
+                    self.dirty = true;
+                }
+            }
+        }
+    }
+
+    fn ask_to_connect(&mut self, target: Address, lent: &mut Lent<'_>) {
+        let Some(attempt) = self.linker.get(target) else { return };
+        let message = ConnectToMe {
+            id: attempt.id,
+            roles: attempt.roles.bits(),
+            token: attempt.token,
+            candidates: lent.paths.candidates(CANDIDATES_MAX),
+        };
+        let header = if attempt.via.is_empty() {
+            PacketHeader::new(PacketKind::ConnectRequest, Mode::Exact, self.own, target).recorded()
+        } else {
+            let route = attempt.via.iter().copied().chain([target]).collect();
+            PacketHeader::sourced(PacketKind::ConnectRequest, self.own, route)
+        };
+        let mut body = lent.pool.take(200);
+        message.write(&mut body);
+        self.send_packet(&header, body, lent);
+    }
+
+    /// Sends a `ConnectToMe` to our own place in the ring, through `first`.
+    pub(super) fn announce(&mut self, first: Address, lent: &mut Lent<'_>) {
+        let announcement = self.linker.announce();
+        let message = ConnectToMe {
+            id: announcement.id,
+            roles: Roles::from(Role::Near).bits(),
+            token: announcement.token,
+            candidates: lent.paths.candidates(CANDIDATES_MAX),
+        };
+        let header =
+            PacketHeader::new(PacketKind::ConnectRequest, Mode::Nearest, self.own, self.own).recorded();
+        let mut body = lent.pool.take(200);
+        message.write(&mut body);
+        header.prepend(&mut body);
+        self.hand_over(first, body, lent);
+    }
+
+    /// Announces ourselves through some connection, a far one if there is one.
+    pub(super) fn announce_somewhere(&mut self, lent: &mut Lent<'_>) {
+        let far: Vec<Address> = self
+            .connections
+            .iter()
+            .filter(|connection| !connection.ours.has(Role::Near))
+            .map(|connection| connection.peer)
+            .collect();
+        let all: Vec<Address> = self.connections.iter().map(|connection| connection.peer).collect();
+        let from = if far.is_empty() { &all } else { &far };
+        if let Some(first) = from.get(self.rng.below(from.len())) {
+            self.announce(*first, lent);
+        }
+    }
+
+    /// A member asks us to connect to it.
+    pub(super) fn on_connect_request(
+        &mut self,
+        header: &PacketHeader,
+        message: &ConnectToMe,
+        lent: &mut Lent<'_>,
+    ) {
+        let peer = header.source;
+        let local_id = self.linker.answer(peer, message.token, lent.now).map(|attempt| attempt.token);
+        let Some(token) = local_id else {
+            self.counters.drop(DropReason::Full);
+            return;
+        };
+        let reply = ConnectToMe {
+            id: message.id,
+            roles: 0,
+            token,
+            candidates: lent.paths.candidates(CANDIDATES_MAX),
+        };
+        let mut body = lent.pool.take(200);
+        reply.write(&mut body);
+        let back = PacketHeader::sourced(PacketKind::ConnectReply, self.own, header.way_back());
+        self.send_packet(&back, body, lent);
+        self.dial_candidates(peer, message, lent);
+    }
+
+    /// A member that we asked, or that stands at our place, answers.
+    pub(super) fn on_connect_reply(
+        &mut self,
+        header: &PacketHeader,
+        message: &ConnectToMe,
+        lent: &mut Lent<'_>,
+    ) {
+        let peer = header.source;
+        let announced = self.linker.is_announcement(message.id);
+        if announced {
+            self.answered = true;
+            self.dirty = true;
+            self.linker.answer(peer, message.token, lent.now);
+            if let Some(attempt) = self.linker.get_mut(peer) {
+                attempt.roles = attempt.roles.with(Role::Near);
+            }
+        } else if self.linker.get(peer).is_none_or(|attempt| attempt.id != message.id) {
+            // Often the peer's own dialling was faster than its answer.
+            self.counters.drop(DropReason::Unasked);
+            return;
+        }
+        self.linker.on_reply(peer);
+        self.dial_candidates(peer, message, lent);
+    }
+
+    /// The association of an edge stands: say who we are to the peer.
+    pub(super) fn on_up(&mut self, id: EdgeId, peer: Address, lent: &mut Lent<'_>) {
+        let Some(edge) = self.edges.get_mut(id) else { return };
+        edge.enter(Stage::Up(peer), lent.now);
+        let Some(path) = lent.paths.get_mut(edge.path) else { return };
+        path.heard = lent.now;
+        let observed = path.remote;
+        let neighbours = self.connections.around(peer, self.ring.near());
+        let roles = self.roles_for(peer, id).bits();
+        let told_digest = super::frames::digest(roles, &neighbours);
+        if let Some(edge) = self.edges.get_mut(id) {
+            edge.told_digest = told_digest;
+        }
+        let link = Link { roles, observed, neighbours };
+        let mut body = lent.pool.take(200);
+        link.write(&mut body);
+        self.send_frame(id, FrameKind::Link, body, lent);
+    }
+
+    /// The peer's first frame on an edge: the edge joins or makes a connection.
+    pub(super) fn on_link(&mut self, id: EdgeId, link: Link, lent: &mut Lent<'_>) {
+        let Some(Stage::Up(peer)) = self.edges.get(id).map(|edge| edge.stage) else { return };
+        let roles = self.roles_for(peer, id);
+        let is_new = self.connections.get(peer).is_none();
+        if is_new && self.connections.len() >= CONNECTIONS_MAX && roles == Roles::NONE {
+            self.counters.drop(DropReason::Full);
+            self.close_edge(id, CloseReason::Full, lent);
+            return;
+        }
+        let Some(edge) = self.edges.get_mut(id) else { return };
+        edge.enter(Stage::Linked(peer), lent.now);
+        let told_digest = edge.told_digest;
+        self.connections.insert(peer, id, lent.now);
+        self.bootstraps.on_linked(id);
+        lent.paths.observe(link.observed);
+        if let Some((_, rest)) = self.linker.on_linked(peer, id) {
+            for other in rest {
+                self.drop_edge(other, "another edge was faster", lent);
+            }
+        }
+        if let Some(connection) = self.connections.get_mut(peer) {
+            connection.ours = connection.ours.union(roles);
+            connection.theirs = Roles::from_bits(link.roles);
+            connection.neighbours = link.neighbours;
+            connection.suspected = false;
+            connection.told_digest = told_digest;
+            connection.stale = true;
+        }
+        self.dirty = true;
+        self.start_keepalive(id, lent);
+        if is_new {
+            self.on_connected_to(peer, lent);
+        }
+    }
+
+    fn on_connected_to(&mut self, peer: Address, lent: &mut Lent<'_>) {
+        self.counters.connections_made += 1;
+        self.mark_stale_around(peer);
+        self.tell(EventKind::PeerConnected { peer }, lent);
+        let is_leaf = self.connections.get(peer).is_some_and(|connection| connection.ours.has(Role::Leaf));
+        if is_leaf {
+            self.announce(peer, lent);
+            self.ring.announce_again(lent.now);
+        }
+    }
+
+    /// The lists that we tell change for the peers next to `peer` in our table.
+    pub(super) fn mark_stale_around(&mut self, peer: Address) {
+        for near in self.connections.around(peer, self.ring.near()) {
+            if let Some(connection) = self.connections.get_mut(near) {
+                connection.stale = true;
+            }
+        }
+        self.dirty = true;
+    }
+
+    /// Tells the peer that the edge ends, and forgets it.
+    pub(super) fn close_edge(&mut self, id: EdgeId, reason: CloseReason, lent: &mut Lent<'_>) {
+        let body = lent.pool.copy(&[reason as u8]);
+        self.send_frame_once(id, FrameKind::Close, body, lent);
+        while let Some(action) = self.engine.poll() {
+            self.carry_out(action, lent);
+        }
+        self.drop_edge(id, reason.describe(), lent);
+    }
+
+    /// Ends a connection with all its edges.
+    pub(super) fn close_connection(&mut self, peer: Address, reason: CloseReason, lent: &mut Lent<'_>) {
+        let edges = self.connections.get(peer).map(|connection| connection.edges.clone());
+        for id in edges.unwrap_or_default() {
+            self.close_edge(id, reason, lent);
+        }
+    }
+
+    /// Forgets an edge without a word; what it carried takes another way if there is one.
+    pub(super) fn drop_edge(&mut self, id: EdgeId, why: &str, lent: &mut Lent<'_>) {
+        let Some(mut edge) = self.edges.remove(id) else { return };
+        self.engine.forget(edge::channel(id));
+        lent.paths.release(edge.path);
+        self.linker.on_edge_down(id);
+        if let Some((bootstrap, attempts)) = self.bootstraps.on_edge_down(id, lent.now) {
+            self.tell(EventKind::BootstrapSilent { bootstrap, attempts }, lent);
+        }
+        let Stage::Linked(peer) = edge.stage else { return };
+        if let Some(connection) = self.connections.get_mut(peer) {
+            connection.edges.retain(|own| *own != id);
+            connection.stale = true;
+            if connection.edges.is_empty() {
+                self.lose(peer, why, lent);
+            }
+        }
+        for packet in edge.reliable.take_packets() {
+            self.reroute(packet, peer, lent);
+        }
+        self.dirty = true;
+    }
+
+    fn lose(&mut self, peer: Address, why: &str, lent: &mut Lent<'_>) {
+        self.mark_stale_around(peer);
+        self.connections.remove(peer);
+        if self.place.predecessor == Some(peer) || self.place.successor == Some(peer) {
+            self.ring.announce_again(lent.now);
+        }
+        self.tell(EventKind::PeerLost { peer, why: why.to_owned() }, lent);
+        if self.connections.is_empty() {
+            self.answered = false;
+        }
+    }
+
+    /// Says goodbye to everybody.
+    pub fn leave(&mut self, lent: &mut Lent<'_>) {
+        let peers: Vec<Address> = self.connections.iter().map(|connection| connection.peer).collect();
+        for peer in peers {
+            self.close_connection(peer, CloseReason::Leaving, lent);
+        }
+        self.leaving = true;
+        self.connected = false;
+    }
+
+    /// The network refused a datagram to this address: ask the peers behind it at once.
+    pub fn on_unreachable(&mut self, to: SocketAddr, now: Time, paths: &crate::path::Table) {
+        for (_, edge) in self.edges.iter_mut() {
+            if matches!(edge.stage, Stage::Linked(_))
+                && paths.get(edge.path).is_some_and(|path| path.remote == to)
+            {
+                edge.probe.ask(now);
+            }
+        }
+    }
+}

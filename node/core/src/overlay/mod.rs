@@ -1,0 +1,321 @@
+//! Floor 6: one ring. It owns floors 1 to 5 and carries the services' wishes from one to another.
+
+mod frames;
+mod keepalive;
+mod links;
+mod packets;
+mod report;
+mod settle;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::buffer::{Buffer, Pool};
+use crate::config::{KeepaliveConfig, OverlayConfig};
+use crate::connection::{self, Roles};
+use crate::control::{Event, EventKind};
+use crate::counters::{Counters, DropReason};
+use crate::edge::{self, Edge};
+use crate::inquiry::Inquiries;
+use crate::linker::{Bootstraps, Linker};
+use crate::machine::{Deadline, Output, RequestId};
+use crate::path;
+use crate::ring::{Place, Ring, Shortcuts};
+use crate::rng::Rng;
+use crate::security::{Action, Admission, Engine, Knock, Plain};
+use crate::time::Time;
+use crate::wire::{Address, EdgeId, Header, OverlayTag};
+
+/// What a node lends to one of its overlays for one call.
+#[derive(Debug)]
+pub struct Lent<'a> {
+    /// The paths of the socket.
+    pub paths: &'a mut path::Table,
+    /// Where buffers come from.
+    pub pool: &'a Pool,
+    /// Where outputs go.
+    pub outputs: &'a mut VecDeque<Output>,
+    /// The time of the call.
+    pub now: Time,
+}
+
+/// A datagram whose long header named this overlay or whose short header named one of its edges.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The header, taken off.
+    pub header: Header,
+    /// Where it came from.
+    pub from: SocketAddr,
+    /// What was behind the header.
+    pub payload: Buffer,
+}
+
+/// How this node takes part in one ring.
+#[derive(Debug)]
+pub struct Overlay {
+    name: String,
+    own: Address,
+    tag: OverlayTag,
+    slot: u8,
+    keepalive: KeepaliveConfig,
+    rng: Rng,
+    started: Time,
+    engine: Box<dyn Engine>,
+    edges: edge::Table,
+    connections: connection::Table,
+    linker: Linker,
+    bootstraps: Bootstraps,
+    /// A member without bootstraps is the first one: alone, it is connected.
+    is_first: bool,
+    ring: Ring,
+    shortcuts: Shortcuts,
+    inquiries: Inquiries,
+    counters: Counters,
+    place: Place,
+    place_since: Time,
+    joined: Option<Time>,
+    connected: bool,
+    leaving: bool,
+    /// Somebody at our place answered an announcement.
+    answered: bool,
+    /// The table or a neighbour's list changed since the last look.
+    dirty: bool,
+    /// When the timers last looked at the connections.
+    looked: Time,
+    /// Where the datagram under way came from.
+    arriving: Option<SocketAddr>,
+}
+
+impl Overlay {
+    /// A member that begins to join at `now`; `slot` is the overlay's place in the node.
+    #[must_use]
+    pub fn new(config: &OverlayConfig, slot: u8, pool: &Pool, rng: &Rng, now: Time) -> Self {
+        let rng = rng.fork(&config.name);
+        let own = config.address;
+        Self {
+            name: config.name.clone(),
+            own,
+            tag: tag(&config.name),
+            slot,
+            keepalive: config.keepalive.clone(),
+            started: now,
+            engine: Box::new(Plain::new(own, pool.clone(), &rng, now)),
+            edges: edge::Table::default(),
+            connections: connection::Table::new(own),
+            linker: Linker::new(&rng),
+            bootstraps: Bootstraps::new(&config.bootstraps, &rng, now),
+            is_first: config.bootstraps.is_empty(),
+            ring: Ring::new(own, config.ring.clone(), &rng),
+            shortcuts: Shortcuts::new(own, config.ring.clone(), &rng),
+            inquiries: Inquiries::new(&rng),
+            counters: Counters::default(),
+            place: Place::default(),
+            place_since: now,
+            joined: None,
+            connected: false,
+            leaving: false,
+            answered: false,
+            dirty: true,
+            looked: now,
+            arriving: None,
+            rng: rng.fork("overlay"),
+        }
+    }
+
+    /// The overlay's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The overlay's tag on the wire.
+    #[must_use]
+    pub fn tag(&self) -> OverlayTag {
+        self.tag
+    }
+
+    /// Takes a datagram.
+    pub fn handle_datagram(&mut self, arrival: Arrival, lent: &mut Lent<'_>) {
+        self.counters.received_datagrams += 1;
+        self.counters.received_bytes += (arrival.payload.len() + header_len(arrival.header)) as u64;
+        self.arriving = Some(arrival.from);
+        match arrival.header {
+            Header::Short { receiver } if self.edges.contains(receiver) => {
+                self.engine.record(edge::channel(receiver), arrival.payload, lent.now);
+            }
+            Header::Short { .. } => self.counters.drop(DropReason::UnknownEdge),
+            Header::Long { sender, receiver, .. } => self.on_handshake(sender, receiver, &arrival, lent),
+        }
+        self.pump(lent);
+        self.arriving = None;
+    }
+
+    fn on_handshake(&mut self, sender: EdgeId, receiver: EdgeId, arrival: &Arrival, lent: &mut Lent<'_>) {
+        if let Some(edge) = self.edges.get_mut(receiver) {
+            if edge.remote == EdgeId::default() {
+                edge.remote = sender;
+            }
+            self.engine.handshake(edge::channel(receiver), &arrival.payload, lent.now);
+        } else if receiver != EdgeId::default() {
+            self.counters.drop(DropReason::UnknownEdge);
+        } else if sender != EdgeId::default() {
+            self.on_knock(sender, arrival, lent);
+        } else {
+            self.counters.drop(DropReason::Malformed);
+        }
+    }
+
+    fn on_knock(&mut self, sender: EdgeId, arrival: &Arrival, lent: &mut Lent<'_>) {
+        let path = lent.paths.hold(arrival.from, lent.now);
+        if let Some(known) = self.edges.find(path, sender) {
+            lent.paths.release(path);
+            self.engine.handshake(edge::channel(known), &arrival.payload, lent.now);
+            return;
+        }
+        let source = arrival.from.to_string();
+        let knock = Knock { source: source.as_bytes(), datagram: &arrival.payload };
+        let linker = &self.linker;
+        match self.engine.admit(knock, &|token| linker.knows_token(token), lent.now) {
+            Admission::Accept if self.edges.has_room() => {
+                let id = self.fresh_edge_id();
+                self.edges.insert(id, Edge::new(path, Some(sender), lent.now));
+                self.engine.accept(edge::channel(id), &arrival.payload, lent.now);
+                return;
+            }
+            Admission::Accept => self.counters.drop(DropReason::Full),
+            Admission::Answer(mut answer) => {
+                Header::Long { tag: self.tag, sender: EdgeId::default(), receiver: sender }
+                    .prepend(&mut answer);
+                self.transmit(arrival.from, answer, lent);
+            }
+            Admission::Drop(reason) => self.counters.drop(reason),
+        }
+        lent.paths.release(path);
+    }
+
+    /// Runs every timer that is due.
+    pub fn handle_timeout(&mut self, lent: &mut Lent<'_>) {
+        if self.poll_timeout().is_none_or(|deadline| deadline.at > lent.now) {
+            return;
+        }
+        self.engine.handle_timeout(lent.now);
+        self.run_links(lent);
+        self.run_edges(lent);
+        while let Some((id, reply)) = self.inquiries.handle_timeout(lent.now) {
+            lent.outputs.push_back(Output::Reply { id, reply });
+        }
+        if self.ring.announcement_is_due(lent.now) {
+            self.announce_somewhere(lent);
+        }
+        self.dirty |= self.is_look_due(lent.now);
+        self.pump(lent);
+        self.run_shortcuts(lent);
+        self.pump(lent);
+    }
+
+    /// When `handle_timeout` is wanted next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        if self.leaving {
+            return None;
+        }
+        let services = [
+            self.engine.poll_timeout(),
+            self.linker.poll_timeout(),
+            self.bootstraps_timeout(),
+            self.ring.poll_timeout().filter(|_| !self.connections.is_empty()),
+            self.shortcuts.poll_timeout(),
+            self.inquiries.poll_timeout(),
+            self.edges_timeout(),
+            self.look_timeout(),
+        ];
+        services.into_iter().fold(None, Deadline::earlier)
+    }
+
+    /// Carries out what the engine wants until nothing is left to do.
+    pub(super) fn pump(&mut self, lent: &mut Lent<'_>) {
+        loop {
+            while let Some(action) = self.engine.poll() {
+                self.carry_out(action, lent);
+            }
+            if !std::mem::take(&mut self.dirty) || self.leaving {
+                return;
+            }
+            self.settle(lent);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action, lent: &mut Lent<'_>) {
+        match action {
+            Action::Handshake(channel, mut datagram) => {
+                let id = edge::of_channel(channel);
+                let Some(edge) = self.edges.get(id) else { return };
+                Header::Long { tag: self.tag, sender: id, receiver: edge.remote }.prepend(&mut datagram);
+                self.transmit_on(id, datagram, lent);
+            }
+            Action::Record(channel, mut datagram) => {
+                let id = edge::of_channel(channel);
+                let Some(edge) = self.edges.get(id) else { return };
+                Header::Short { receiver: edge.remote }.prepend(&mut datagram);
+                self.transmit_on(id, datagram, lent);
+            }
+            Action::Up(channel, peer) => self.on_up(edge::of_channel(channel), peer, lent),
+            Action::Opened(channel, payload) => self.on_record(edge::of_channel(channel), payload, lent),
+            Action::Down(channel, why) => {
+                self.drop_edge(edge::of_channel(channel), &why.to_string(), lent);
+            }
+        }
+    }
+
+    fn transmit_on(&mut self, id: EdgeId, datagram: Buffer, lent: &mut Lent<'_>) {
+        let Some(path) = self.edges.get(id).and_then(|edge| lent.paths.get_mut(edge.path)) else { return };
+        path.sent = lent.now;
+        let to = path.remote;
+        self.transmit(to, datagram, lent);
+    }
+
+    fn transmit(&mut self, to: SocketAddr, payload: Buffer, lent: &mut Lent<'_>) {
+        self.counters.sent_datagrams += 1;
+        self.counters.sent_bytes += payload.len() as u64;
+        lent.outputs.push_back(Output::Transmit { to, payload });
+    }
+
+    fn fresh_edge_id(&mut self) -> EdgeId {
+        loop {
+            let id = EdgeId(self.rng.next_u32() & !0xff | u32::from(self.slot));
+            if id.0 > 0xff && !self.edges.contains(id) {
+                return id;
+            }
+        }
+    }
+
+    fn tell(&self, kind: EventKind, lent: &mut Lent<'_>) {
+        lent.outputs.push_back(Output::Event(Event { overlay: self.name.clone(), kind }));
+    }
+
+    fn reply(id: RequestId, reply: crate::control::Reply, lent: &mut Lent<'_>) {
+        lent.outputs.push_back(Output::Reply { id, reply });
+    }
+
+    /// The roles that we have for a peer, or would have once it is connected.
+    fn roles_for(&self, peer: Address, edge: EdgeId) -> Roles {
+        let connected = self.connections.get(peer).map_or(Roles::NONE, |connection| connection.ours);
+        let wanted = self.linker.get(peer).map_or(Roles::NONE, |attempt| attempt.roles);
+        let roles = connected.union(wanted);
+        if self.bootstraps.owns(edge) && !self.connected { roles.with(connection::Role::Leaf) } else { roles }
+    }
+}
+
+fn header_len(header: Header) -> usize {
+    match header {
+        Header::Short { .. } => crate::wire::SHORT_LEN,
+        Header::Long { .. } => crate::wire::LONG_LEN,
+    }
+}
+
+/// The tag of an overlay without a secret: a hash of its name.
+fn tag(name: &str) -> OverlayTag {
+    let hash =
+        name.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    OverlayTag(hash)
+}

@@ -1,0 +1,257 @@
+//! Packets of an overlay: forwarded, delivered, answered.
+
+use super::{Lent, Overlay};
+use crate::buffer::Buffer;
+use crate::connection::Role;
+use crate::control::Reply;
+use crate::counters::DropReason;
+use crate::machine::RequestId;
+use crate::ring::ShortcutWanted;
+use crate::router::{self, Route};
+use crate::wire::codec::Write as _;
+use crate::wire::{
+    Address, ConnectToMe, Echo, EdgeId, FrameHeader, FrameKind, LONG_LEN, Malformed, Members, Mode,
+    PacketHeader, PacketKind, SAMPLE_MAX, read_id,
+};
+
+/// Bytes of the largest datagram that every kind of edge must carry (IPv6's minimum MTU less IP and UDP headers).
+const DATAGRAM_MAX: usize = 1232;
+
+impl Overlay {
+    /// The largest packet of this overlay, in bytes; forwarders never fragment.
+    fn packet_max(&self) -> usize {
+        DATAGRAM_MAX - LONG_LEN - FrameHeader::LEN_MAX - self.engine.overhead()
+    }
+
+    /// Sends a packet of our own.
+    pub(super) fn send_packet(&mut self, header: &PacketHeader, mut body: Buffer, lent: &mut Lent<'_>) {
+        header.prepend(&mut body);
+        if body.len() > self.packet_max() {
+            self.counters.drop(DropReason::TooBig);
+            return;
+        }
+        self.move_on(header, body, lent);
+    }
+
+    /// A packet arrived on an edge.
+    pub(super) fn on_packet(&mut self, packet: Buffer, lent: &mut Lent<'_>) -> Result<(), Malformed> {
+        let (header, offset) = PacketHeader::read(&packet)?;
+        if packet.len() > self.packet_max() {
+            self.counters.drop(DropReason::TooBig);
+            return Ok(());
+        }
+        if header.source == self.own {
+            self.counters.drop(DropReason::Duplicate);
+            return Ok(());
+        }
+        match router::route(&header, self.own, &self.connections, None) {
+            Route::Here => {
+                self.counters.delivered_packets += 1;
+                self.deliver(&header, &packet[offset..], lent)
+            }
+            Route::Next(_) | Route::Drop(_) => {
+                self.forward(header, packet, lent);
+                Ok(())
+            }
+        }
+    }
+
+    fn forward(&mut self, mut header: PacketHeader, mut packet: Buffer, lent: &mut Lent<'_>) {
+        if header.hop_limit == 0 {
+            self.counters.drop(DropReason::HopLimit);
+            return;
+        }
+        self.counters.forwarded_packets += 1;
+        header.advance(self.own, &mut packet);
+        self.move_on(&header, packet, lent);
+    }
+
+    /// Hands a packet to its next hop. A sourced one that we sent or forwarded points at the member after us.
+    fn move_on(&mut self, header: &PacketHeader, packet: Buffer, lent: &mut Lent<'_>) {
+        match router::route(header, self.own, &self.connections, None) {
+            Route::Next(peer) => self.hand_over(peer, packet, lent),
+            Route::Here if avoid.is_some() || header.source == self.own => {
+                self.counters.drop(DropReason::NoRoute)
+            }
+            Route::Here => self.counters.drop(DropReason::NoRoute),
+            Route::Drop(reason) => self.counters.drop(reason),
+        }
+    }
+
+    /// Hands an encoded packet to a connected peer.
+    pub(super) fn hand_over(&mut self, peer: Address, packet: Buffer, lent: &mut Lent<'_>) {
+        let Some(connection) = self.connections.get(peer) else { return };
+        let id = connection.edge();
+        self.send_frame(id, FrameKind::Packet, packet, lent);
+    }
+
+    /// A packet that `failed` did not acknowledge takes the next best way.
+    pub(super) fn reroute(&mut self, packet: Buffer, failed: Address, lent: &mut Lent<'_>) {
+        let Ok((header, _)) = PacketHeader::read(&packet) else { return };
+        match router::route(&header, self.own, &self.connections, Some(failed)) {
+            Route::Next(peer) if peer != failed => self.hand_over(peer, packet, lent),
+            _ => self.counters.drop(DropReason::PeerLost),
+        }
+    }
+
+    /// A peer did not acknowledge in time: packets avoid it, and those in its charge take another way if there is one.
+    pub(super) fn suspect(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
+        let Some(peer) = self.edges.get(id).and_then(crate::edge::Edge::peer) else { return };
+        let Some(connection) = self.connections.get_mut(peer) else { return };
+        if std::mem::replace(&mut connection.suspected, true) {
+            return;
+        }
+        self.doubt(peer, lent);
+    }
+
+    fn deliver(&mut self, header: &PacketHeader, body: &[u8], lent: &mut Lent<'_>) -> Result<(), Malformed> {
+        match header.kind {
+            PacketKind::ConnectRequest => {
+                let message = ConnectToMe::read(body)?;
+                if header.mode == Mode::Nearest {
+                    self.pass_to_other_side(header, body, lent);
+                }
+                self.on_connect_request(header, &message, lent);
+            }
+            PacketKind::ConnectReply => self.on_connect_reply(header, &ConnectToMe::read(body)?, lent),
+            PacketKind::SampleRequest => self.on_sample_request(header, read_id(body)?, lent),
+            PacketKind::SampleReply => self.on_sample_reply(&Members::read(body)?, lent),
+            PacketKind::EchoRequest => self.on_echo_request(header, read_id(body)?, lent),
+            PacketKind::EchoReply => {
+                let answer = self.inquiries.on_echo(Echo::read(body)?, lent.now);
+                self.answer(answer, lent);
+            }
+            PacketKind::TraceRequest => self.on_trace_request(header, read_id(body)?, lent),
+            PacketKind::TraceReply => {
+                let answer = self.inquiries.on_trace(Members::read(body)?, header.source, lent.now);
+                self.answer(answer, lent);
+            }
+        }
+        Ok(())
+    }
+
+    /// An announcement ends at the nearest member; the one on the other side of the newcomer wants it too.
+    fn pass_to_other_side(&mut self, header: &PacketHeader, body: &[u8], lent: &mut Lent<'_>) {
+        let newcomer = header.source;
+        let we_follow = newcomer.clockwise(self.own) < self.own.clockwise(newcomer);
+        let other = if we_follow {
+            self.connections.counter_clockwise(newcomer).next()
+        } else {
+            self.connections.clockwise(newcomer).next()
+        };
+        let Some(other) = other.map(|connection| connection.peer) else { return };
+        let mut route = header.route.clone();
+        route.extend([self.own, other]);
+        if route.len() > crate::wire::ROUTE_MAX {
+            return;
+        }
+        let position = route.len() as u8 - 1;
+        let copy = PacketHeader {
+            position,
+            hop_limit: header.hop_limit.saturating_sub(1),
+            ..PacketHeader::sourced(PacketKind::ConnectRequest, newcomer, route)
+        };
+        let mut packet = lent.pool.copy(body);
+        copy.prepend(&mut packet);
+        self.hand_over(other, packet, lent);
+    }
+
+    fn on_sample_request(&mut self, header: &PacketHeader, id: u32, lent: &mut Lent<'_>) {
+        let near = self.connections.around(self.own, self.ring.near());
+        let members = near.into_iter().chain([self.own]).filter(|one| *one != header.source);
+        let sample = Members { id, members: members.take(SAMPLE_MAX).collect() };
+        let mut body = lent.pool.take(400);
+        sample.write(&mut body);
+        let back = PacketHeader::sourced(PacketKind::SampleReply, self.own, header.way_back());
+        self.send_packet(&back, body, lent);
+    }
+
+    fn on_sample_reply(&mut self, sample: &Members, lent: &mut Lent<'_>) {
+        let fresh = self.shortcuts.on_sample(sample.id, &sample.members, &self.connections, lent.now);
+        let Some(fresh) = fresh else {
+            self.counters.drop(DropReason::Unasked);
+            return;
+        };
+        for member in fresh {
+            self.link(member, Role::Shortcut, Vec::new(), lent);
+        }
+    }
+
+    /// Runs the shortcut service's timer.
+    pub(super) fn run_shortcuts(&mut self, lent: &mut Lent<'_>) {
+        let size = self.ring.size_estimate(&self.connections);
+        while let Some(wanted) = self.shortcuts.handle_timeout(&self.connections, size, lent.now) {
+            match wanted {
+                ShortcutWanted::Sample { id, target } => {
+                    let header =
+                        PacketHeader::new(PacketKind::SampleRequest, Mode::Nearest, self.own, target)
+                            .recorded();
+                    let mut body = lent.pool.take(4);
+                    body.put_u32(id);
+                    self.send_packet(&header, body, lent);
+                }
+                ShortcutWanted::Choose(linked) => self.choose_shortcut(&linked, lent),
+            }
+        }
+    }
+
+    fn choose_shortcut(&mut self, linked: &[Address], lent: &Lent<'_>) {
+        let rtt = |peer: &Address| {
+            let edge =
+                self.connections.get(*peer).and_then(|connection| self.edges.get(connection.edge()))?;
+            lent.paths.get(edge.path)?.rtt
+        };
+        let best = linked.iter().copied().min_by_key(|peer| (rtt(peer).is_none(), rtt(peer)));
+        for peer in linked.iter().filter(|peer| Some(**peer) != best) {
+            if let Some(connection) = self.connections.get_mut(*peer) {
+                connection.ours = connection.ours.without(Role::Shortcut);
+                connection.stale = true;
+            }
+        }
+        self.dirty = true;
+    }
+
+    fn on_echo_request(&mut self, header: &PacketHeader, id: u32, lent: &mut Lent<'_>) {
+        let mut body = lent.pool.take(8);
+        Echo { id, hops: header.hops() as u8 }.write(&mut body);
+        let back = PacketHeader::new(PacketKind::EchoReply, Mode::Exact, self.own, header.source);
+        self.send_packet(&back, body, lent);
+    }
+
+    fn on_trace_request(&mut self, header: &PacketHeader, id: u32, lent: &mut Lent<'_>) {
+        let mut body = lent.pool.take(700);
+        Members { id, members: header.route.clone() }.write(&mut body);
+        let back = PacketHeader::new(PacketKind::TraceReply, Mode::Exact, self.own, header.source);
+        self.send_packet(&back, body, lent);
+    }
+
+    /// Asks a member for an echo, or for the way to it, on behalf of a local user.
+    pub fn inquire(&mut self, request: RequestId, kind: PacketKind, target: Address, lent: &mut Lent<'_>) {
+        if target == self.own {
+            let reply = match kind {
+                PacketKind::TraceRequest => Reply::Route { hops: Vec::new(), seconds: 0.0 },
+                _ => Reply::Ping { seconds: 0.0, hops: 0 },
+            };
+            return Self::reply(request, reply, lent);
+        }
+        let header = PacketHeader::new(kind, Mode::Exact, self.own, target);
+        let header = if kind == PacketKind::TraceRequest { header.recorded() } else { header };
+        if let Route::Drop(_) = router::route(&header, self.own, &self.connections, None) {
+            let why = format!("no way to {target}: no connected peer is nearer to it");
+            return Self::reply(request, Reply::Failed { why }, lent);
+        }
+        let Some(id) = self.inquiries.ask(request, lent.now) else {
+            return Self::reply(request, Reply::Failed { why: "too many questions under way".into() }, lent);
+        };
+        let mut body = lent.pool.take(4);
+        body.put_u32(id);
+        self.send_packet(&header, body, lent);
+        self.pump(lent);
+    }
+
+    fn answer(&self, answer: Option<(RequestId, Reply)>, lent: &mut Lent<'_>) {
+        if let Some((id, reply)) = answer {
+            Self::reply(id, reply, lent);
+        }
+    }
+}

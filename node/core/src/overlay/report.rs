@@ -1,0 +1,134 @@
+//! What an overlay tells about itself.
+
+use super::{Lent, Overlay};
+use crate::connection::Role;
+use crate::control::{Metric, MetricKind, Peer, State, Status};
+use crate::counters::{Counters, DropReason};
+use crate::path;
+use crate::time::Time;
+
+impl Overlay {
+    /// Where the member stands.
+    #[must_use]
+    pub fn status(&self, paths: &path::Table, now: Time) -> Status {
+        let state = match (self.leaving, self.connected) {
+            (true, _) => State::Leaving,
+            (false, true) => State::Connected,
+            (false, false) => State::Joining,
+        };
+        Status {
+            overlay: self.name.clone(),
+            address: self.own,
+            state,
+            uptime_seconds: now.since(self.started).as_secs_f64(),
+            join_seconds: self.joined.map(|joined| joined.since(self.started).as_secs_f64()),
+            neighbours_changed_seconds: self.place_since.since(self.started).as_secs_f64(),
+            predecessor: self.place.predecessor,
+            successor: self.place.successor,
+            size_estimate: self.ring.size_estimate(&self.connections),
+            connections: self.by_role(),
+            observed: paths.observed().to_vec(),
+        }
+    }
+
+    fn by_role(&self) -> Vec<(String, u32)> {
+        let count = |role: Role| {
+            self.connections.iter().filter(|one| one.ours.union(one.theirs).has(role)).count() as u32
+        };
+        Role::ALL.into_iter().map(|role| (role.label().to_owned(), count(role))).collect()
+    }
+
+    /// Every connection.
+    #[must_use]
+    pub fn peers(&self, lent: &Lent<'_>) -> Vec<Peer> {
+        let peer = |connection: &crate::connection::Connection| {
+            let path = self.edges.get(connection.edge()).and_then(|edge| lent.paths.get(edge.path))?;
+            Some(Peer {
+                address: connection.peer,
+                roles: connection
+                    .ours
+                    .union(connection.theirs)
+                    .iter()
+                    .map(|role| role.label().to_owned())
+                    .collect(),
+                transport: path.remote,
+                edge: "direct".to_owned(),
+                rtt_seconds: path.rtt.map(|rtt| rtt.as_secs_f64()),
+                age_seconds: lent.now.since(connection.since).as_secs_f64(),
+                heard_seconds: lent.now.since(path.heard).as_secs_f64(),
+            })
+        };
+        self.connections.iter().filter_map(peer).collect()
+    }
+
+    /// Adds the overlay's metrics to the list.
+    pub fn metrics(&self, now: Time, metrics: &mut Vec<Metric>) {
+        let mut add = |name: &str, help: &str, kind, label: Option<(&str, &str)>, value: f64| {
+            let mut labels = vec![("overlay".to_owned(), self.name.clone())];
+            labels.extend(label.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            labels.sort();
+            metrics.push(Metric { name: name.to_owned(), help: help.to_owned(), kind, labels, value });
+        };
+        for (name, help, value) in totals(&self.counters) {
+            add(name, help, MetricKind::Counter, None, value as f64);
+        }
+        let counters = &self.counters;
+        for reason in DropReason::ALL {
+            let help = "What was dropped, by reason";
+            let value = counters.drops(reason) as f64;
+            add("atoll_drops_total", help, MetricKind::Counter, Some(("reason", reason.label())), value);
+        }
+        for (role, count) in self.by_role() {
+            let help = "Connections by role; one may have several";
+            add("atoll_connections", help, MetricKind::Gauge, Some(("role", &role)), f64::from(count));
+        }
+        let edges = self.edges.len() as f64;
+        add("atoll_edges", "Edges, half-open ones included", MetricKind::Gauge, None, edges);
+        let connected = f64::from(u8::from(self.connected));
+        add(
+            "atoll_connected",
+            "1 while linked to the nearest on both sides",
+            MetricKind::Gauge,
+            None,
+            connected,
+        );
+        let size = self.ring.size_estimate(&self.connections);
+        add(
+            "atoll_size_estimate_members",
+            "Members, estimated from the neighbours",
+            MetricKind::Gauge,
+            None,
+            size,
+        );
+        let failed = self.linker.failed() as f64;
+        add(
+            "atoll_unreachable_members",
+            "Members that could not be linked lately",
+            MetricKind::Gauge,
+            None,
+            failed,
+        );
+        if let Some(joined) = self.joined {
+            let seconds = joined.since(self.started).as_secs_f64();
+            add("atoll_join_seconds", "From start until first connected", MetricKind::Gauge, None, seconds);
+        }
+        let uptime = now.since(self.started).as_secs_f64();
+        add("atoll_uptime_seconds", "Since the member's start", MetricKind::Gauge, None, uptime);
+    }
+}
+
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 11] {
+    [
+        ("atoll_sent_datagrams_total", "Datagrams handed to the socket", counters.sent_datagrams),
+        ("atoll_sent_bytes_total", "UDP payload bytes handed to the socket", counters.sent_bytes),
+        ("atoll_received_datagrams_total", "Datagrams taken from the socket", counters.received_datagrams),
+        ("atoll_received_bytes_total", "UDP payload bytes taken from the socket", counters.received_bytes),
+        ("atoll_forwarded_packets_total", "Packets passed on for others", counters.forwarded_packets),
+        ("atoll_delivered_packets_total", "Packets that ended here", counters.delivered_packets),
+        ("atoll_retransmitted_frames_total", "Frames sent again", counters.retransmitted_frames),
+        ("atoll_links_started_total", "Handshakes begun here", counters.links_started),
+        ("atoll_connections_made_total", "Connections made", counters.connections_made),
+        ("atoll_peers_lost_total", "Connections whose peer fell silent", counters.peers_lost),
+        ("atoll_pings_total", "Keepalive pings sent", counters.pings),
+    ]
+}

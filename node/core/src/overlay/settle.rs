@@ -1,0 +1,133 @@
+//! After anything changed: who is near, who is missing, who is told, who is no longer needed.
+
+use std::time::Duration;
+
+use super::{Lent, Overlay};
+use crate::connection::{Connection, Role, Roles};
+use crate::control::EventKind;
+use crate::machine::Deadline;
+use crate::ring::Place;
+use crate::time::Time;
+use crate::wire::{Address, CloseReason};
+
+/// The shortest time between two lists to one peer, so that a burst of changes becomes one.
+const TELL_GAP: Duration = Duration::from_millis(100);
+/// How long a connection that nobody needs stays.
+const UNWANTED_GRACE: Duration = Duration::from_secs(10);
+/// How long a connected member keeps its bootstraps.
+const LEAF_GRACE: Duration = Duration::from_secs(20);
+
+impl Overlay {
+    /// Brings roles, place, links and lists in line with the connections.
+    pub(super) fn settle(&mut self, lent: &mut Lent<'_>) {
+        self.assign_roles(lent.now);
+        self.take_place(lent);
+        self.link_missing(lent);
+        self.tell_stale(lent);
+        self.close_surplus(lent);
+    }
+
+    fn assign_roles(&mut self, now: Time) {
+        let near = self.connections.nearest(self.ring.near());
+        let drops_leafs = self.joined.is_some_and(|joined| joined + LEAF_GRACE <= now) && self.connected;
+        for connection in self.connections.iter_mut() {
+            let mut ours = connection.ours.without(Role::Near);
+            if near.contains(&connection.peer) {
+                ours = ours.with(Role::Near);
+            }
+            if drops_leafs {
+                ours = ours.without(Role::Leaf);
+            }
+            if ours != connection.ours {
+                connection.ours = ours;
+                connection.stale = true;
+            }
+            let unwanted = connection.ours.union(connection.theirs) == Roles::NONE;
+            connection.unwanted = if unwanted { connection.unwanted.or(Some(now)) } else { None };
+        }
+    }
+
+    fn take_place(&mut self, lent: &mut Lent<'_>) {
+        let place = self.ring.place(&self.connections);
+        let before = std::mem::replace(&mut self.place, place);
+        let moved = |place: Place, before: Place| {
+            (place.predecessor, place.successor) != (before.predecessor, before.successor)
+        };
+        if moved(place, before) {
+            self.place_since = lent.now;
+            let Place { predecessor, successor, .. } = place;
+            self.tell(EventKind::NeighboursChanged { predecessor, successor }, lent);
+            self.watch_neighbours(lent);
+        }
+        let alone = self.is_first && self.connections.is_empty();
+        let arrived = alone || (place.settled && (self.answered || self.is_first));
+        if arrived && !self.connected {
+            self.connected = true;
+            self.joined.get_or_insert(lent.now);
+            self.shortcuts.begin(lent.now);
+            self.tell(EventKind::Connected, lent);
+        } else if self.connected && !alone && self.connections.is_empty() {
+            self.connected = false;
+            self.tell(EventKind::Disconnected, lent);
+        }
+    }
+
+    fn link_missing(&mut self, lent: &mut Lent<'_>) {
+        let (linker, now) = (&self.linker, lent.now);
+        let missing = self.ring.missing(&self.connections, |target| linker.is_resting(target, now));
+        for one in missing {
+            self.link(one.target, Role::Near, vec![one.informant], lent);
+        }
+    }
+
+    fn tell_stale(&mut self, lent: &mut Lent<'_>) {
+        let due = |connection: &&Connection| connection.stale && connection.told + TELL_GAP <= lent.now;
+        let peers: Vec<Address> =
+            self.connections.iter().filter(due).map(|connection| connection.peer).collect();
+        for peer in peers {
+            self.tell_neighbours(peer, lent);
+        }
+    }
+
+    fn close_surplus(&mut self, lent: &mut Lent<'_>) {
+        let over = |connection: &&Connection| {
+            connection.unwanted.is_some_and(|since| since + UNWANTED_GRACE <= lent.now)
+        };
+        let peers: Vec<Address> =
+            self.connections.iter().filter(over).map(|connection| connection.peer).collect();
+        for peer in peers {
+            self.close_connection(peer, CloseReason::Unwanted, lent);
+        }
+        for id in self.replaced_edges(lent.now) {
+            self.close_edge(id, CloseReason::Duplicate, lent);
+        }
+    }
+
+    /// When a look at the connections is wanted though nothing happened.
+    pub(super) fn look_timeout(&self) -> Option<Deadline> {
+        let stale =
+            self.connections.iter().filter(|connection| connection.stale).map(|one| one.told + TELL_GAP);
+        let unwanted =
+            self.connections.iter().filter_map(|one| one.unwanted.map(|since| since + UNWANTED_GRACE));
+        let duplicates = self
+            .connections
+            .iter()
+            .filter(|one| one.edges.len() > 1 && self.own > one.peer)
+            .filter_map(|one| self.duplicate_due(one));
+        let leafs = self.leafs_due();
+        let resting = self.linker.rest_ends(self.looked);
+        let at = stale.chain(unwanted).chain(duplicates).chain(leafs).chain(resting).min()?;
+        Some(Deadline { at, reason: "housekeeping" })
+    }
+
+    fn leafs_due(&self) -> Option<Time> {
+        let has_leaf = self.connections.iter().any(|connection| connection.ours.has(Role::Leaf));
+        if has_leaf && self.connected { self.joined.map(|joined| joined + LEAF_GRACE) } else { None }
+    }
+
+    pub(super) fn is_look_due(&mut self, now: Time) -> bool {
+        let due = self.look_timeout().is_some_and(|deadline| deadline.at <= now);
+        self.looked = now;
+        due
+    }
+}

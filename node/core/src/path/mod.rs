@@ -1,0 +1,210 @@
+//! Floor 1: what belongs to the socket and not to an overlay.
+//!
+//! A path is the pair of our socket and one remote transport address. All overlays of the process share its round
+//! trip, its liveness and what is known of the NAT mapping on it. It sends nothing by itself.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// Round trip that is assumed before the first sample.
+const RTT_UNKNOWN: Duration = Duration::from_millis(400);
+const RTO_MIN: Duration = Duration::from_millis(120);
+const RTO_MAX: Duration = Duration::from_millis(1500);
+/// Own transport addresses that are remembered, the latest first.
+const OBSERVED_MAX: usize = 4;
+/// Closed mappings in a row before it counts: a single one may have been loss.
+const MAPPING_CLOSED_MIN: u32 = 2;
+/// Own interface addresses that are remembered.
+const LOCAL_MAX: usize = 16;
+
+/// Names one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathId(u32);
+
+/// What is known of one path.
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    /// The remote transport address.
+    pub remote: SocketAddr,
+    /// Smoothed round trip (RFC 6298).
+    pub rtt: Option<Duration>,
+    rtt_variation: Duration,
+    /// When a datagram last left.
+    pub sent: Time,
+    /// When an authentic record last arrived.
+    pub heard: Time,
+    users: u32,
+}
+
+impl Path {
+    /// How long to wait for an answer before asking again (RFC 6298, with a shorter minimum).
+    #[must_use]
+    pub fn rto(&self) -> Duration {
+        self.rtt.map_or(RTT_UNKNOWN * 2, |rtt| rtt + 4 * self.rtt_variation).clamp(RTO_MIN, RTO_MAX)
+    }
+
+    /// Takes one sample of the round trip.
+    pub fn sample(&mut self, sample: Duration) {
+        match self.rtt {
+            None => {
+                self.rtt = Some(sample);
+                self.rtt_variation = sample / 2;
+            }
+            Some(rtt) => {
+                self.rtt_variation = (3 * self.rtt_variation + rtt.abs_diff(sample)) / 4;
+                self.rtt = Some((7 * rtt + sample) / 8);
+            }
+        }
+    }
+}
+
+/// All paths of one socket, and what peers and interfaces tell of its own addresses.
+#[derive(Debug, Default)]
+pub struct Table {
+    paths: BTreeMap<PathId, Path>,
+    by_remote: BTreeMap<SocketAddr, PathId>,
+    next: u32,
+    local: Vec<SocketAddr>,
+    observed: Vec<SocketAddr>,
+    mapping_bears: Option<Duration>,
+    closed: u32,
+}
+
+impl Table {
+    /// The path to a transport address, made if there is none. Pair with [`Table::release`].
+    pub fn hold(&mut self, remote: SocketAddr, now: Time) -> PathId {
+        let id = *self.by_remote.entry(remote).or_insert_with(|| {
+            let id = PathId(self.next);
+            self.next += 1;
+            let rtt_variation = Duration::ZERO;
+            self.paths.insert(id, Path { remote, rtt: None, rtt_variation, sent: now, heard: now, users: 0 });
+            id
+        });
+        if let Some(path) = self.paths.get_mut(&id) {
+            path.users += 1;
+        }
+        id
+    }
+
+    /// Lets go of a path; the last to do so removes it.
+    pub fn release(&mut self, id: PathId) {
+        let Some(path) = self.paths.get_mut(&id) else { return };
+        path.users -= 1;
+        if path.users == 0 {
+            self.by_remote.remove(&path.remote);
+            self.paths.remove(&id);
+        }
+    }
+
+    /// A path that is held.
+    #[must_use]
+    pub fn get(&self, id: PathId) -> Option<&Path> {
+        self.paths.get(&id)
+    }
+
+    /// A path that is held, to change.
+    pub fn get_mut(&mut self, id: PathId) -> Option<&mut Path> {
+        self.paths.get_mut(&id)
+    }
+
+    /// Paths in use.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Whether no path is in use.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// The host's own transport addresses.
+    pub fn set_local(&mut self, mut local: Vec<SocketAddr>) {
+        local.truncate(LOCAL_MAX);
+        self.local = local;
+    }
+
+    /// A peer says how it sees us; the latest comes first.
+    pub fn observe(&mut self, observed: SocketAddr) {
+        if self.observed.first() == Some(&observed) {
+            return;
+        }
+        self.observed.retain(|known| *known != observed);
+        self.observed.insert(0, observed);
+        self.observed.truncate(OBSERVED_MAX);
+    }
+
+    /// Our transport addresses as peers see them, the latest first.
+    #[must_use]
+    pub fn observed(&self) -> &[SocketAddr] {
+        &self.observed
+    }
+
+    /// Transport addresses that may reach us, best first (RFC 8445: server-reflexive, then host candidates).
+    #[must_use]
+    pub fn candidates(&self, max: usize) -> Vec<SocketAddr> {
+        let mut candidates = self.observed.clone();
+        for local in &self.local {
+            if !candidates.contains(local) {
+                candidates.push(*local);
+            }
+        }
+        candidates.truncate(max);
+        candidates
+    }
+
+    /// Whether a candidate of a peer is worth a try: a private one only where both may be behind one NAT.
+    #[must_use]
+    pub fn is_worth_dialling(&self, candidate: SocketAddr, peer: &[SocketAddr]) -> bool {
+        if self.local.contains(&candidate) {
+            return false;
+        }
+        if is_global(candidate.ip()) {
+            return true;
+        }
+        let ours = self.observed.iter().map(SocketAddr::ip);
+        let shared = ours.filter(|ip| is_global(*ip)).any(|ip| peer.iter().any(|theirs| theirs.ip() == ip));
+        let none_global = !self.observed.iter().chain(peer).any(|known| is_global(known.ip()));
+        shared || none_global
+    }
+
+    /// The longest silence that our NAT is known to bear; none while nothing speaks against the default.
+    #[must_use]
+    pub fn mapping_bears(&self) -> Option<Duration> {
+        self.mapping_bears
+    }
+
+    /// A mapping or permission of ours seems to have closed in this much silence. It counts the second time in a row.
+    pub fn mapping_closed(&mut self, after: Duration) {
+        self.closed += 1;
+        if self.closed < MAPPING_CLOSED_MIN {
+            return;
+        }
+        self.closed = 0;
+        let bears = (after * 45 / 100).max(Duration::from_secs(10));
+        self.mapping_bears = Some(self.mapping_bears.map_or(bears, |known| known.min(bears)));
+    }
+
+    /// A peer's announced word came through.
+    pub fn mapping_held(&mut self) {
+        self.closed = 0;
+    }
+}
+
+/// Whether an address is unique on the Internet, as far as it shows (RFC 6890).
+fn is_global(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+            !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || shared)
+        }
+        IpAddr::V6(ip) => {
+            let local = ip.segments()[0] & 0xffc0 == 0xfe80 || ip.segments()[0] & 0xfe00 == 0xfc00;
+            !(local || ip.is_loopback() || ip.is_unspecified())
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Far connections: about half of log2 N of them, at harmonic distances (Symphony), the nearest in time of a sample.
+
+use std::time::Duration;
+
+use crate::config::RingConfig;
+use crate::connection::{Role, Table};
+use crate::machine::Deadline;
+use crate::rng::Rng;
+use crate::time::Time;
+use crate::wire::{Address, Distance};
+
+const RETRY_WAIT: Duration = Duration::from_secs(4);
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(300);
+const FIRST_WAIT: Duration = Duration::from_millis(400);
+/// How long the candidates of one draw have to link before the best is chosen.
+const CHOICE_WAIT: Duration = Duration::from_secs(5);
+/// Below this many members everybody is near anyway.
+const SIZE_MIN: f64 = 8.0;
+
+#[derive(Debug)]
+enum Stage {
+    /// Nothing under way; the next draw is due then.
+    Idle(Time),
+    /// Asked for a sample around a drawn address.
+    Asked { id: u32, until: Time },
+    /// Linking some of the sample.
+    Choosing { candidates: Vec<Address>, until: Time },
+}
+
+/// What the service wants.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Ask the member nearest to the address for the members around it.
+    Sample {
+        /// Names the request.
+        id: u32,
+        /// The drawn address.
+        target: Address,
+    },
+    /// Of these linked candidates the one with the shortest round trip stays; the others have one role less.
+    Choose(Vec<Address>),
+}
+
+/// The shortcuts of one member.
+#[derive(Debug)]
+pub struct Shortcuts {
+    own: Address,
+    config: RingConfig,
+    rng: Rng,
+    stage: Stage,
+    wait: Duration,
+}
+
+impl Shortcuts {
+    /// No shortcut yet; none is drawn before [`Shortcuts::begin`].
+    #[must_use]
+    pub fn new(own: Address, config: RingConfig, rng: &Rng) -> Self {
+        Self { own, config, rng: rng.fork("shortcut"), stage: Stage::Idle(Time::MAX), wait: RETRY_WAIT }
+    }
+
+    /// The member is connected: draw soon.
+    pub fn begin(&mut self, now: Time) {
+        self.wait = RETRY_WAIT;
+        if let Stage::Idle(at) = &mut self.stage {
+            *at = (*at).min(now + self.rng.jitter(FIRST_WAIT, 0.8));
+        }
+    }
+
+    /// How many shortcuts a member of an overlay of this size keeps.
+    #[must_use]
+    pub fn target_count(&self, size: f64) -> usize {
+        if size < SIZE_MIN { 0 } else { (self.config.shortcuts * size.log2()).ceil() as usize }
+    }
+
+    /// A sample arrived: the members to link, at most as many as one draw tries.
+    pub fn on_sample(
+        &mut self,
+        id: u32,
+        members: &[Address],
+        table: &Table,
+        now: Time,
+    ) -> Option<Vec<Address>> {
+        let Stage::Asked { id: asked, .. } = self.stage else { return None };
+        if asked != id {
+            return None;
+        }
+        let mut fresh: Vec<Address> =
+            members.iter().copied().filter(|one| *one != self.own && table.get(*one).is_none()).collect();
+        self.rng.shuffle(&mut fresh);
+        fresh.truncate(self.config.shortcut_sample);
+        self.stage = if fresh.is_empty() {
+            Stage::Idle(now + self.back_off())
+        } else {
+            Stage::Choosing { candidates: fresh.clone(), until: now + CHOICE_WAIT }
+        };
+        Some(fresh)
+    }
+
+    /// What is due, given the connections as they are; call again until it returns nothing.
+    pub fn handle_timeout(&mut self, table: &Table, size: f64, now: Time) -> Option<Wanted> {
+        match &self.stage {
+            Stage::Idle(at) if *at <= now => self.draw(table, size, now),
+            Stage::Asked { until, .. } if *until <= now => {
+                self.stage = Stage::Idle(now + self.back_off());
+                None
+            }
+            Stage::Choosing { candidates, until } => {
+                let linked = |one: &&Address| table.get(**one).is_some();
+                let complete = candidates.iter().filter(linked).count() == candidates.len();
+                if complete || *until <= now { self.choose(table, now) } else { None }
+            }
+            _ => None,
+        }
+    }
+
+    fn draw(&mut self, table: &Table, size: f64, now: Time) -> Option<Wanted> {
+        let have = table.iter().filter(|connection| connection.ours.has(Role::Shortcut)).count();
+        if have >= self.target_count(size) {
+            // The size may grow: look again much later.
+            self.stage = Stage::Idle(now + self.rng.jitter(RETRY_WAIT_MAX, 0.3));
+            return None;
+        }
+        let id = self.rng.next_u32();
+        self.stage = Stage::Asked { id, until: now + self.wait };
+        Some(Wanted::Sample { id, target: self.draw_target(size) })
+    }
+
+    /// A harmonic distance: its logarithm is uniform between the neighbours' and half the ring (Symphony, section 3).
+    fn draw_target(&mut self, size: f64) -> Address {
+        let share = (size / 2.0).powf(self.rng.unit() - 1.0) / 2.0;
+        let distance = Distance::from_fraction(share);
+        if self.rng.next_u32() & 1 == 0 {
+            self.own.plus(distance)
+        } else {
+            self.own.plus(Distance::from_fraction(1.0 - share))
+        }
+    }
+
+    fn choose(&mut self, table: &Table, now: Time) -> Option<Wanted> {
+        let idle = Stage::Idle(now + self.rng.jitter(FIRST_WAIT, 0.8));
+        let Stage::Choosing { candidates, .. } = std::mem::replace(&mut self.stage, idle) else {
+            return None;
+        };
+        let linked: Vec<Address> = candidates.into_iter().filter(|one| table.get(*one).is_some()).collect();
+        if linked.is_empty() {
+            self.stage = Stage::Idle(now + self.back_off());
+            return None;
+        }
+        self.wait = RETRY_WAIT;
+        Some(Wanted::Choose(linked))
+    }
+
+    fn back_off(&mut self) -> Duration {
+        let wait = self.rng.jitter(self.wait, 0.3);
+        self.wait = (self.wait * 2).min(RETRY_WAIT_MAX);
+        wait
+    }
+
+    /// When something is due next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        let at = match &self.stage {
+            Stage::Idle(at) => *at,
+            Stage::Asked { until, .. } | Stage::Choosing { until, .. } => *until,
+        };
+        (at < Time::MAX).then_some(Deadline { at, reason: "shortcut" })
+    }
+}

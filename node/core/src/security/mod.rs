@@ -1,0 +1,133 @@
+//! Floor 1: the filter between abstract senders and receivers.
+//!
+//! To an engine a UDP path, a relayed path, a path carried by another overlay and an end-to-end path through the
+//! ring look alike: datagrams in, datagrams out, over a *channel* that is only a number. An engine demultiplexes all
+//! its peers by itself, may turn one send into any number of datagrams, and keeps its own timers. It owns no
+//! transport address, no socket and no clock, and knows nothing of rings.
+
+mod cookie;
+mod plain;
+
+use std::fmt;
+
+pub use cookie::CookieJar;
+pub use plain::Plain;
+
+use crate::buffer::Buffer;
+use crate::counters::DropReason;
+use crate::machine::Deadline;
+use crate::time::Time;
+use crate::wire::Address;
+
+/// One pair of an abstract sender and an abstract receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId(pub u32);
+
+/// What the initiator of an association knows beforehand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Intent {
+    /// The member that must answer; anyone if it is not known.
+    pub target: Option<Address>,
+    /// The token from the peer's `ConnectToMe`, which counts as its cookie.
+    pub token: Option<u64>,
+}
+
+/// A first datagram from a sender that is not known, with what its cookie is bound to.
+#[derive(Clone, Copy, Debug)]
+pub struct Knock<'a> {
+    /// The bytes that stand for the sender: a transport address (PtP) or a node address (EtE).
+    pub source: &'a [u8],
+    /// The handshake datagram.
+    pub datagram: &'a [u8],
+}
+
+/// The verdict on a [`Knock`]; reaching it keeps no state.
+#[derive(Debug)]
+pub enum Admission {
+    /// The sender holds a valid cookie or token: make a channel and call [`Engine::accept`].
+    Accept,
+    /// Send this back, and forget.
+    Answer(Buffer),
+    /// Not for us, or not well-formed.
+    Drop(DropReason),
+}
+
+/// Why an association ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// The peer did not answer the handshake.
+    Silent,
+    /// Another member than the target answered.
+    WrongMember,
+}
+
+impl fmt::Display for Down {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Silent => "no answer",
+            Self::WrongMember => "another member answered",
+        })
+    }
+}
+
+/// What an engine wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Send a handshake datagram.
+    Handshake(ChannelId, Buffer),
+    /// Send a sealed record.
+    Record(ChannelId, Buffer),
+    /// The association stands, with this member at the other end.
+    Up(ChannelId, Address),
+    /// An opened payload arrived.
+    Opened(ChannelId, Buffer),
+    /// The association ended; the channel is forgotten.
+    Down(ChannelId, Down),
+}
+
+/// Why a payload was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The handshake is not complete.
+    #[error("the association is not up")]
+    NotUp,
+}
+
+/// A security engine at the end of all channels of one overlay.
+pub trait Engine: fmt::Debug + Send {
+    /// Begins an association over a channel.
+    fn connect(&mut self, channel: ChannelId, intent: Intent, now: Time);
+
+    /// Judges a first datagram without keeping state. `token_known` tells whether a token was handed out.
+    fn admit(&mut self, knock: Knock<'_>, token_known: &dyn Fn(u64) -> bool, now: Time) -> Admission;
+
+    /// Begins an association from an admitted first datagram.
+    fn accept(&mut self, channel: ChannelId, datagram: &[u8], now: Time);
+
+    /// Takes a further handshake datagram.
+    fn handshake(&mut self, channel: ChannelId, datagram: &[u8], now: Time);
+
+    /// Takes a record.
+    fn record(&mut self, channel: ChannelId, record: Buffer, now: Time);
+
+    /// Seals and sends a payload.
+    ///
+    /// # Errors
+    /// The association is not up.
+    fn send(&mut self, channel: ChannelId, payload: Buffer, now: Time) -> Result<(), SendError>;
+
+    /// Forgets a channel without a word.
+    fn forget(&mut self, channel: ChannelId);
+
+    /// Runs the timers that are due.
+    fn handle_timeout(&mut self, now: Time);
+
+    /// The next thing to do. Drain it to `None` after every other call.
+    fn poll(&mut self) -> Option<Action>;
+
+    /// When `handle_timeout` is wanted next.
+    fn poll_timeout(&self) -> Option<Deadline>;
+
+    /// Bytes that sealing adds to a payload.
+    fn overhead(&self) -> usize;
+}

@@ -1,0 +1,258 @@
+//! What one opened record holds: a frame between two ends of an edge.
+//!
+//! ```text
+//! ranKKKKK | acknowledgement 2 + 4 if a | sequence 2 if r | body
+//! ```
+//! `r`: reliable, the receiver acknowledges the sequence number. `a`: an acknowledgement rides along. `n` is 0.
+
+use std::net::SocketAddr;
+
+use super::Address;
+use super::codec::{Malformed, Reader, Write};
+use crate::buffer::Buffer;
+
+/// Neighbours that a list names at most.
+pub const NEIGHBOURS_MAX: usize = 16;
+
+const RELIABLE: u8 = 0x80;
+const ACK: u8 = 0x40;
+const KIND: u8 = 0x1f;
+
+/// What arrived on an edge: everything before `next`, and `next + 1 + i` for each bit `i`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ack {
+    /// The first sequence number that has not arrived.
+    pub next: u16,
+    /// Those that arrived after it.
+    pub bits: u32,
+}
+
+/// The kinds of frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// Nothing but an acknowledgement.
+    Ack = 0,
+    /// A [`Link`]: the edge becomes part of a connection.
+    Link = 1,
+    /// A [`Neighbours`] list that changed.
+    Neighbours = 2,
+    /// A [`Ping`].
+    Ping = 3,
+    /// A [`Ping`] that answers one.
+    Pong = 4,
+    /// The sender forgets the edge; the body is a [`CloseReason`].
+    Close = 5,
+    /// An overlay packet.
+    Packet = 6,
+    /// The receiver's transport address as the sender sees it, after it changed.
+    Observed = 7,
+}
+
+impl FrameKind {
+    fn from_bits(bits: u8) -> Result<Self, Malformed> {
+        [
+            Self::Ack,
+            Self::Link,
+            Self::Neighbours,
+            Self::Ping,
+            Self::Pong,
+            Self::Close,
+            Self::Packet,
+            Self::Observed,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == bits)
+        .ok_or(Malformed)
+    }
+}
+
+/// The front of a frame; the body follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// What the body is.
+    pub kind: FrameKind,
+    /// What the sender has received on this edge.
+    pub ack: Option<Ack>,
+    /// The number to acknowledge, for a reliable frame.
+    pub sequence: Option<u16>,
+}
+
+impl FrameHeader {
+    /// Bytes of the longest frame header.
+    pub const LEN_MAX: usize = 9;
+
+    /// Takes the header off the front of an opened record.
+    pub fn take(record: &mut Buffer) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(record);
+        let first = reader.u8()?;
+        if first & !(RELIABLE | ACK | KIND) != 0 {
+            return Err(Malformed);
+        }
+        let kind = FrameKind::from_bits(first & KIND)?;
+        let ack =
+            if first & ACK == 0 { None } else { Some(Ack { next: reader.u16()?, bits: reader.u32()? }) };
+        let sequence = if first & RELIABLE == 0 { None } else { Some(reader.u16()?) };
+        let len = record.len() - reader.len();
+        record.advance(len);
+        Ok(Self { kind, ack, sequence })
+    }
+
+    /// Puts the header in front of a body.
+    pub fn prepend(self, body: &mut Buffer) {
+        if let Some(sequence) = self.sequence {
+            body.prepend(&sequence.to_be_bytes());
+        }
+        if let Some(ack) = self.ack {
+            body.prepend(&ack.bits.to_be_bytes());
+            body.prepend(&ack.next.to_be_bytes());
+        }
+        let reliable = if self.sequence.is_some() { RELIABLE } else { 0 };
+        let ack = if self.ack.is_some() { ACK } else { 0 };
+        body.prepend(&[self.kind as u8 | reliable | ack]);
+    }
+}
+
+/// Why a connection is kept, as a set of bits on the wire (see `connection::Roles`).
+pub type RoleBits = u8;
+
+/// First frame on a fresh association: who we are to each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Why the sender wants the connection; nothing if only the peer wants it.
+    pub roles: RoleBits,
+    /// The receiver's transport address as the sender sees it.
+    pub observed: SocketAddr,
+    /// The sender's connections nearest to the receiver, in ring order.
+    pub neighbours: Vec<Address>,
+}
+
+impl Link {
+    /// Appends the body.
+    pub fn write(&self, body: &mut Buffer) {
+        body.put_u8(self.roles);
+        body.put_transport(self.observed);
+        body.put_list(NEIGHBOURS_MAX, &self.neighbours, Write::put_address);
+    }
+
+    /// Reads a body.
+    pub fn read(body: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body);
+        let roles = reader.u8()?;
+        let observed = reader.transport()?;
+        let neighbours = reader.list(NEIGHBOURS_MAX, Reader::address)?;
+        reader.end()?;
+        Ok(Self { roles, observed, neighbours })
+    }
+}
+
+/// The sender's connections nearest to the receiver, after they or the roles changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbours {
+    /// Why the sender wants the connection.
+    pub roles: RoleBits,
+    /// The list, in ring order.
+    pub list: Vec<Address>,
+}
+
+impl Neighbours {
+    /// Appends the body.
+    pub fn write(&self, body: &mut Buffer) {
+        body.put_u8(self.roles);
+        body.put_list(NEIGHBOURS_MAX, &self.list, Write::put_address);
+    }
+
+    /// Reads a body.
+    pub fn read(body: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body);
+        let roles = reader.u8()?;
+        let list = reader.list(NEIGHBOURS_MAX, Reader::address)?;
+        reader.end()?;
+        Ok(Self { roles, list })
+    }
+}
+
+/// Keepalive and round-trip probe; a pong returns the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// Tells probes apart.
+    pub number: u16,
+    /// Digest of the roles and of the list that the receiver ought to have from the sender.
+    pub digest: u32,
+    /// Seconds until the sender's next ping at rest.
+    pub interval: u8,
+    /// The longest interval, in seconds, that the sender's NAT is known to bear.
+    pub interval_max: u8,
+}
+
+impl Ping {
+    /// Appends the body.
+    pub fn write(&self, body: &mut Buffer) {
+        body.put_u16(self.number);
+        body.put_u32(self.digest);
+        body.put_u8(self.interval);
+        body.put_u8(self.interval_max);
+    }
+
+    /// Reads a body.
+    pub fn read(body: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body);
+        let ping = Self {
+            number: reader.u16()?,
+            digest: reader.u32()?,
+            interval: reader.u8()?,
+            interval_max: reader.u8()?,
+        };
+        reader.end()?;
+        Ok(ping)
+    }
+}
+
+/// Why an edge is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CloseReason {
+    /// The node leaves the overlay.
+    Leaving = 0,
+    /// Neither side has a role for the connection.
+    Unwanted = 1,
+    /// The connection has a better edge.
+    Duplicate = 2,
+    /// The receiver is not the member that was to be linked.
+    WrongMember = 3,
+    /// The connection table is full.
+    Full = 4,
+}
+
+impl CloseReason {
+    /// Reads a body.
+    pub fn read(body: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body);
+        let code = reader.u8()?;
+        reader.end()?;
+        [Self::Leaving, Self::Unwanted, Self::Duplicate, Self::WrongMember, Self::Full]
+            .into_iter()
+            .find(|reason| *reason as u8 == code)
+            .ok_or(Malformed)
+    }
+
+    /// In words, for logs.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Leaving => "the peer left",
+            Self::Unwanted => "no longer needed",
+            Self::Duplicate => "replaced by a better edge",
+            Self::WrongMember => "another member answered",
+            Self::Full => "the peer's connection table is full",
+        }
+    }
+}
+
+/// Reads the body of an [`FrameKind::Observed`] frame.
+pub fn read_observed(body: &[u8]) -> Result<SocketAddr, Malformed> {
+    let mut reader = Reader::new(body);
+    let observed = reader.transport()?;
+    reader.end()?;
+    Ok(observed)
+}
