@@ -70,9 +70,6 @@ impl Overlay {
     fn move_on(&mut self, header: &PacketHeader, packet: Buffer, lent: &mut Lent<'_>) {
         match router::route(header, self.own, &self.connections, None) {
             Route::Next(peer) => self.hand_over(peer, packet, lent),
-            Route::Here if avoid.is_some() || header.source == self.own => {
-                self.counters.drop(DropReason::NoRoute)
-            }
             Route::Here => self.counters.drop(DropReason::NoRoute),
             Route::Drop(reason) => self.counters.drop(reason),
         }
