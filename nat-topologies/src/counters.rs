@@ -107,7 +107,6 @@ pub struct Counters {
     /// Resets and ICMP errors that gateways and links sent.
     pub packets_returned: u64,
     drops: [u64; DropReason::ALL.len()],
-    pub(crate) gateways: Vec<GatewayCounters>,
 }
 
 impl Counters {
@@ -119,11 +118,6 @@ impl Counters {
     /// Packets lost for any reason.
     pub fn drops_total(&self) -> u64 {
         self.drops.iter().sum()
-    }
-
-    /// The counters of one gateway; zeros for an id that does not exist.
-    pub fn gateway(&self, id: crate::GatewayId) -> GatewayCounters {
-        self.gateways.get(id.0 as usize).copied().unwrap_or_default()
     }
 
     pub(crate) fn count_drop(&mut self, reason: DropReason) {

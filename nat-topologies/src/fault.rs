@@ -1,9 +1,11 @@
 //! What goes wrong, or changes, while the model runs.
 
+use std::time::Duration;
+
 use crate::{Behind, Gateway, GatewayId, HostId, Loss, SiteId};
 
 /// Partitions that can be in force at the same time; one more hits nobody.
-pub const PARTITIONS_MAX: usize = 64;
+pub(crate) const PARTITIONS_MAX: usize = 64;
 
 /// A change of the Internet.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +49,8 @@ pub enum Fault {
 /// What a fault did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultReport {
+    /// When.
+    pub at: Duration,
     /// Hosts that it hit; 0 means that nothing changed.
     pub hosts: usize,
 }

@@ -2,6 +2,13 @@
 
 use std::time::Duration;
 
+use crate::TopologyError;
+
+/// External addresses of one gateway.
+pub(crate) const POOL_MAX: u16 = 256;
+/// Subscribers of one gateway in a drawn topology.
+pub(crate) const SUBSCRIBERS_MAX: u16 = 10_000;
+
 /// On how much of the remote transport address something depends (RFC 4787 sections 4.1 and 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dependence {
@@ -194,4 +201,41 @@ pub struct Gateway {
     pub hold: Duration,
     /// What may leave.
     pub outbound: Outbound,
+    /// Subscribers that share one such gateway in a drawn topology, 1 to 10,000; more than 1 makes it a carrier's.
+    pub subscribers: u16,
+}
+
+impl Gateway {
+    /// Says what in this data cannot be.
+    pub fn check(&self) -> Result<(), TopologyError> {
+        let all = Dependence::AddressAndPortDependent;
+        let wrong = |key: &str, message: &str| Err(TopologyError::new(message).key(key));
+        if self.overloading && (self.mapping != all || self.filtering != all) {
+            return wrong(
+                "overloading",
+                "needs mapping and filtering to be address-and-port-dependent, since a shared port must tell its users apart",
+            );
+        }
+        if self.kind == Kind::Firewall && self.mapping != Dependence::EndpointIndependent {
+            return wrong("mapping", "a firewall does not map, so this must be endpoint-independent");
+        }
+        if self.pool == 0 || self.pool > POOL_MAX {
+            return wrong("pool", "must be 1 to 256 addresses");
+        }
+        if self.subscribers == 0 || self.subscribers > SUBSCRIBERS_MAX {
+            return wrong("subscribers", "must be 1 to 10000");
+        }
+        if self.ports.block.is_some_and(|size| !(16..=16_384).contains(&size)) {
+            return wrong("block", "must be 16 to 16384 ports");
+        }
+        if matches!(self.ports.otherwise, Allocator::Sequential { step } if !(1..=1000).contains(&step)) {
+            return wrong("step", "must be 1 to 1000");
+        }
+        let timers = &self.timers;
+        let shortest = timers.udp.min(timers.tcp_established).min(timers.tcp_transitory).min(timers.icmp);
+        if shortest.is_zero() {
+            return wrong("udp_timeout", "timers must be longer than 0");
+        }
+        Ok(())
+    }
 }

@@ -1,11 +1,28 @@
-//! The running model.
+//! The running model: who is where, and what is between them.
+//!
+//! Owns all state. Packets enter with `depart` and leave with `arrive`, both in `ways`; `change` alters the
+//! Internet under them.
 
+mod build;
+mod change;
+mod routes;
+mod ways;
+mod wire;
+
+use std::net::IpAddr;
 use std::time::Duration;
 
+use rand_chacha::ChaCha8Rng;
+
+use crate::nat::Nat;
+use crate::packet::Owner;
+use crate::path::nanos;
+use crate::topology::Plan;
 use crate::{
-    Counters, DropReason, Fault, FaultReport, Gateway, GatewayId, Host, HostId, Packet, SiteId, Topology,
-    TopologyError,
+    Counters, DropReason, Gateway, GatewayCounters, GatewayId, Host, HostId, Packet, SiteId, Subnet, Topology,
 };
+use routes::Routes;
+use wire::{SiteState, Wire};
 
 /// What a host is put behind.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,35 +76,45 @@ pub enum Arrival {
     Returned(Packet, Duration),
 }
 
+/// No access link.
+const NO_WIRE: u32 = u32::MAX;
+
+/// What packets need to know of a host.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    address: IpAddr,
+    gateway: Option<GatewayId>,
+    site: u32,
+    wire: u32,
+}
+
+#[derive(Debug)]
+struct GatewayState {
+    nat: Nat,
+    behind: Option<GatewayId>,
+    inside: Subnet,
+    site: u32,
+    wire: u32,
+}
+
 /// The Internet, running.
 #[derive(Debug)]
 pub struct Internet {
     topology: Topology,
+    plan: Plan,
+    sites: Vec<SiteState>,
+    spots: Vec<Spot>,
+    gateways: Vec<GatewayState>,
+    wires: Vec<Wire>,
+    routes: Routes,
+    partitions: Vec<Option<String>>,
+    /// Two streams, so that a lost packet does not change the ports of later ones.
+    ports_rng: ChaCha8Rng,
+    loss_rng: ChaCha8Rng,
     counters: Counters,
 }
 
 impl Internet {
-    /// Starts the model; fails if the topology contradicts itself.
-    pub fn new(topology: Topology, _seed: [u8; 32]) -> Result<Self, TopologyError> {
-        Ok(Self { topology, counters: Counters::default() })
-    }
-
-    /// The packet leaves its host.
-    pub fn depart(&mut self, from: HostId, packet: &mut Packet, now: Duration) -> Departure {
-        let Some(to) = self.topology.hosts.iter().position(|h| h.address == packet.destination.ip()) else {
-            return Departure::Dropped(DropReason::NoRoute);
-        };
-        let a = self.topology.hosts[from.0 as usize].site.0;
-        let b = self.topology.hosts[to].site.0;
-        Departure::InFlight { at: now + self.topology.latency.one_way(a, b) }
-    }
-
-    /// The packet, as `depart` left it, reaches the far side at the instant that `depart` gave.
-    pub fn arrive(&mut self, packet: &mut Packet, _now: Duration) -> Arrival {
-        let to = self.topology.hosts.iter().position(|h| h.address == packet.destination.ip());
-        to.map_or(Arrival::Dropped(DropReason::NoRoute), |to| Arrival::Delivered(HostId(to as u32)))
-    }
-
     /// A host; panics if the id is not from this model.
     pub fn host(&self, id: HostId) -> &Host {
         &self.topology.hosts[id.0 as usize]
@@ -103,18 +130,49 @@ impl Internet {
         &self.topology
     }
 
-    /// Changes the Internet.
-    pub fn apply(&mut self, _fault: &Fault, _now: Duration) -> FaultReport {
-        FaultReport { hosts: 0 }
-    }
-
-    /// Adds a host.
-    pub fn add_host(&mut self, _new: NewHost) -> Result<HostId, TopologyError> {
-        Err(TopologyError::new("no public address is left"))
-    }
-
     /// What happened since the start.
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What one gateway did since the start; panics if the id is not from this model.
+    pub fn gateway_counters(&self, id: GatewayId) -> GatewayCounters {
+        self.gateways[id.0 as usize].nat.counters
+    }
+
+    /// Mappings of one gateway that live at `now`; panics if the id is not from this model.
+    pub fn mappings(&self, id: GatewayId, now: Duration) -> usize {
+        self.gateways[id.0 as usize].nat.live_mappings(nanos(now))
+    }
+
+    const fn site_of(&self, owner: Owner) -> u32 {
+        match owner {
+            Owner::Host(id) => self.spots.as_slice()[id.0 as usize].site,
+            Owner::Gateway(id) => self.gateways.as_slice()[id.0 as usize].site,
+        }
+    }
+
+    /// The gateway of the network that a machine's outside is in; `None` for the Internet itself.
+    const fn network_of(&self, owner: Owner) -> Option<GatewayId> {
+        match owner {
+            Owner::Host(id) => self.spots.as_slice()[id.0 as usize].gateway,
+            Owner::Gateway(id) => self.gateways.as_slice()[id.0 as usize].behind,
+        }
+    }
+
+    const fn wire_index(&self, owner: Owner) -> u32 {
+        match owner {
+            Owner::Host(id) => self.spots.as_slice()[id.0 as usize].wire,
+            Owner::Gateway(id) => self.gateways.as_slice()[id.0 as usize].wire,
+        }
+    }
+
+    const fn has_wire(&self, owner: Owner) -> bool {
+        self.wire_index(owner) != NO_WIRE
+    }
+
+    fn wire_of(&mut self, owner: Owner) -> Option<&mut Wire> {
+        let index = self.wire_index(owner);
+        self.wires.get_mut(index as usize)
     }
 }

@@ -1,75 +1,53 @@
-//! One-way delay between two sites.
+//! One-way delay between two points: constant, measured or made up. Pure functions; no state per pair beyond the
+//! matrix itself.
+
+mod generated;
+mod matrix;
 
 use std::time::Duration;
 
-use crate::TopologyError;
-
-/// Round-trip times between measured points.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RttMatrix {
-    points: u32,
-    one_way_ms: Vec<f32>,
-}
-
-impl RttMatrix {
-    /// Reads a square CSV of round-trip times in milliseconds.
-    pub fn from_rtt_ms_csv(_text: &str) -> Result<Self, TopologyError> {
-        Err(TopologyError::new("not readable yet"))
-    }
-
-    /// Reads a King or p2psim text: one row a line, round-trip times in microseconds.
-    pub fn from_rtt_us_king(_text: &str) -> Result<Self, TopologyError> {
-        Err(TopologyError::new("not readable yet"))
-    }
-
-    /// Number of points.
-    pub const fn points(&self) -> u32 {
-        self.points
-    }
-
-    /// The round-trip time between two points.
-    pub fn rtt(&self, from: u32, to: u32) -> Duration {
-        let cell = from as usize * self.points as usize + to as usize;
-        Duration::from_secs_f64(f64::from(self.one_way_ms[cell]) * 2e-3)
-    }
-}
-
-/// The generator: a function of two points.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Generated {
-    seed: u64,
-}
-
-impl Generated {
-    /// The generator with this seed.
-    pub const fn new(seed: u64) -> Self {
-        Self { seed }
-    }
-
-    /// The round-trip time between two points.
-    pub fn rtt(&self, _from: u32, _to: u32) -> Duration {
-        Duration::from_millis(140 + self.seed % 2)
-    }
-}
+pub use generated::Generated;
+pub use matrix::RttMatrix;
 
 /// Delay between two sites.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Latency {
     /// The same one-way delay between any two sites.
     Constant(Duration),
-    /// Measured.
+    /// Measured round-trip times, halved.
     Matrix(RttMatrix),
-    /// Made up, without a file.
+    /// Round-trip times made up without a file, halved.
     Generated(Generated),
 }
 
 impl Latency {
-    /// The one-way delay between two points.
+    /// The one-way delay between two different points.
     pub fn one_way(&self, from: u32, to: u32) -> Duration {
+        Duration::from_nanos(self.one_way_nanos(from, to))
+    }
+
+    /// The round-trip time between two different points: there and back.
+    pub fn rtt(&self, from: u32, to: u32) -> Duration {
+        self.one_way(from, to) + self.one_way(to, from)
+    }
+
+    pub(crate) fn one_way_nanos(&self, from: u32, to: u32) -> u64 {
         match self {
-            Self::Constant(delay) => *delay,
-            Self::Matrix(matrix) => matrix.rtt(from, to) / 2,
-            Self::Generated(generated) => generated.rtt(from, to) / 2,
+            Self::Constant(delay) => crate::path::nanos(*delay),
+            Self::Matrix(matrix) => half(matrix.rtt_ms(from, to)),
+            Self::Generated(generated) => half(generated.rtt_ms(from, to)),
         }
     }
+}
+
+fn half(rtt_ms: f32) -> u64 {
+    (f64::from(rtt_ms) * 500_000.0) as u64
+}
+
+/// Mixes 64 bits well (Steele, Lea and Flood's `SplitMix64`).
+pub(crate) const fn scramble(word: u64) -> u64 {
+    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }

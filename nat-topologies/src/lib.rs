@@ -28,12 +28,15 @@ mod fault;
 mod gateway;
 mod internet;
 mod latency;
+mod nat;
 pub mod oracle;
 mod packet;
 mod path;
 mod population;
 mod preset;
 mod topology;
+mod value;
+mod yaml;
 
 pub use counters::{Counters, DropReason, GatewayCounters};
 pub use error::TopologyError;

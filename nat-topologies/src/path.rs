@@ -67,3 +67,8 @@ pub struct Link {
     /// Largest IP packet in bytes; larger ones are answered with an ICMP error, as if all had DF set.
     pub mtu: Option<u16>,
 }
+
+/// A duration in nanoseconds, at most 584 years.
+pub(crate) const fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
+}

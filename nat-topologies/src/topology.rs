@@ -2,12 +2,14 @@
 
 mod addresses;
 mod draw;
+mod file;
+mod spec;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{Gateway, GatewayId, Latency, Link, Path, SiteId};
 
-pub(crate) use addresses::Addresses;
+pub(crate) use addresses::{PUBLIC_V4, Place, Plan};
 
 /// A block of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,7 +78,7 @@ pub struct PlacedGateway {
     pub behaviour: Gateway,
     /// Its addresses outside: one, or as many as its pool. A firewall has none.
     pub external: Vec<IpAddr>,
-    /// The network inside. All homes may use the same one.
+    /// The network inside. All homes may use the same one; a firewall has that of its outside.
     pub inside: Subnet,
     /// Its line to the outside.
     pub link: Link,

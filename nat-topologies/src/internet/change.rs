@@ -1,0 +1,224 @@
+//! Changes while the model runs: faults, moves, new hosts.
+
+use std::time::Duration;
+
+use super::wire::LossState;
+use super::{Behind, Internet, NewHost};
+use crate::fault::PARTITIONS_MAX;
+use crate::nat::Nat;
+use crate::packet::Owner;
+use crate::topology::Place;
+use crate::{Family, Fault, FaultReport, Gateway, GatewayId, HostId, Kind, Loss, SiteId, TopologyError};
+
+impl Internet {
+    /// Changes the Internet from `now` on, and says how many hosts that hits. A fault that names what does not
+    /// exist, or that cannot be, hits nobody and changes nothing.
+    pub fn apply(&mut self, fault: &Fault, now: Duration) -> FaultReport {
+        let hosts = match fault {
+            Fault::Partition { name, sides } => self.partition(name, sides),
+            Fault::Heal { name } => self.heal(name),
+            Fault::Loss { sites, loss } => self.set_loss(sites.as_deref(), *loss),
+            Fault::Reboot(id) => self.reboot(*id),
+            Fault::Rebind(id) => self.rebind(*id),
+            Fault::Replace(id, behaviour) => self.replace(*id, behaviour),
+            Fault::Roam { host, site, behind } => self.roam(*host, *site, behind),
+        };
+        FaultReport { at: now, hosts }
+    }
+
+    fn partition(&mut self, name: &str, sides: &[Vec<SiteId>; 2]) -> usize {
+        let exists = |site: &SiteId| (site.0 as usize) < self.sites.len();
+        let is_wrong = sides.iter().any(|side| side.is_empty() || !side.iter().all(exists));
+        if is_wrong || self.partitions.iter().flatten().any(|known| known == name) {
+            return 0;
+        }
+        let index = match self.partitions.iter().position(Option::is_none) {
+            Some(index) => index,
+            None if self.partitions.len() < PARTITIONS_MAX => {
+                self.partitions.push(None);
+                self.partitions.len() - 1
+            }
+            None => return 0,
+        };
+        self.partitions[index] = Some(name.into());
+        for (side, sites) in sides.iter().enumerate() {
+            for site in sites {
+                self.sites[site.0 as usize].sides[side] |= 1 << index;
+            }
+        }
+        self.hosts_cut(1 << index)
+    }
+
+    fn heal(&mut self, name: &str) -> usize {
+        let Some(index) = self.partitions.iter().position(|known| known.as_deref() == Some(name)) else {
+            return 0;
+        };
+        let hosts = self.hosts_cut(1 << index);
+        self.partitions[index] = None;
+        for site in &mut self.sites {
+            site.sides = site.sides.map(|side| side & !(1 << index));
+        }
+        hosts
+    }
+
+    fn hosts_cut(&self, bit: u64) -> usize {
+        let is_cut = |site: u32| {
+            let sides = self.sites[site as usize].sides;
+            (sides[0] | sides[1]) & bit != 0
+        };
+        self.spots.iter().filter(|spot| is_cut(spot.site)).count()
+    }
+
+    fn set_loss(&mut self, sites: Option<&[SiteId]>, loss: Loss) -> usize {
+        let state = LossState::new(loss);
+        let Some(chosen) = sites else {
+            for site in &mut self.sites {
+                site.leaving = state;
+                site.entering = LossState::default();
+            }
+            self.topology.path.loss = loss;
+            return self.spots.len();
+        };
+        if chosen.iter().any(|site| site.0 as usize >= self.sites.len()) {
+            return 0;
+        }
+        for site in chosen {
+            let site = &mut self.sites[site.0 as usize];
+            site.leaving = state;
+            site.entering = state;
+        }
+        self.spots.iter().filter(|spot| chosen.contains(&SiteId(spot.site))).count()
+    }
+
+    fn reboot(&mut self, id: GatewayId) -> usize {
+        let Some(gateway) = self.topology.gateways.get(id.0 as usize) else { return 0 };
+        let behaviour = gateway.behaviour.clone();
+        if self.readdress(id, behaviour) { self.hosts_behind(id) } else { 0 }
+    }
+
+    fn rebind(&mut self, id: GatewayId) -> usize {
+        let Some(gateway) = self.gateways.get_mut(id.0 as usize) else { return 0 };
+        gateway.nat.forget();
+        self.hosts_behind(id)
+    }
+
+    fn replace(&mut self, id: GatewayId, behaviour: &Gateway) -> usize {
+        let Some(gateway) = self.topology.gateways.get_mut(id.0 as usize) else { return 0 };
+        let old = &gateway.behaviour;
+        if behaviour.check().is_err() || (old.kind, old.family) != (behaviour.kind, behaviour.family) {
+            return 0;
+        }
+        let same_pool = old.pool == behaviour.pool;
+        gateway.behaviour = behaviour.clone();
+        if same_pool {
+            let counters = self.gateways[id.0 as usize].nat.counters;
+            let mut nat = Nat::new(behaviour.clone(), gateway.external.clone());
+            nat.counters = counters;
+            nat.forget();
+            self.gateways[id.0 as usize].nat = nat;
+        } else if !self.readdress(id, behaviour.clone()) {
+            return 0;
+        }
+        self.hosts_behind(id)
+    }
+
+    /// Starts the gateway again with new external addresses; false if there are none left.
+    fn readdress(&mut self, id: GatewayId, behaviour: Gateway) -> bool {
+        let n = id.0 as usize;
+        let behind = self.gateways[n].behind;
+        let Ok(external) = self.plan.external(&self.topology, behind, &behaviour) else { return false };
+        for address in std::mem::replace(&mut self.topology.gateways[n].external, external.clone()) {
+            self.unregister(behind, address);
+        }
+        for address in &external {
+            if self.register(behind, *address, Owner::Gateway(id)).is_err() {
+                return false;
+            }
+        }
+        let counters = self.gateways[n].nat.counters;
+        self.gateways[n].nat = Nat::new(behaviour, external);
+        self.gateways[n].nat.counters = counters;
+        self.gateways[n].nat.forget();
+        true
+    }
+
+    fn hosts_behind(&self, id: GatewayId) -> usize {
+        let is_behind = |mut gateway: Option<GatewayId>| {
+            while let Some(inner) = gateway {
+                if inner == id {
+                    return true;
+                }
+                gateway = self.gateways[inner.0 as usize].behind;
+            }
+            false
+        };
+        self.spots.iter().filter(|spot| is_behind(spot.gateway)).count()
+    }
+
+    fn roam(&mut self, host: HostId, site: SiteId, behind: &Behind) -> usize {
+        let n = host.0 as usize;
+        if n >= self.spots.len() {
+            return 0;
+        }
+        let old = self.spots[n];
+        let family = if old.address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        let Ok(gateway) = self.network_for(&self.topology.hosts[n].name.clone(), site, behind) else {
+            return 0;
+        };
+        let family = self.family_behind(gateway).unwrap_or(family);
+        let Ok(address) = self.plan.address(&self.topology, gateway, family) else { return 0 };
+        self.unregister(old.gateway, old.address);
+        if self.register(gateway, address, Owner::Host(host)).is_err() {
+            return 0;
+        }
+        let spot = &mut self.spots[n];
+        (spot.address, spot.gateway, spot.site) = (address, gateway, site.0);
+        let host = &mut self.topology.hosts[n];
+        (host.address, host.gateway, host.site) = (address, gateway, site);
+        1
+    }
+
+    /// Adds a host; fails if the site or the gateway does not exist or no address is left.
+    pub fn add_host(&mut self, new: NewHost) -> Result<HostId, TopologyError> {
+        let gateway = self.network_for(&new.name, new.site, &new.behind)?;
+        let family = self.family_behind(gateway).unwrap_or(Family::Ipv4);
+        let place = Place { name: new.name, site: new.site, behind: gateway };
+        let id = self.plan.place_host(&mut self.topology, place, family)?;
+        self.take_in_new_machines()?;
+        Ok(id)
+    }
+
+    /// The innermost gateway for a machine, made if need be.
+    fn network_for(
+        &mut self,
+        name: &str,
+        site: SiteId,
+        behind: &Behind,
+    ) -> Result<Option<GatewayId>, TopologyError> {
+        if site.0 as usize >= self.sites.len() {
+            return Err(TopologyError::new(format!("site {} does not exist", site.0)));
+        }
+        match behind {
+            Behind::Public => Ok(None),
+            Behind::Gateway(id) if (id.0 as usize) < self.gateways.len() => Ok(Some(*id)),
+            Behind::Gateway(id) => Err(TopologyError::new(format!("gateway {} does not exist", id.0))),
+            Behind::Fresh(chain) => {
+                chain.iter().try_for_each(Gateway::check)?;
+                let mut behind = None;
+                for (depth, behaviour) in chain.iter().enumerate().rev() {
+                    if behaviour.kind != Kind::None {
+                        let place = Place { name: format!("{name}-gateway-{depth}"), site, behind };
+                        let gateway = behaviour.clone();
+                        behind = Some(self.plan.place_gateway(&mut self.topology, place, gateway)?);
+                    }
+                }
+                self.take_in_new_machines()?;
+                Ok(behind)
+            }
+        }
+    }
+
+    fn family_behind(&self, gateway: Option<GatewayId>) -> Option<Family> {
+        gateway.map(|id| self.topology.gateways[id.0 as usize].behaviour.family)
+    }
+}
