@@ -2,6 +2,9 @@
 
 pub mod environment;
 pub mod error;
+pub mod figure;
 pub mod metric;
 pub mod plan;
+pub mod record;
+pub mod report;
 pub mod stats;

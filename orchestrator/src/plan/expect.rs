@@ -2,11 +2,13 @@
 //!
 //! `public_join_seconds p50 <= 1.3 s if start = settled`
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::quantity::{ratio, span};
-use super::values::{KEYS, Key, Values};
+use super::values::{KEYS, Key};
 use super::wrong::Wrong;
+use crate::error::Error;
 use crate::metric::{self, Metric, Unit};
 use crate::stats::{STATISTICS, Statistic};
 
@@ -89,10 +91,22 @@ impl Expectation {
         Ok(Self { metric, statistic, op, bound, conditions, text: text.to_owned() })
     }
 
-    /// Whether it says anything about trials with these values.
+    /// Reads a line as a recorded plan has it.
+    ///
+    /// # Errors
+    /// What is wrong with the line.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        Self::read(text).map_err(|wrong| Error {
+            what: format!("expect: {text}"),
+            why: wrong.why,
+            hint: wrong.hint,
+        })
+    }
+
+    /// Whether it says anything about trials with these values, by name of the key.
     #[must_use]
-    pub fn applies(&self, values: &Values) -> bool {
-        self.conditions.iter().all(|(key, text)| values.show(*key) == *text)
+    pub fn applies(&self, values: &BTreeMap<String, String>) -> bool {
+        self.conditions.iter().all(|(key, text)| values.get(key.name()) == Some(text))
     }
 
     /// Metric and statistic in one word, as `summary.json` has it: `public_join_seconds.p50`.
@@ -165,7 +179,10 @@ mod tests {
             Expectation::read("public_join_seconds p99 <= 3 s if start = settled, nat = cones").unwrap();
         assert_eq!((line.metric.name, line.statistic), ("public_join_seconds", Statistic::P99));
         assert_eq!((line.op, line.bound), (Op::AtMost, 3.0));
-        assert!(line.applies(&Values::default()));
+        let values = |start: &str| {
+            [("start", start), ("nat", "cones")].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+        };
+        assert!(line.applies(&values("settled")) && !line.applies(&values("together")));
         assert_eq!(line.subject(), "public_join_seconds.p99");
         assert_eq!(Expectation::read("direct_ratio >= 70 %").unwrap().bound, 0.7);
         assert_eq!(Expectation::read("bytes_per_second.max < 30 B/s").unwrap().bound, 30.0);

@@ -1,0 +1,91 @@
+//! Size, colours and type that all figures share.
+
+use plotters::prelude::*;
+
+use crate::error::{Error, Result};
+
+/// Width and height of a figure, in pixels.
+pub(super) const SIZE: (u32, u32) = (860, 500);
+/// Okabe and Ito's colours: told apart by readers with any colour vision, and readable on white.
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(80, 80, 80),
+];
+/// Lines of the grid.
+pub(super) const GRID: RGBColor = RGBColor(225, 225, 225);
+
+/// The colour of the `index`th of `count` series.
+pub(super) fn colour(index: usize, count: usize) -> RGBColor {
+    if count <= COLOURS.len() {
+        return COLOURS[index % COLOURS.len()];
+    }
+    let share = index as f64 / count as f64;
+    let (r, g, b) = HSLColor(0.85 * share, 0.7, 0.4).rgb();
+    RGBColor(r, g, b)
+}
+
+/// Type of a size and grey.
+pub(super) fn font(size: u32, grey: u8) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&RGBColor(grey, grey, grey))
+}
+
+/// A drawing under a title and a caption.
+pub(super) fn canvas<'a>(
+    svg: &'a mut String,
+    title: &str,
+    caption: &str,
+) -> Result<DrawingArea<SVGBackend<'a>, plotters::coord::Shift>> {
+    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    root.fill(&WHITE).map_err(|error| refuse(&error))?;
+    let line = |text: &str, y: i32, style: TextStyle<'static>| {
+        root.draw(&Text::new(text.to_owned(), (24, y), style)).map_err(|error| refuse(&error))
+    };
+    line(title, 16, font(20, 20))?;
+    line(caption, 43, font(12, 110))?;
+    Ok(root.margin(66, 14, 18, 26))
+}
+
+/// A figure that could not be drawn.
+pub(super) fn refuse(error: &dyn std::fmt::Display) -> Error {
+    Error::new("cannot draw a figure", error)
+}
+
+/// A number on an axis: no more digits than the distance between two ticks needs.
+pub(super) fn tick(value: f64) -> String {
+    let size = value.abs();
+    match size {
+        0.0 => "0".to_owned(),
+        _ if size >= 10_000.0 => format!("{:.0}k", value / 1000.0),
+        _ if size >= 100.0 || (size >= 1.0 && value.fract() == 0.0) => format!("{value:.0}"),
+        _ if size >= 1.0 => trim(&format!("{value:.2}")),
+        _ => trim(&format!("{value:.4}")),
+    }
+}
+
+fn trim(text: &str) -> String {
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_short() {
+        let found = [0.0, 0.05, 0.25, 1.0, 1.5, 12.25, 100.0, 700.0, 30_000.0].map(tick);
+        assert_eq!(found, ["0", "0.05", "0.25", "1", "1.5", "12.25", "100", "700", "30k"]);
+    }
+
+    #[test]
+    fn neighbouring_series_have_different_colours() {
+        for count in [1, 7, 8, 30] {
+            let colours: Vec<RGBColor> = (0..count).map(|index| colour(index, count)).collect();
+            assert!(colours.windows(2).all(|pair| pair[0] != pair[1]), "{count}");
+        }
+    }
+}
