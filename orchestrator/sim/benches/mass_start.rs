@@ -52,6 +52,9 @@ struct Arguments {
     /// Asserts the laws of the machine trait.
     #[arg(long)]
     checked: bool,
+    /// The one of the sizes that this process runs.
+    #[arg(long, hide = true)]
+    only: Option<usize>,
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -60,9 +63,9 @@ type Shared = Arc<Mutex<Follower>>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = match arguments.sizes[..] {
-        [size] => run(size, &arguments),
-        _ => run_each(&arguments),
+    let done = match (arguments.only, &arguments.sizes[..]) {
+        (Some(size), _) | (None, &[size]) => run(size, &arguments),
+        (None, sizes) => run_each(sizes),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -75,13 +78,12 @@ fn main() -> ExitCode {
 }
 
 /// Runs every size in its own process, since the peak of memory is a process's.
-fn run_each(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
-    let options: Vec<String> =
-        std::env::args().skip(1).filter(|word| word.parse::<usize>().is_err()).collect();
+fn run_each(sizes: &[usize]) -> Result<bool, Box<dyn Error>> {
     let mut all = true;
-    for size in &arguments.sizes {
+    for size in sizes {
         let mut child = Command::new(std::env::current_exe()?);
-        all &= child.arg(size.to_string()).args(&options).status()?.success();
+        child.args(std::env::args().skip(1)).args(["--only", &size.to_string()]);
+        all &= child.status()?.success();
     }
     Ok(all)
 }
