@@ -1,0 +1,3 @@
+//! The program `atoll-fabric`.
+
+fn main() {}

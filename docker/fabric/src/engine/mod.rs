@@ -1,0 +1,214 @@
+//! The moving part: reads packets from the containers' devices, sends them through the model and hands them
+//! over when they are due. One thread owns it all; orders come to it as closures.
+//!
+//! It waits for nothing but packets, the next due instant and orders.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use atoll_topology::{HostId, Internet, Packet};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+
+mod handle;
+mod lateness;
+mod motion;
+mod priority;
+mod queue;
+mod tally;
+
+pub use handle::{Handle, Stopped};
+pub use lateness::Lateness;
+pub use tally::{Loss, Tally, Traffic};
+
+use crate::clock::Clock;
+use crate::namespace::Device;
+use crate::packet::LENGTH_MAX;
+use lateness::Meter;
+use queue::DelayQueue;
+
+/// Exits remembered until they are asked for.
+const EXITS_MAX: usize = 1 << 16;
+
+/// A container that ended while its device was attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The host that it was.
+    pub host: HostId,
+    /// When its first process ended, on the fabric's clock.
+    pub at: Duration,
+}
+
+/// A packet on its way.
+#[derive(Debug)]
+struct Parcel {
+    packet: Packet,
+    bytes: Vec<u8>,
+}
+
+/// A container's end.
+#[derive(Debug)]
+struct Port {
+    device: Device,
+    /// Becomes readable when the container ends; a stand-in may have none.
+    #[expect(dead_code, reason = "it is watched for as long as it is open")]
+    process: Option<OwnedFd>,
+}
+
+/// The model, the devices and what is on its way between them.
+#[derive(Debug)]
+pub struct Engine {
+    clock: Clock,
+    internet: Internet,
+    ports: Vec<Option<Port>>,
+    exits: Vec<Exit>,
+    queue: DelayQueue<Parcel>,
+    meter: Meter,
+    tally: Tally,
+    spare: Vec<Vec<u8>>,
+    scratch: Vec<u8>,
+    epoll: OwnedFd,
+    stopping: bool,
+}
+
+/// What an event is about; it travels through the kernel as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Orders,
+    Device(HostId),
+    Process(HostId),
+}
+
+impl Token {
+    fn data(self) -> EventData {
+        EventData::new_u64(match self {
+            Self::Orders => 0,
+            Self::Device(HostId(host)) => 1 << 32 | u64::from(host),
+            Self::Process(HostId(host)) => 2 << 32 | u64::from(host),
+        })
+    }
+
+    fn from_data(data: EventData) -> Self {
+        let number = data.u64();
+        let host = HostId((number & 0xFFFF_FFFF) as u32);
+        match number >> 32 {
+            1 => Self::Device(host),
+            2 => Self::Process(host),
+            _ => Self::Orders,
+        }
+    }
+}
+
+impl Engine {
+    /// An engine at rest, with no device.
+    ///
+    /// # Errors
+    /// The kernel has no epoll instance left.
+    pub fn new(internet: Internet, clock: Clock) -> io::Result<Self> {
+        Ok(Self {
+            clock,
+            internet,
+            ports: Vec::new(),
+            exits: Vec::new(),
+            queue: DelayQueue::default(),
+            meter: Meter::new(),
+            tally: Tally::default(),
+            spare: Vec::new(),
+            scratch: vec![0; LENGTH_MAX],
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            stopping: false,
+        })
+    }
+
+    /// Connects a host with its device. A device that it had before is closed.
+    ///
+    /// # Errors
+    /// The model has no such host, or the kernel cannot watch the device.
+    pub fn attach(&mut self, host: HostId, device: Device, process: Option<OwnedFd>) -> io::Result<()> {
+        let index = host.0 as usize;
+        if index >= self.internet.topology().hosts.len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the topology has no such host"));
+        }
+        epoll::add(&self.epoll, device.as_fd(), Token::Device(host).data(), EventFlags::IN)?;
+        if let Some(process) = &process {
+            epoll::add(&self.epoll, process, Token::Process(host).data(), EventFlags::IN)?;
+        }
+        if self.ports.len() <= index {
+            self.ports.resize_with(index + 1, || None);
+        }
+        self.ports[index] = Some(Port { device, process });
+        Ok(())
+    }
+
+    /// Closes a host's device, and so removes it from its container.
+    pub fn detach(&mut self, host: HostId) {
+        // Closing the only descriptors takes them out of the epoll set as well.
+        if let Some(port) = self.ports.get_mut(host.0 as usize) {
+            *port = None;
+        }
+    }
+
+    /// Hosts with a device.
+    #[must_use]
+    pub fn attached(&self) -> usize {
+        self.ports.iter().flatten().count()
+    }
+
+    /// Takes the exits seen since the last call.
+    pub fn take_exits(&mut self) -> Vec<Exit> {
+        std::mem::take(&mut self.exits)
+    }
+
+    /// The model, to look at.
+    #[must_use]
+    pub fn internet(&self) -> &Internet {
+        &self.internet
+    }
+
+    /// The model, to change.
+    pub fn internet_mut(&mut self) -> &mut Internet {
+        &mut self.internet
+    }
+
+    /// What passed so far.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Begins a host's traffic at zero again.
+    pub fn forget_traffic(&mut self, host: HostId) {
+        self.tally.forget(host);
+    }
+
+    /// How late packets were handed over so far.
+    #[must_use]
+    pub fn lateness(&self) -> Lateness {
+        self.meter.summary()
+    }
+
+    /// Begins to measure the lateness anew.
+    pub fn forget_lateness(&mut self) {
+        self.meter = Meter::new();
+    }
+
+    /// Packets on their way.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    fn ended(&mut self, host: HostId) {
+        let at = self.now();
+        self.detach(host);
+        if self.exits.len() < EXITS_MAX {
+            self.exits.push(Exit { host, at });
+        }
+    }
+}
