@@ -19,6 +19,9 @@ use crate::wire::{Address, EdgeId};
 /// Edges of one overlay at most, half-open ones included; beyond, new ones are refused.
 pub const EDGES_MAX: usize = 1024;
 
+/// How long an edge that stands may wait for the peer's first frame.
+const LINK_WAIT: Duration = Duration::from_secs(8);
+
 /// How far an edge has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -73,6 +76,23 @@ impl Edge {
         self.since = now;
     }
 
+    /// Whether the association stands and the peer has said nothing for too long.
+    #[must_use]
+    pub fn is_abandoned(&self, now: Time) -> bool {
+        matches!(self.stage, Stage::Up(_)) && self.since + LINK_WAIT <= now
+    }
+
+    /// When something is due on the edge.
+    #[must_use]
+    pub fn due(&self) -> Time {
+        let own = match self.stage {
+            Stage::Handshake => Time::MAX,
+            Stage::Up(_) => self.since + LINK_WAIT,
+            Stage::Linked(_) => self.probe.due(),
+        };
+        self.reliable.due().map_or(own, |due| due.min(own))
+    }
+
     /// The member at the other end, once the association names it.
     #[must_use]
     pub fn peer(&self) -> Option<Address> {
@@ -96,9 +116,19 @@ pub fn of_channel(channel: ChannelId) -> EdgeId {
 }
 
 /// All edges of one overlay.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Table {
     edges: BTreeMap<EdgeId, Edge>,
+    /// Nothing is due before this; an edge may have become due later than it says.
+    due: Time,
+    /// Edges that may have changed since `due` was brought up to date.
+    touched: Vec<EdgeId>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { edges: BTreeMap::new(), due: Time::MAX, touched: Vec::new() }
+    }
 }
 
 impl Table {
@@ -110,6 +140,7 @@ impl Table {
 
     /// Adds an edge under an unused id.
     pub fn insert(&mut self, id: EdgeId, edge: Edge) {
+        self.due = self.due.min(edge.due());
         self.edges.insert(id, edge);
     }
 
@@ -132,6 +163,9 @@ impl Table {
 
     /// An edge, to change.
     pub fn get_mut(&mut self, id: EdgeId) -> Option<&mut Edge> {
+        if self.touched.last() != Some(&id) {
+            self.touched.push(id);
+        }
         self.edges.get_mut(&id)
     }
 
@@ -146,20 +180,41 @@ impl Table {
         self.edges.iter().map(|(id, edge)| (*id, edge))
     }
 
-    /// All edges in the order of their ids, to change.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (EdgeId, &mut Edge)> {
-        self.edges.iter_mut().map(|(id, edge)| (*id, edge))
-    }
-
     /// Edges in the table.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.edges.len()
     }
 
-    /// Whether there is none.
+    /// Takes note of the edges that changed. Call it before [`Table::due`].
+    pub fn refresh(&mut self) {
+        for id in std::mem::take(&mut self.touched) {
+            if let Some(edge) = self.edges.get(&id) {
+                self.due = self.due.min(edge.due());
+            }
+        }
+    }
+
+    /// The earliest time at which something may be due.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.edges.is_empty()
+    pub fn due(&self) -> Time {
+        self.due
+    }
+
+    /// The edges on which something is due. They must be dealt with.
+    pub fn take_due(&mut self, now: Time) -> Vec<EdgeId> {
+        if self.due > now {
+            return Vec::new();
+        }
+        let mut due = Vec::new();
+        self.due = Time::MAX;
+        for (id, edge) in &self.edges {
+            match edge.due() {
+                at if at <= now => due.push(*id),
+                at => self.due = self.due.min(at),
+            }
+        }
+        self.touched.extend(&due);
+        due
     }
 }

@@ -104,6 +104,9 @@ impl Linker {
     pub fn ask(&mut self, target: Address, roles: Roles, via: Vec<Address>, now: Time) -> bool {
         if let Some(attempt) = self.attempts.get_mut(&target) {
             attempt.roles = attempt.roles.union(roles);
+            if !via.is_empty() {
+                attempt.via = via;
+            }
             return false;
         }
         if self.attempts.len() >= ATTEMPTS_MAX {
@@ -224,10 +227,6 @@ impl Linker {
         let (target, attempt) = self.attempts.iter_mut().find(|(_, attempt)| due(attempt))?;
         attempt.ask_at = Some(now + self.rng.jitter(ASK_WAIT * 2u32.pow(attempt.asks.min(4)), 0.2));
         attempt.asks += 1;
-        if attempt.asks > 1 {
-            // The way that was named may be gone: the ring may know another.
-            attempt.via.clear();
-        }
         Some(Wanted::Ask(*target))
     }
 

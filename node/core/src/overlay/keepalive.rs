@@ -9,8 +9,6 @@ use crate::machine::Deadline;
 use crate::time::Time;
 use crate::wire::{Address, EdgeId, FrameKind, Ping};
 
-/// How long an edge that stands may wait for the peer's first frame.
-const LINK_WAIT: Duration = Duration::from_secs(8);
 /// How long a connection keeps an edge that a newer one replaced.
 const DUPLICATE_GRACE: Duration = Duration::from_secs(1);
 
@@ -107,18 +105,14 @@ impl Overlay {
         if connection.told_digest != has {
             connection.told_digest = 0;
             connection.stale = true;
+            self.dirty = true;
         }
     }
 
     /// Runs the timers of all edges.
     pub(super) fn run_edges(&mut self, lent: &mut Lent<'_>) {
-        let due: Vec<EdgeId> = self
-            .edges
-            .iter()
-            .filter(|(_, edge)| edge_due(edge).is_some_and(|at| at <= lent.now))
-            .map(|(id, _)| id)
-            .collect();
-        for id in due {
+        self.edges.refresh();
+        for id in self.edges.take_due(lent.now) {
             self.run_edge(id, lent);
         }
     }
@@ -128,7 +122,7 @@ impl Overlay {
         let Some(edge) = self.edges.get_mut(id) else { return };
         let peer = match edge.stage {
             Stage::Handshake => return,
-            Stage::Up(_) if edge.since + LINK_WAIT <= lent.now => {
+            Stage::Up(_) if edge.is_abandoned(lent.now) => {
                 return self.drop_edge(id, "the peer said nothing", lent);
             }
             Stage::Up(_) => return,
@@ -154,8 +148,8 @@ impl Overlay {
     }
 
     pub(super) fn edges_timeout(&self) -> Option<Deadline> {
-        let at = self.edges.iter().filter_map(|(_, edge)| edge_due(edge)).min()?;
-        Some(Deadline { at, reason: "edge" })
+        let at = self.edges.due();
+        (at < Time::MAX).then_some(Deadline { at, reason: "edge" })
     }
 
     /// When the replaced edges of a connection may go.
@@ -172,18 +166,6 @@ impl Overlay {
             }
         }
         replaced
-    }
-}
-
-fn edge_due(edge: &crate::edge::Edge) -> Option<Time> {
-    let probe = match edge.stage {
-        Stage::Handshake => None,
-        Stage::Up(_) => Some(edge.since + LINK_WAIT),
-        Stage::Linked(_) => Some(edge.probe.due()),
-    };
-    match (probe, edge.reliable.due()) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }
 

@@ -62,6 +62,7 @@ impl Overlay {
             if !connection.ours.has(role) {
                 connection.ours = connection.ours.with(role);
                 connection.stale = true;
+                self.dirty = true;
             }
             return;
         }
@@ -347,12 +348,14 @@ impl Overlay {
 
     /// The network refused a datagram to this address: ask the peers behind it at once.
     pub fn on_unreachable(&mut self, to: SocketAddr, now: Time, paths: &crate::path::Table) {
-        for (_, edge) in self.edges.iter_mut() {
-            if matches!(edge.stage, Stage::Linked(_))
-                && paths.get(edge.path).is_some_and(|path| path.remote == to)
-            {
+        let behind = |edge: &Edge| paths.get(edge.path).is_some_and(|path| path.remote == to);
+        let linked =
+            self.edges.iter().filter(|(_, edge)| matches!(edge.stage, Stage::Linked(_)) && behind(edge));
+        for id in linked.map(|(id, _)| id).collect::<Vec<_>>() {
+            if let Some(edge) = self.edges.get_mut(id) {
                 edge.probe.ask(now);
             }
         }
+        self.edges.refresh();
     }
 }

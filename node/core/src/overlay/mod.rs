@@ -9,6 +9,7 @@ mod settle;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::buffer::{Buffer, Pool};
 use crate::config::{KeepaliveConfig, OverlayConfig};
@@ -25,6 +26,9 @@ use crate::rng::Rng;
 use crate::security::{Action, Admission, Engine, Knock, Plain};
 use crate::time::Time;
 use crate::wire::{Address, EdgeId, Header, OverlayTag};
+
+/// The shortest time between two looks at all connections, so that a burst of changes costs one.
+const SETTLE_GAP: Duration = Duration::from_millis(10);
 
 /// What a node lends to one of its overlays for one call.
 #[derive(Debug)]
@@ -80,8 +84,10 @@ pub struct Overlay {
     answered: bool,
     /// The table or a neighbour's list changed since the last look.
     dirty: bool,
-    /// When the timers last looked at the connections.
-    looked: Time,
+    /// When that last look was.
+    settled: Option<Time>,
+    /// When another look is wanted though nothing changed.
+    look_at: Time,
     /// Where the datagram under way came from.
     arriving: Option<SocketAddr>,
 }
@@ -116,7 +122,8 @@ impl Overlay {
             leaving: false,
             answered: false,
             dirty: true,
-            looked: now,
+            settled: None,
+            look_at: now,
             arriving: None,
             rng: rng.fork("overlay"),
         }
@@ -207,7 +214,7 @@ impl Overlay {
         if self.ring.announcement_is_due(lent.now) {
             self.announce_somewhere(lent);
         }
-        self.dirty |= self.is_look_due(lent.now);
+        self.dirty |= self.look_at <= lent.now;
         self.pump(lent);
         self.run_shortcuts(lent);
         self.pump(lent);
@@ -227,7 +234,7 @@ impl Overlay {
             self.shortcuts.poll_timeout(),
             self.inquiries.poll_timeout(),
             self.edges_timeout(),
-            self.look_timeout(),
+            self.settle_timeout(),
         ];
         services.into_iter().fold(None, Deadline::earlier)
     }
@@ -238,11 +245,21 @@ impl Overlay {
             while let Some(action) = self.engine.poll() {
                 self.carry_out(action, lent);
             }
-            if !std::mem::take(&mut self.dirty) || self.leaving {
-                return;
+            if !self.dirty || self.leaving || self.settled.is_some_and(|last| last + SETTLE_GAP > lent.now) {
+                break;
             }
+            self.dirty = false;
+            self.settled = Some(lent.now);
             self.settle(lent);
         }
+        self.edges.refresh();
+    }
+
+    /// When the next look at the connections is wanted: after the gap if anything changed, else when it was scheduled.
+    fn settle_timeout(&self) -> Option<Deadline> {
+        let earliest = self.settled.map_or(Time::ZERO, |last| last + SETTLE_GAP);
+        let at = if self.dirty { earliest } else { self.look_at.max(earliest) };
+        (at < Time::MAX).then_some(Deadline { at, reason: "housekeeping" })
     }
 
     fn carry_out(&mut self, action: Action, lent: &mut Lent<'_>) {

@@ -25,17 +25,21 @@ impl Overlay {
 
     /// Sends a packet of our own.
     pub(super) fn send_packet(&mut self, header: &PacketHeader, mut body: Buffer, lent: &mut Lent<'_>) {
-        header.prepend(&mut body);
+        let peer = match router::route(header, self.own, &self.connections, None) {
+            Route::Next(peer) => peer,
+            Route::Here => return self.counters.drop(DropReason::NoRoute),
+            Route::Drop(reason) => return self.counters.drop(reason),
+        };
+        header.prepend_departing(&mut body);
         if body.len() > self.packet_max() {
-            self.counters.drop(DropReason::TooBig);
-            return;
+            return self.counters.drop(DropReason::TooBig);
         }
-        self.move_on(header, body, lent);
+        self.hand_over(peer, body, lent);
     }
 
     /// A packet arrived on an edge.
-    pub(super) fn on_packet(&mut self, packet: Buffer, lent: &mut Lent<'_>) -> Result<(), Malformed> {
-        let (header, offset) = PacketHeader::read(&packet)?;
+    pub(super) fn on_packet(&mut self, mut packet: Buffer, lent: &mut Lent<'_>) -> Result<(), Malformed> {
+        let (mut header, offset) = PacketHeader::read(&packet)?;
         if packet.len() > self.packet_max() {
             self.counters.drop(DropReason::TooBig);
             return Ok(());
@@ -47,32 +51,16 @@ impl Overlay {
         match router::route(&header, self.own, &self.connections, None) {
             Route::Here => {
                 self.counters.delivered_packets += 1;
-                self.deliver(&header, &packet[offset..], lent)
+                self.deliver(&header, &packet[offset..], lent)?;
             }
-            Route::Next(_) | Route::Drop(_) => {
-                self.forward(header, packet, lent);
-                Ok(())
+            Route::Next(peer) => {
+                self.counters.forwarded_packets += 1;
+                header.advance(self.own, &mut packet);
+                self.hand_over(peer, packet, lent);
             }
-        }
-    }
-
-    fn forward(&mut self, mut header: PacketHeader, mut packet: Buffer, lent: &mut Lent<'_>) {
-        if header.hop_limit == 0 {
-            self.counters.drop(DropReason::HopLimit);
-            return;
-        }
-        self.counters.forwarded_packets += 1;
-        header.advance(self.own, &mut packet);
-        self.move_on(&header, packet, lent);
-    }
-
-    /// Hands a packet to its next hop. A sourced one that we sent or forwarded points at the member after us.
-    fn move_on(&mut self, header: &PacketHeader, packet: Buffer, lent: &mut Lent<'_>) {
-        match router::route(header, self.own, &self.connections, None) {
-            Route::Next(peer) => self.hand_over(peer, packet, lent),
-            Route::Here => self.counters.drop(DropReason::NoRoute),
             Route::Drop(reason) => self.counters.drop(reason),
         }
+        Ok(())
     }
 
     /// Hands an encoded packet to a connected peer.
@@ -142,9 +130,8 @@ impl Overlay {
         if route.len() > crate::wire::ROUTE_MAX {
             return;
         }
-        let position = route.len() as u8 - 1;
         let copy = PacketHeader {
-            position,
+            position: route.len() as u8,
             hop_limit: header.hop_limit.saturating_sub(1),
             ..PacketHeader::sourced(PacketKind::ConnectRequest, newcomer, route)
         };

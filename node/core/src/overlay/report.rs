@@ -82,7 +82,7 @@ impl Overlay {
             let help = "Connections by role; one may have several";
             add("atoll_connections", help, MetricKind::Gauge, Some(("role", &role)), f64::from(count));
         }
-        let edges = self.edges.len() as f64;
+        let edges = self.edges.count() as f64;
         add("atoll_edges", "Edges, half-open ones included", MetricKind::Gauge, None, edges);
         let connected = f64::from(u8::from(self.connected));
         add(

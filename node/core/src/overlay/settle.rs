@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::{Lent, Overlay};
 use crate::connection::{Connection, Role, Roles};
 use crate::control::EventKind;
-use crate::machine::Deadline;
 use crate::ring::Place;
 use crate::time::Time;
 use crate::wire::{Address, CloseReason};
@@ -25,6 +24,7 @@ impl Overlay {
         self.link_missing(lent);
         self.tell_stale(lent);
         self.close_surplus(lent);
+        self.look_at = self.next_look(lent.now);
     }
 
     fn assign_roles(&mut self, now: Time) {
@@ -103,8 +103,8 @@ impl Overlay {
         }
     }
 
-    /// When a look at the connections is wanted though nothing happened.
-    pub(super) fn look_timeout(&self) -> Option<Deadline> {
+    /// When a look at the connections is wanted though nothing happens until then.
+    fn next_look(&self, now: Time) -> Time {
         let stale =
             self.connections.iter().filter(|connection| connection.stale).map(|one| one.told + TELL_GAP);
         let unwanted =
@@ -115,19 +115,13 @@ impl Overlay {
             .filter(|one| one.edges.len() > 1 && self.own > one.peer)
             .filter_map(|one| self.duplicate_due(one));
         let leafs = self.leafs_due();
-        let resting = self.linker.rest_ends(self.looked);
-        let at = stale.chain(unwanted).chain(duplicates).chain(leafs).chain(resting).min()?;
-        Some(Deadline { at, reason: "housekeeping" })
+        let resting = self.linker.rest_ends(now);
+        let all = stale.chain(unwanted).chain(duplicates).chain(leafs).chain(resting);
+        all.filter(|at| *at > now).min().unwrap_or(Time::MAX)
     }
 
     fn leafs_due(&self) -> Option<Time> {
         let has_leaf = self.connections.iter().any(|connection| connection.ours.has(Role::Leaf));
         if has_leaf && self.connected { self.joined.map(|joined| joined + LEAF_GRACE) } else { None }
-    }
-
-    pub(super) fn is_look_due(&mut self, now: Time) -> bool {
-        let due = self.look_timeout().is_some_and(|deadline| deadline.at <= now);
-        self.looked = now;
-        due
     }
 }

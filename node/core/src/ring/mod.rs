@@ -117,11 +117,13 @@ impl Ring {
                     (side.distance(self.own, connection.peer), connection.peer, None),
                 );
                 for other in &connection.neighbours {
-                    if *other != self.own && table.get(*other).is_none() {
-                        let distance = side.distance(self.own, *other);
-                        if would_fit(&nearest, self.config.near, distance) && !resting(*other) {
-                            offer(&mut nearest, self.config.near, (distance, *other, Some(connection.peer)));
-                        }
+                    let distance = side.distance(self.own, *other);
+                    if *other != self.own
+                        && would_fit(&nearest, self.config.near, distance)
+                        && table.get(*other).is_none()
+                        && !resting(*other)
+                    {
+                        offer(&mut nearest, self.config.near, (distance, *other, Some(connection.peer)));
                     }
                 }
             }

@@ -61,6 +61,8 @@ pub struct Plain {
     rng: Rng,
     jar: CookieJar,
     channels: BTreeMap<ChannelId, State>,
+    /// No hello is due before this.
+    due: Time,
     actions: VecDeque<Action>,
 }
 
@@ -75,6 +77,7 @@ impl Plain {
             rng: rng.fork("plain"),
             jar: CookieJar::new(rng.fork("cookie"), now),
             channels: BTreeMap::new(),
+            due: Time::MAX,
             actions: VecDeque::new(),
         }
     }
@@ -82,6 +85,7 @@ impl Plain {
     fn say_hello(&mut self, channel: ChannelId, now: Time) {
         let Some(State::Dialling(dial)) = self.channels.get_mut(&channel) else { return };
         dial.due = now + self.rng.jitter(dial.wait, 0.15);
+        self.due = self.due.min(dial.due);
         dial.wait = dial.wait.mul_f64(1.5);
         dial.hellos += 1;
         let mut hello = self.pool.take(49);
@@ -198,14 +202,19 @@ impl Engine for Plain {
     }
 
     fn handle_timeout(&mut self, now: Time) {
-        let due: Vec<(ChannelId, bool)> = self
-            .channels
-            .iter()
-            .filter_map(|(channel, state)| match state {
-                State::Dialling(dial) if dial.due <= now => Some((*channel, dial.hellos >= HELLOS_MAX)),
-                _ => None,
-            })
-            .collect();
+        if self.due > now {
+            return;
+        }
+        self.due = Time::MAX;
+        let mut due = Vec::new();
+        for (channel, state) in &self.channels {
+            let State::Dialling(dial) = state else { continue };
+            if dial.due <= now {
+                due.push((*channel, dial.hellos >= HELLOS_MAX));
+            } else {
+                self.due = self.due.min(dial.due);
+            }
+        }
         for (channel, given_up) in due {
             if given_up {
                 self.channels.remove(&channel);
@@ -221,11 +230,7 @@ impl Engine for Plain {
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
-        let due = self.channels.values().filter_map(|state| match state {
-            State::Dialling(dial) => Some(dial.due),
-            State::Up => None,
-        });
-        due.min().map(|at| Deadline { at, reason: "handshake retransmission" })
+        (self.due < Time::MAX).then_some(Deadline { at: self.due, reason: "handshake retransmission" })
     }
 
     fn overhead(&self) -> usize {

@@ -91,7 +91,7 @@ pub struct PacketHeader {
     pub source: Address,
     /// Members passed (recorded) or to pass (sourced).
     pub route: Vec<Address>,
-    /// How many of a sourced route are behind it.
+    /// How many of a sourced route are reached once the packet arrives.
     pub position: u8,
 }
 
@@ -187,6 +187,12 @@ impl PacketHeader {
             }
         }
         body.prepend(&bytes);
+    }
+
+    /// Puts the header of a packet that leaves its source in front of the body.
+    pub fn prepend_departing(&self, body: &mut Buffer) {
+        let position = self.position + u8::from(self.mode == Mode::Sourced);
+        Self { position, ..self.clone() }.prepend(body);
     }
 
     /// Rewrites an encoded packet for its next hop, in place unless it records.
