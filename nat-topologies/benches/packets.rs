@@ -34,7 +34,8 @@ fn main() -> Result<(), TopologyError> {
     for a in 0..HOSTS {
         for _ in 0..PEERS / 2 {
             let b = next(HOSTS);
-            pairs.extend([(a, b), (b, a)]);
+            let packet = |from: usize, to: usize| (hosts[from].0, hosts[from].1, observed[to]);
+            pairs.extend([packet(a, b), packet(b, a)]);
         }
     }
     for n in (1..pairs.len()).rev() {
@@ -45,11 +46,10 @@ fn main() -> Result<(), TopologyError> {
     for round in 0..10 {
         let start = Instant::now();
         let mut delivered = 0_u64;
-        for (a, b) in &pairs {
+        for (id, from, to) in &pairs {
             now += Duration::from_micros(20);
-            let (id, own) = hosts[*a];
-            let mut packet = Packet::udp(own, observed[*b], 128);
-            let Departure::InFlight { at } = internet.depart(id, &mut packet, now) else { continue };
+            let mut packet = Packet::udp(*from, *to, 128);
+            let Departure::InFlight { at } = internet.depart(*id, &mut packet, now) else { continue };
             delivered += u64::from(matches!(internet.arrive(&mut packet, at), Arrival::Delivered(_)));
         }
         let per_second = pairs.len() as f64 / start.elapsed().as_secs_f64();

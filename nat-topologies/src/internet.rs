@@ -85,6 +85,8 @@ struct Spot {
     address: IpAddr,
     gateway: Option<GatewayId>,
     site: u32,
+    /// The site's point, kept here to spare packets a look at the site.
+    point: u32,
     wire: u32,
 }
 
@@ -94,7 +96,15 @@ struct GatewayState {
     behind: Option<GatewayId>,
     inside: Subnet,
     site: u32,
+    point: u32,
     wire: u32,
+}
+
+/// Where a machine is, as far as the path is concerned.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    site: u32,
+    point: u32,
 }
 
 /// The Internet, running.
@@ -108,6 +118,8 @@ pub struct Internet {
     wires: Vec<Wire>,
     routes: Routes,
     partitions: Vec<Option<String>>,
+    /// No loss and no partition anywhere, so that packets need not look at their sites.
+    is_quiet: bool,
     /// Two streams, so that a lost packet does not change the ports of later ones.
     ports_rng: ChaCha8Rng,
     loss_rng: ChaCha8Rng,
@@ -137,7 +149,7 @@ impl Internet {
 
     /// What one gateway did since the start; panics if the id is not from this model.
     pub fn gateway_counters(&self, id: GatewayId) -> GatewayCounters {
-        self.gateways[id.0 as usize].nat.counters
+        self.gateways[id.0 as usize].nat.counters()
     }
 
     /// Mappings of one gateway that live at `now`; panics if the id is not from this model.
@@ -145,29 +157,35 @@ impl Internet {
         self.gateways[id.0 as usize].nat.live_mappings(nanos(now))
     }
 
-    const fn site_of(&self, owner: Owner) -> u32 {
+    fn position_of(&self, owner: Owner) -> Position {
         match owner {
-            Owner::Host(id) => self.spots.as_slice()[id.0 as usize].site,
-            Owner::Gateway(id) => self.gateways.as_slice()[id.0 as usize].site,
+            Owner::Host(id) => {
+                let Spot { site, point, .. } = self.spots[id.0 as usize];
+                Position { site, point }
+            }
+            Owner::Gateway(id) => {
+                let GatewayState { site, point, .. } = self.gateways[id.0 as usize];
+                Position { site, point }
+            }
         }
     }
 
     /// The gateway of the network that a machine's outside is in; `None` for the Internet itself.
-    const fn network_of(&self, owner: Owner) -> Option<GatewayId> {
+    fn network_of(&self, owner: Owner) -> Option<GatewayId> {
         match owner {
-            Owner::Host(id) => self.spots.as_slice()[id.0 as usize].gateway,
-            Owner::Gateway(id) => self.gateways.as_slice()[id.0 as usize].behind,
+            Owner::Host(id) => self.spots[id.0 as usize].gateway,
+            Owner::Gateway(id) => self.gateways[id.0 as usize].behind,
         }
     }
 
-    const fn wire_index(&self, owner: Owner) -> u32 {
+    fn wire_index(&self, owner: Owner) -> u32 {
         match owner {
-            Owner::Host(id) => self.spots.as_slice()[id.0 as usize].wire,
-            Owner::Gateway(id) => self.gateways.as_slice()[id.0 as usize].wire,
+            Owner::Host(id) => self.spots[id.0 as usize].wire,
+            Owner::Gateway(id) => self.gateways[id.0 as usize].wire,
         }
     }
 
-    const fn has_wire(&self, owner: Owner) -> bool {
+    fn has_wire(&self, owner: Owner) -> bool {
         self.wire_index(owner) != NO_WIRE
     }
 

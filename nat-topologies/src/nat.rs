@@ -4,6 +4,7 @@
 
 mod key;
 mod ports;
+mod session;
 mod table;
 
 use std::net::{IpAddr, SocketAddr};
@@ -12,49 +13,63 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::packet::Owner;
 use crate::{
-    Body, DropReason, EarlyInbound, Gateway, GatewayCounters, Hairpin, Icmp, Kind, Packet, Protocol, Quote,
-    Refresh, TcpFlags,
+    Allowed, Body, DropReason, EarlyInbound, Gateway, GatewayCounters, Hairpin, Icmp, Kind, Packet, Protocol,
+    Quote, Refresh, TcpFlags,
 };
 pub(crate) use key::{Lookup, number};
 use ports::{Picker, PortCursor};
-use table::{Direction, Flow, Lifetimes, MAPPINGS_MAX, Passing, Table};
+use session::Direction;
+use table::{Flow, MAPPINGS_MAX, Passing, Table};
 
-/// A gateway with its state.
+/// A gateway with its state. What every packet needs comes first and together, for the cache's sake.
 #[derive(Debug)]
 pub(crate) struct Nat {
+    table: Table,
+    pub(crate) kind: Kind,
+    refreshes_inbound: bool,
+    permits_all_udp: bool,
+    rare: Box<Rare>,
+}
+
+/// What few packets need.
+#[derive(Debug)]
+struct Rare {
     behaviour: Gateway,
     external: Vec<IpAddr>,
-    lifetimes: Lifetimes,
-    table: Table,
     cursor: PortCursor,
-    pub(crate) counters: GatewayCounters,
+    counters: GatewayCounters,
 }
 
 impl Nat {
     /// The gateway after a restart, with these external addresses; a firewall has none.
     pub(crate) fn new(behaviour: Gateway, external: Vec<IpAddr>) -> Self {
+        let (cursor, counters) = Default::default();
         Self {
-            lifetimes: Lifetimes::new(&behaviour),
             table: Table::new(&behaviour),
-            behaviour,
-            external,
-            cursor: PortCursor::default(),
-            counters: GatewayCounters::default(),
+            kind: behaviour.kind,
+            refreshes_inbound: behaviour.timers.udp_refresh == Refresh::Both,
+            permits_all_udp: behaviour.outbound.udp == Allowed::All,
+            rare: Box::new(Rare { behaviour, external, cursor, counters }),
         }
     }
 
-    pub(crate) const fn behaviour(&self) -> &Gateway {
-        &self.behaviour
+    pub(crate) fn behaviour(&self) -> &Gateway {
+        &self.rare.behaviour
     }
 
-    /// True if this is one of the gateway's own external addresses.
-    pub(crate) fn owns(&self, address: IpAddr) -> bool {
-        self.external.contains(&address)
+    pub(crate) fn counters(&self) -> GatewayCounters {
+        self.rare.counters
+    }
+
+    /// The gateway after this one, with its counters.
+    pub(crate) fn succeed(&mut self, mut next: Self) {
+        next.rare.counters = GatewayCounters { mappings: 0, ..self.rare.counters };
+        *self = next;
     }
 
     /// The address that the gateway's own messages come from.
     pub(crate) fn address(&self) -> Option<IpAddr> {
-        self.external.first().copied()
+        self.rare.external.first().copied()
     }
 
     /// Mappings that live at `now`, in nanoseconds.
@@ -64,9 +79,9 @@ impl Nat {
 
     /// Forgets all mappings; later packets see the gateway as after its start.
     pub(crate) fn forget(&mut self) {
-        self.table = Table::new(&self.behaviour);
-        self.cursor = PortCursor::default();
-        self.counters.mappings = 0;
+        self.table = Table::new(&self.rare.behaviour);
+        self.rare.cursor = PortCursor::default();
+        self.rare.counters.mappings = 0;
     }
 
     /// A packet from `owner` inside leaves.
@@ -91,7 +106,7 @@ impl Nat {
             return Err(DropReason::Blocked);
         }
         let protocol = packet.protocol();
-        let slot = match self.table.from_inside(protocol, packet.source, packet.destination, now) {
+        let slot = match self.table.from_inside((protocol, packet.source, packet.destination), now) {
             Some(slot) => slot,
             None if flags.has(TcpFlags::RST) => return Err(DropReason::NoMapping),
             None => {
@@ -101,17 +116,20 @@ impl Nat {
         };
         let passing = Passing { protocol, remote: packet.destination, direction: Direction::Outbound, flags };
         self.table.refresh(slot, &passing, now);
-        packet.source = self.table.get(slot).outside;
+        packet.source = self.table.get(slot).outside();
         Ok(())
     }
 
     fn pass_reply(&self) -> Result<(), DropReason> {
         // The identifier of a reply belongs to the other side, so there is nothing to map.
-        if self.behaviour.kind == Kind::Nat { Err(DropReason::StrayIcmp) } else { Ok(()) }
+        if self.kind == Kind::Nat { Err(DropReason::StrayIcmp) } else { Ok(()) }
     }
 
     fn permits(&self, packet: &Packet) -> bool {
-        let outbound = &self.behaviour.outbound;
+        if self.permits_all_udp && matches!(packet.body, Body::Udp) {
+            return true;
+        }
+        let outbound = &self.rare.behaviour.outbound;
         match packet.protocol() {
             Protocol::Udp => outbound.udp.permits(packet.destination.port()),
             Protocol::Tcp => outbound.tcp.permits(packet.destination.port()),
@@ -122,10 +140,10 @@ impl Nat {
     fn create(&mut self, flow: &Flow, now: u64, rng: &mut ChaCha8Rng) -> Result<u32, DropReason> {
         self.table.sweep_now_and_then(now);
         let picked = self.pick(flow, now, rng);
-        let outside = picked.inspect_err(|_| self.counters.refused += 1)?;
+        let outside = picked.inspect_err(|_| self.rare.counters.refused += 1)?;
         let slot = self.table.insert(flow, outside, now);
-        self.counters.created += 1;
-        self.counters.mappings = self.table.len() as u64;
+        self.rare.counters.created += 1;
+        self.rare.counters.mappings = self.table.len() as u64;
         Ok(slot)
     }
 
@@ -136,30 +154,23 @@ impl Nat {
         if self.table.len() >= MAPPINGS_MAX {
             return Err(DropReason::TableFull);
         }
-        if self.behaviour.kind != Kind::Nat {
+        if self.kind != Kind::Nat {
             // Another host cannot have that address, but a dead mapping of this one may be in the way.
             let free = self.table.is_free(flow, flow.inside, now);
             return if free { Ok(flow.inside) } else { Err(DropReason::PortsExhausted) };
         }
-        Picker {
-            gateway: &self.behaviour,
-            external: &self.external,
-            table: &mut self.table,
-            cursor: &mut self.cursor,
-            rng,
-            now,
-        }
-        .pick(flow)
+        let Rare { behaviour, external, cursor, .. } = &mut *self.rare;
+        Picker { gateway: behaviour, external, table: &mut self.table, cursor, rng, now }.pick(flow)
     }
 
     /// An error that a machine inside made about a packet from outside (RFC 5508 REQ-4).
     fn outbound_error(&mut self, packet: &mut Packet, quote: Quote, now: u64) -> Result<Quote, DropReason> {
         let slot = self
             .table
-            .from_inside(quote.protocol, quote.destination, quote.source, now)
+            .from_inside((quote.protocol, quote.destination, quote.source), now)
             .ok_or(DropReason::StrayIcmp)?;
-        let outside = self.table.get(slot).outside;
-        if self.behaviour.kind == Kind::Nat {
+        let outside = self.table.get(slot).outside();
+        if self.kind == Kind::Nat {
             packet.source = SocketAddr::new(outside.ip(), 0);
         }
         Ok(Quote { destination: outside, ..quote })
@@ -178,7 +189,7 @@ impl Nat {
         };
         let protocol = packet.protocol();
         let (outside, remote) = (packet.destination, packet.source);
-        let Some(slot) = self.table.from_outside(protocol, outside, remote, now) else {
+        let Some(slot) = self.table.from_outside((protocol, outside, remote), now) else {
             self.note_early(packet, now);
             return Err(DropReason::NoMapping);
         };
@@ -186,16 +197,12 @@ impl Nat {
             self.note_early(packet, now);
             return Err(DropReason::Filtered);
         }
-        let refreshes = match protocol {
-            Protocol::Udp | Protocol::Icmp => self.behaviour.timers.udp_refresh == Refresh::Both,
-            Protocol::Tcp => true,
-        };
-        if refreshes {
+        if self.refreshes_inbound || protocol == Protocol::Tcp {
             let passing = Passing { protocol, remote, direction: Direction::Inbound, flags };
             self.table.refresh(slot, &passing, now);
         }
         let mapping = self.table.get(slot);
-        packet.destination = mapping.inside;
+        packet.destination = mapping.inside();
         Ok(mapping.owner)
     }
 
@@ -208,32 +215,32 @@ impl Nat {
     ) -> Result<(Quote, Owner), DropReason> {
         let slot = self
             .table
-            .from_outside(quote.protocol, quote.source, quote.destination, now)
+            .from_outside((quote.protocol, quote.source, quote.destination), now)
             .ok_or(DropReason::StrayIcmp)?;
         let mapping = self.table.get(slot);
-        packet.destination = SocketAddr::new(mapping.inside.ip(), 0);
-        Ok((Quote { source: mapping.inside, ..quote }, mapping.owner))
+        packet.destination = SocketAddr::new(mapping.inside().ip(), 0);
+        Ok((Quote { source: mapping.inside(), ..quote }, mapping.owner))
     }
 
     /// A packet that left through here to the gateway's own external address enters again.
     pub(crate) fn hairpin(&mut self, packet: &mut Packet, now: u64) -> Result<Owner, DropReason> {
         let (source, outside) = (packet.source, packet.destination);
         let owner = self.inbound(packet, now)?;
-        if self.behaviour.hairpin == Hairpin::InternalSource
-            && let Some(slot) = self.table.from_outside(packet.protocol(), source, outside, now)
+        if self.rare.behaviour.hairpin == Hairpin::InternalSource
+            && let Some(slot) = self.table.from_outside((packet.protocol(), source, outside), now)
         {
-            packet.source = self.table.get(slot).inside;
+            packet.source = self.table.get(slot).inside();
         }
         Ok(owner)
     }
 
     fn note_early(&mut self, packet: &Packet, now: u64) {
-        if self.behaviour.early_inbound != EarlyInbound::ClaimsPort {
+        if self.rare.behaviour.early_inbound != EarlyInbound::ClaimsPort {
             return;
         }
         let lifetime = match packet.protocol() {
-            Protocol::Udp => self.lifetimes.udp,
-            Protocol::Tcp => self.lifetimes.transitory,
+            Protocol::Udp => self.table.lifetimes.udp,
+            Protocol::Tcp => self.table.lifetimes.transitory,
             Protocol::Icmp => return,
         };
         self.table.sweep_now_and_then(now);

@@ -29,6 +29,7 @@ impl Internet {
             wires: Vec::new(),
             routes: Routes::default(),
             partitions: Vec::new(),
+            is_quiet: false,
             ports_rng,
             loss_rng,
             counters: Counters::default(),
@@ -46,6 +47,7 @@ impl Internet {
                 sides: [0; 2],
             })
             .collect();
+        internet.is_quiet = internet.sites.iter().all(SiteState::is_quiet);
         internet.take_in_new_machines()?;
         Ok(internet)
     }
@@ -60,6 +62,7 @@ impl Internet {
                 behind: gateway.behind,
                 inside: gateway.inside,
                 site: gateway.site.0,
+                point: self.sites[gateway.site.0 as usize].point,
                 wire: add_wire(&mut self.wires, gateway.link),
             };
             let external = gateway.external.clone();
@@ -71,7 +74,13 @@ impl Internet {
         for n in self.spots.len()..self.topology.hosts.len() {
             let host = &self.topology.hosts[n];
             let wire = add_wire(&mut self.wires, host.link);
-            let spot = Spot { address: host.address, gateway: host.gateway, site: host.site.0, wire };
+            let spot = Spot {
+                address: host.address,
+                gateway: host.gateway,
+                site: host.site.0,
+                point: self.sites[host.site.0 as usize].point,
+                wire,
+            };
             self.spots.push(spot);
             self.register(spot.gateway, spot.address, Owner::Host(HostId(n as u32)))?;
         }
@@ -104,7 +113,7 @@ impl Internet {
     }
 
     fn is_firewall(&self, id: GatewayId) -> bool {
-        self.gateways[id.0 as usize].nat.behaviour().kind != Kind::Nat
+        self.gateways[id.0 as usize].nat.kind != Kind::Nat
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::wire::LossState;
+use super::wire::{LossState, SiteState};
 use super::{Behind, Internet, NewHost};
 use crate::fault::PARTITIONS_MAX;
 use crate::nat::Nat;
@@ -41,6 +41,7 @@ impl Internet {
             None => return 0,
         };
         self.partitions[index] = Some(name.into());
+        self.is_quiet = false;
         for (side, sites) in sides.iter().enumerate() {
             for site in sites {
                 self.sites[site.0 as usize].sides[side] |= 1 << index;
@@ -58,6 +59,7 @@ impl Internet {
         for site in &mut self.sites {
             site.sides = site.sides.map(|side| side & !(1 << index));
         }
+        self.is_quiet = self.sites.iter().all(SiteState::is_quiet);
         hosts
     }
 
@@ -71,6 +73,7 @@ impl Internet {
 
     fn set_loss(&mut self, sites: Option<&[SiteId]>, loss: Loss) -> usize {
         let state = LossState::new(loss);
+        self.is_quiet = false;
         let Some(chosen) = sites else {
             for site in &mut self.sites {
                 site.leaving = state;
@@ -111,11 +114,8 @@ impl Internet {
         let same_pool = old.pool == behaviour.pool;
         gateway.behaviour = behaviour.clone();
         if same_pool {
-            let counters = self.gateways[id.0 as usize].nat.counters;
-            let mut nat = Nat::new(behaviour.clone(), gateway.external.clone());
-            nat.counters = counters;
-            nat.forget();
-            self.gateways[id.0 as usize].nat = nat;
+            let nat = Nat::new(behaviour.clone(), gateway.external.clone());
+            self.gateways[id.0 as usize].nat.succeed(nat);
         } else if !self.readdress(id, behaviour.clone()) {
             return 0;
         }
@@ -135,10 +135,7 @@ impl Internet {
                 return false;
             }
         }
-        let counters = self.gateways[n].nat.counters;
-        self.gateways[n].nat = Nat::new(behaviour, external);
-        self.gateways[n].nat.counters = counters;
-        self.gateways[n].nat.forget();
+        self.gateways[n].nat.succeed(Nat::new(behaviour, external));
         true
     }
 
@@ -173,6 +170,7 @@ impl Internet {
         }
         let spot = &mut self.spots[n];
         (spot.address, spot.gateway, spot.site) = (address, gateway, site.0);
+        spot.point = self.sites[site.0 as usize].point;
         let host = &mut self.topology.hosts[n];
         (host.address, host.gateway, host.site) = (address, gateway, site);
         1

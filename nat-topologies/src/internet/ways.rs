@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::wire::{Way, jitter};
-use super::{Arrival, Departure, Internet};
+use super::{Arrival, Departure, Internet, Position};
 use crate::nat::Nat;
 use crate::packet::{Owner, Route};
 use crate::path::nanos;
@@ -59,27 +59,34 @@ impl Internet {
     fn send(&mut self, from: Owner, packet: &mut Packet, mut now: u64) -> Result<u64, Lost> {
         let mut hop = from;
         loop {
-            now = self.cross_up(hop, packet, now)?;
             let lost = |reason| Lost::new(reason, hop);
             let network = self.network_of(hop);
-            let destination = packet.destination.ip();
-            if let Some(owner) = self.find(network, destination).map_err(lost)? {
+            let owner = self.find(network, packet.destination.ip()).map_err(lost)?;
+            if owner == Some(hop) && hop != from {
+                return self.turn(hop, packet, now).map_err(lost);
+            }
+            now = self.cross_up(hop, packet, now)?;
+            if let Some(owner) = owner {
                 return self.travel([hop, owner], packet, now).map_err(lost);
             }
             let Some(id) = network else { return Err(lost(DropReason::NoRoute)) };
-            now += self.distance(self.site_of(hop), self.gateways[id.0 as usize].site);
-            let gateway = &mut self.gateways[id.0 as usize];
-            let is_hairpin = gateway.nat.owns(destination);
-            if is_hairpin && gateway.nat.behaviour().hairpin == Hairpin::Off {
-                return Err(lost(DropReason::NoHairpin));
-            }
-            gateway.nat.outbound(packet, hop, now, &mut self.ports_rng).map_err(lost)?;
-            if is_hairpin {
-                packet.route = Route::Hairpin(id);
-                return Ok(now + LAN_DELAY);
-            }
-            hop = Owner::Gateway(id);
+            let next = Owner::Gateway(id);
+            now += self.distance(self.position_of(hop), self.position_of(next));
+            let nat = &mut self.gateways[id.0 as usize].nat;
+            nat.outbound(packet, hop, now, &mut self.ports_rng).map_err(lost)?;
+            hop = next;
         }
+    }
+
+    /// A packet that left a gateway for one of the gateway's own external addresses.
+    fn turn(&mut self, gateway: Owner, packet: &mut Packet, now: u64) -> Result<u64, DropReason> {
+        let Owner::Gateway(id) = gateway else { return Err(DropReason::NoRoute) };
+        let nat = &self.gateways[id.0 as usize].nat;
+        if nat.kind == Kind::Nat && nat.behaviour().hairpin == Hairpin::Off {
+            return Err(DropReason::NoHairpin);
+        }
+        packet.route = Route::Hairpin(id);
+        Ok(now + LAN_DELAY)
     }
 
     fn cross_up(&mut self, hop: Owner, packet: &Packet, now: u64) -> Result<u64, Lost> {
@@ -99,7 +106,7 @@ impl Internet {
         }
         match self.routes.private(id, address) {
             // Nobody answers in that network, and a NAT does not look for it elsewhere.
-            None if gateway.nat.behaviour().kind == Kind::Nat => Err(DropReason::NoRoute),
+            None if gateway.nat.kind == Kind::Nat => Err(DropReason::NoRoute),
             owner => Ok(owner),
         }
     }
@@ -108,12 +115,22 @@ impl Internet {
     fn travel(&mut self, [from, to]: [Owner; 2], packet: &mut Packet, now: u64) -> Result<u64, DropReason> {
         packet.route = if self.has_wire(to) { Route::Link(to) } else { Route::Door(to) };
         let is_private = self.network_of(from).is_some();
-        let (a, b) = (self.site_of(from), self.site_of(to));
-        if a == b && is_private {
+        let (a, b) = (self.position_of(from), self.position_of(to));
+        let is_near = a.site == b.site;
+        if is_near && is_private {
             let is_lan = matches!((from, to), (Owner::Host(_), Owner::Host(_)));
             return Ok(now + if is_lan { LAN_DELAY } else { nanos(self.topology.path.within_site) });
         }
-        let (a, b) = (a as usize, b as usize);
+        if !self.is_quiet {
+            self.brave([a.site, b.site])?;
+        }
+        let delay = if is_near { nanos(self.topology.path.within_site) } else { self.distance(a, b) };
+        Ok(now + delay + jitter(&self.topology.path, [a.point, b.point], now, &mut self.loss_rng))
+    }
+
+    /// Loses the packet if the sites say so.
+    fn brave(&mut self, sites: [u32; 2]) -> Result<(), DropReason> {
+        let [a, b] = sites.map(|site| site as usize);
         if self.sites[a].is_cut_from(&self.sites[b]) {
             return Err(DropReason::Partition);
         }
@@ -121,10 +138,7 @@ impl Internet {
         {
             return Err(DropReason::Loss);
         }
-        let delay =
-            if a == b { nanos(self.topology.path.within_site) } else { self.distance(a as u32, b as u32) };
-        let points = [self.sites[a].point, self.sites[b].point];
-        Ok(now + delay + jitter(&self.topology.path, points, now, &mut self.loss_rng))
+        Ok(())
     }
 
     /// The packet, as `depart` left it, reaches the far side at the instant that `depart` gave: gateways, outermost
@@ -149,7 +163,7 @@ impl Internet {
                 Err(reason) => return self.refuse(&Lost::new(reason, Owner::Gateway(id)), packet, now),
             };
             packet.route = if self.has_wire(owner) { Route::Link(owner) } else { Route::Door(owner) };
-            let delay = self.distance(self.gateways[id.0 as usize].site, self.site_of(owner));
+            let delay = self.distance(self.position_of(Owner::Gateway(id)), self.position_of(owner));
             if delay > 0 {
                 now += delay;
                 return Arrival::InFlight { at: Duration::from_nanos(now) };
@@ -219,12 +233,8 @@ impl Internet {
     }
 
     /// One-way delay between two sites, 0 within one, in nanoseconds.
-    fn distance(&self, from: u32, to: u32) -> u64 {
-        if from == to {
-            return 0;
-        }
-        let [from, to] = [from, to].map(|site| self.sites[site as usize].point);
-        self.topology.latency.one_way_nanos(from, to)
+    fn distance(&self, from: Position, to: Position) -> u64 {
+        if from.site == to.site { 0 } else { self.topology.latency.one_way_nanos(from.point, to.point) }
     }
 
     fn drop_packet(&mut self, reason: DropReason) -> DropReason {

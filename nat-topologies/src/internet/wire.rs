@@ -107,6 +107,12 @@ pub(super) struct SiteState {
 }
 
 impl SiteState {
+    /// True if nothing is lost here.
+    pub(super) fn is_quiet(&self) -> bool {
+        let is_lossless = |state: &LossState| state.loss == Loss::default();
+        is_lossless(&self.leaving) && is_lossless(&self.entering) && self.sides == [0; 2]
+    }
+
     pub(super) const fn is_cut_from(&self, other: &Self) -> bool {
         (self.sides[0] & other.sides[1]) | (self.sides[1] & other.sides[0]) != 0
     }

@@ -19,6 +19,21 @@ const REGIONS: [(u8, [f32; 3]); 8] = [
     (8, [-0.711, 0.444, -0.545]),  // Oceania
     (5, [-0.225, 0.974, 0.017]),   // South-East Asia
 ];
+/// The region of each of 256 lots.
+const REGION_OF: [u8; 256] = {
+    let mut lots = [0; 256];
+    let (mut lot, mut region) = (0, 0);
+    while region < REGIONS.len() {
+        let mut left = REGIONS[region].0;
+        while left > 0 {
+            lots[lot] = region as u8;
+            lot += 1;
+            left -= 1;
+        }
+        region += 1;
+    }
+    lots
+};
 /// Half the edge of the cube that a region's points are in, in radii of the Earth.
 const SPREAD: f32 = 0.13;
 /// Round trip along one radius of the Earth, in ms: light in fibre, with the usual bends.
@@ -62,15 +77,7 @@ impl Generated {
     fn spot(&self, point: u32) -> Spot {
         let bits = scramble(self.seed.wrapping_add(u64::from(point)));
         let more = scramble(bits);
-        let mut left = (bits & 0xff) as u8;
-        let mut centre = REGIONS[0].1;
-        for (weight, position) in REGIONS {
-            centre = position;
-            if left < weight {
-                break;
-            }
-            left -= weight;
-        }
+        let centre = REGIONS[usize::from(REGION_OF[(bits & 0xff) as usize])].1;
         let offset = |shift: u32| (unit16(bits >> shift) * 2.0 - 1.0) * SPREAD;
         Spot {
             position: [centre[0] + offset(8), centre[1] + offset(24), centre[2] + offset(40)],

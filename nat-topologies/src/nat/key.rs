@@ -1,7 +1,8 @@
-//! Keys of the tables and the hash for them: fixed, since a random one would make runs differ.
+//! Compact transport addresses, keys of the tables, and the hash for them: fixed, since a random one would make runs
+//! differ.
 
-use std::hash::{BuildHasherDefault, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::{Dependence, Protocol};
 
@@ -13,13 +14,59 @@ pub(crate) const fn number(ip: IpAddr) -> u128 {
     }
 }
 
-/// One local and one remote transport address; parts that do not matter are 0.
+/// A transport address in 18 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    ip: [u8; 16],
+    port: u16,
+}
+
+impl Endpoint {
+    pub(super) const fn new(address: SocketAddr) -> Self {
+        Self { ip: number(address.ip()).to_be_bytes(), port: address.port() }
+    }
+
+    /// As much of the address as `dependence` keeps; the rest is 0.
+    pub(super) const fn masked(address: SocketAddr, dependence: Dependence) -> Self {
+        match dependence {
+            Dependence::EndpointIndependent => Self { ip: [0; 16], port: 0 },
+            Dependence::AddressDependent => Self { port: 0, ..Self::new(address) },
+            Dependence::AddressAndPortDependent => Self::new(address),
+        }
+    }
+
+    pub(super) fn address(self) -> SocketAddr {
+        SocketAddr::new(Ipv6Addr::from(self.ip).to_canonical(), self.port)
+    }
+
+    pub(super) fn number(self) -> u128 {
+        u128::from_be_bytes(self.ip)
+    }
+
+    /// The address in 64 bits, never 0. IPv4 fits; IPv6 is folded, so that one pair of addresses in 2^62 looks alike.
+    pub(super) fn folded(self) -> u64 {
+        let ip = self.number();
+        if ip >> 32 == 0xffff {
+            return 1 << 63 | (ip as u32 as u64) << 16 | u64::from(self.port);
+        }
+        let mut hash = Fold::default();
+        self.hash(&mut hash);
+        hash.finish() >> 2 | 1 << 62
+    }
+}
+
+impl Hash for Endpoint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.number() ^ u128::from(self.port) << 48);
+    }
+}
+
+/// One local transport address, and as much of a remote one as matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
-    local: u128,
-    remote: u128,
-    ports: u32,
-    protocol: Protocol,
+    pub(super) local: Endpoint,
+    pub(super) remote: Endpoint,
+    pub(super) protocol: Protocol,
 }
 
 impl Key {
@@ -30,55 +77,19 @@ impl Key {
         remote: SocketAddr,
         dependence: Dependence,
     ) -> Self {
-        let (ip, port) = masked(remote, dependence);
-        Self {
-            local: number(local.ip()),
-            remote: ip,
-            ports: (local.port() as u32) << 16 | port as u32,
-            protocol,
-        }
+        Self { local: Endpoint::new(local), remote: Endpoint::masked(remote, dependence), protocol }
     }
 }
 
-impl std::hash::Hash for Key {
+impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u128(self.local);
-        state.write_u128(self.remote);
-        state.write_u64(u64::from(self.ports) << 8 | self.protocol as u64);
+        self.local.hash(state);
+        self.remote.hash(state);
+        state.write_u64(self.protocol as u64);
     }
 }
 
-/// One mapping and one remote transport address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SessionKey {
-    remote: u128,
-    serial: u32,
-    port: u16,
-}
-
-impl SessionKey {
-    pub(super) const fn new(serial: u32, remote: SocketAddr, dependence: Dependence) -> Self {
-        let (ip, port) = masked(remote, dependence);
-        Self { remote: ip, serial, port }
-    }
-}
-
-impl std::hash::Hash for SessionKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u128(self.remote);
-        state.write_u64(u64::from(self.serial) << 16 | u64::from(self.port));
-    }
-}
-
-const fn masked(remote: SocketAddr, dependence: Dependence) -> (u128, u16) {
-    match dependence {
-        Dependence::EndpointIndependent => (0, 0),
-        Dependence::AddressDependent => (number(remote.ip()), 0),
-        Dependence::AddressAndPortDependent => (number(remote.ip()), remote.port()),
-    }
-}
-
-/// Multiply, fold, repeat: fast and good enough for addresses that we give out ourselves.
+/// Multiply, fold, repeat: fast, and good enough for addresses that we give out ourselves.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Fold(u64);
 
@@ -107,7 +118,7 @@ impl Hasher for Fold {
     }
 
     fn write_u128(&mut self, word: u128) {
-        *self = self.mix(word as u64 ^ (word >> 64) as u64);
+        *self = self.mix(word as u64).mix((word >> 64) as u64);
     }
 
     fn finish(&self) -> u64 {

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::Rng as _;
 
 use super::key::{Lookup, number};
-use super::table::{Flow, Table};
+use super::table::{Flow, Subscriber, Table};
 use crate::{Allocator, DropReason, Gateway, Pooling};
 
 /// Random tries before a range is searched from end to end.
@@ -77,8 +77,8 @@ impl Picker<'_> {
         if self.mappings_of(flow) < limit { Ok(()) } else { Err(DropReason::SubscriberLimit) }
     }
 
-    fn mappings_of(&self, flow: &Flow) -> u32 {
-        let subscriber = self.table.subscribers.get(&number(flow.inside.ip()));
+    fn mappings_of(&mut self, flow: &Flow) -> u32 {
+        let subscriber = self.table.subscriber(number(flow.inside.ip()));
         subscriber.map_or(0, |subscriber| subscriber.mappings[flow.protocol as usize])
     }
 
@@ -86,9 +86,9 @@ impl Picker<'_> {
     fn pool_index(&mut self, flow: &Flow) -> u16 {
         let size = self.external.len() as u16;
         let seen = &mut self.cursor.subscribers_seen;
-        let subscriber = self.table.subscribers.entry(number(flow.inside.ip())).or_insert_with(|| {
+        let subscriber = self.table.subscriber_or(number(flow.inside.ip()), || {
             *seen = seen.wrapping_add(1);
-            super::table::Subscriber { pool: ((*seen - 1) % u32::from(size)) as u16, ..Default::default() }
+            Subscriber { pool: (seen.wrapping_sub(1) % u32::from(size)) as u16, ..Subscriber::default() }
         });
         match self.gateway.pooling {
             Pooling::Arbitrary if size > 1 => (self.rng.next_u32() % u32::from(size)) as u16,
@@ -145,7 +145,7 @@ impl Picker<'_> {
         let who = number(flow.inside.ip());
         let ip = self.external[usize::from(pool)];
         let mut n = 0;
-        while let Some(&(pool, block)) = self.table.subscribers.get(&who).and_then(|s| s.blocks.get(n)) {
+        while let Some(&(pool, block)) = self.table.subscriber(who).and_then(|s| s.blocks.get(n)) {
             let ip = self.external[usize::from(pool)];
             if let Some(port) = self.search(flow, ip, &block_range(block, size)) {
                 return Ok(SocketAddr::new(ip, port));
@@ -159,7 +159,7 @@ impl Picker<'_> {
             .find(|block| !self.cursor.blocks.contains_key(&(pool, *block)))
             .ok_or(DropReason::PortsExhausted)?;
         self.cursor.blocks.insert((pool, block), who);
-        self.table.subscribers.entry(who).or_default().blocks.push((pool, block));
+        self.table.subscriber_or(who, Subscriber::default).blocks.push((pool, block));
         let port = self.search(flow, ip, &block_range(block, size)).ok_or(DropReason::PortsExhausted)?;
         Ok(SocketAddr::new(ip, port))
     }

@@ -1,53 +1,53 @@
-//! The mappings of one gateway and the sessions that its filter remembers.
+//! The mappings of one gateway.
 //!
-//! Entries expire when they are looked at or swept. A dead mapping keeps its external port from others until
-//! the hold time is over (RFC 6888 REQ-8). Nothing here knows how ports are picked.
+//! Mappings expire when they are looked at or swept. A dead one keeps its external port from others until the hold time
+//! is over (RFC 6888 REQ-8). Small tables are searched, large ones indexed. Nothing here knows how ports are picked.
 
 use std::net::SocketAddr;
 
-use super::key::{Key, Lookup, SessionKey, number};
+use super::key::{Endpoint, Key, Lookup, number};
+use super::session::{Direction, Sessions};
 use crate::packet::Owner;
+use crate::path::nanos;
 use crate::{Dependence, Gateway, Protocol, TcpFlags};
 
 /// Mappings of one gateway. When it is full, expired ones go; if there are none, new ones are refused, since
 /// throwing out live ones would break RFC 4787 REQ-11.
 pub(super) const MAPPINGS_MAX: usize = 1 << 18;
-/// Sessions and claims of one gateway, each. When it is full, expired ones go; else the new one is not kept.
-pub(super) const SESSIONS_MAX: usize = 1 << 19;
-/// Time between two sweeps of a table.
+/// Sessions of one gateway. When it is full, expired ones go; else the packet passes and leaves no session.
+const SESSIONS_MAX: usize = 1 << 19;
+/// Claims of one gateway. When it is full, the next one is not kept.
+const CLAIMS_MAX: usize = 1 << 16;
+/// Tables up to this size are searched.
+const SEARCHED_MAX: usize = 6;
+/// Time between two sweeps of a table, in nanoseconds.
 const SWEEP_EVERY: u64 = 30_000_000_000;
-
-/// Which side a packet came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
-    Outbound,
-    Inbound,
-}
+/// Expiry of a free slot.
+const FREE: u64 = 0;
 
 /// One mapping: internal transport address to external transport address.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Mapping {
-    pub(super) inside: SocketAddr,
-    pub(super) outside: SocketAddr,
+    inside: Endpoint,
+    outside: Endpoint,
+    /// As much of the first remote address as the mapping depends on.
+    remote: Endpoint,
+    protocol: Protocol,
     /// Who has the internal address.
     pub(super) owner: Owner,
     /// Instant, in nanoseconds, from which on it is dead.
-    pub(super) expires: u64,
-    /// Unique in this table; sessions refer to it.
-    pub(super) serial: u32,
-    tcp_sessions: u32,
-    pub(super) protocol: Protocol,
-    inside_key: Key,
-    outside_key: Key,
+    expires: u64,
+    sessions: Sessions,
 }
 
-/// What the filter remembers of one remote transport address.
-#[derive(Clone, Copy, Debug, Default)]
-struct Session {
-    expires: u64,
-    sent: bool,
-    received: bool,
-    closing: bool,
+impl Mapping {
+    pub(super) fn inside(&self) -> SocketAddr {
+        self.inside.address()
+    }
+
+    pub(super) fn outside(&self) -> SocketAddr {
+        self.outside.address()
+    }
 }
 
 /// What one internal host has.
@@ -57,7 +57,7 @@ pub(super) struct Subscriber {
     pub(super) pool: u16,
     /// Mappings by protocol, dead ones included until they are swept.
     pub(super) mappings: [u32; 3],
-    /// Its blocks of ports: number in the pool and number of the block.
+    /// Its blocks of ports: number in the pool and number of the block. It keeps them until the gateway restarts.
     pub(super) blocks: Vec<(u16, u16)>,
 }
 
@@ -72,14 +72,14 @@ pub(super) struct Lifetimes {
 }
 
 impl Lifetimes {
-    pub(super) fn new(gateway: &Gateway) -> Self {
+    fn new(gateway: &Gateway) -> Self {
         let timers = &gateway.timers;
         Self {
-            udp: crate::path::nanos(timers.udp),
-            established: crate::path::nanos(timers.tcp_established),
-            transitory: crate::path::nanos(timers.tcp_transitory),
-            icmp: crate::path::nanos(timers.icmp),
-            hold: crate::path::nanos(gateway.hold),
+            udp: nanos(timers.udp),
+            established: nanos(timers.tcp_established),
+            transitory: nanos(timers.tcp_transitory),
+            icmp: nanos(timers.icmp),
+            hold: nanos(gateway.hold),
         }
     }
 }
@@ -93,22 +93,44 @@ pub(super) struct Flow {
     pub(super) owner: Owner,
 }
 
+/// A packet that passes through a mapping.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passing {
+    pub(super) protocol: Protocol,
+    pub(super) remote: SocketAddr,
+    pub(super) direction: Direction,
+    pub(super) flags: TcpFlags,
+}
+
+/// Where mappings of a large table are.
+#[derive(Debug, Default)]
+struct Index {
+    inside: Lookup<Key, u32>,
+    outside: Lookup<Key, u32>,
+}
+
+/// What few packets need.
+#[derive(Debug, Default)]
+struct Rare {
+    free: Vec<u32>,
+    index: Option<Index>,
+    /// Until when an early packet holds an external port towards its own source.
+    claims: Lookup<Key, u64>,
+    subscribers: Lookup<u128, Subscriber>,
+    sessions: usize,
+    sweep_at: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Table {
+    slots: Vec<Mapping>,
     mapping: Dependence,
     filtering: Dependence,
     /// How much of the remote address tells external ports apart.
     sharing: Dependence,
-    lifetimes: Lifetimes,
-    slots: Vec<Mapping>,
-    free: Vec<u32>,
-    by_inside: Lookup<Key, u32>,
-    by_outside: Lookup<Key, u32>,
-    sessions: Lookup<SessionKey, Session>,
-    claims: Lookup<Key, u64>,
-    pub(super) subscribers: Lookup<u128, Subscriber>,
-    serial: u32,
-    sweep_at: u64,
+    is_indexed: bool,
+    pub(super) lifetimes: Lifetimes,
+    rare: Box<Rare>,
 }
 
 impl Table {
@@ -119,19 +141,13 @@ impl Table {
             Dependence::EndpointIndependent
         };
         Self {
+            slots: Vec::new(),
             mapping: gateway.mapping,
             filtering: gateway.filtering,
             sharing,
+            is_indexed: false,
             lifetimes: Lifetimes::new(gateway),
-            slots: Vec::new(),
-            free: Vec::new(),
-            by_inside: Lookup::default(),
-            by_outside: Lookup::default(),
-            sessions: Lookup::default(),
-            claims: Lookup::default(),
-            subscribers: Lookup::default(),
-            serial: 0,
-            sweep_at: 0,
+            rare: Box::default(),
         }
     }
 
@@ -140,8 +156,8 @@ impl Table {
     }
 
     /// Mappings in the table, dead ones included.
-    pub(super) const fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.rare.free.len()
     }
 
     /// Mappings that live at `now`.
@@ -149,52 +165,78 @@ impl Table {
         self.slots.iter().filter(|mapping| mapping.expires > now).count()
     }
 
-    /// The live mapping for a packet from inside.
-    pub(super) fn from_inside(
+    /// What the internal host with this address has, as a `number`.
+    pub(super) fn subscriber(&mut self, inside: u128) -> Option<&mut Subscriber> {
+        self.rare.subscribers.get_mut(&inside)
+    }
+
+    /// The same, new if need be.
+    pub(super) fn subscriber_or(
         &mut self,
-        protocol: Protocol,
-        inside: SocketAddr,
-        remote: SocketAddr,
-        now: u64,
-    ) -> Option<u32> {
+        inside: u128,
+        new: impl FnOnce() -> Subscriber,
+    ) -> &mut Subscriber {
+        self.rare.subscribers.entry(inside).or_insert_with(new)
+    }
+
+    /// The live mapping for a packet from inside.
+    pub(super) fn from_inside(&self, key: (Protocol, SocketAddr, SocketAddr), now: u64) -> Option<u32> {
+        let (protocol, inside, remote) = key;
         let key = Key::new(protocol, inside, remote, self.mapping);
-        let slot = *self.by_inside.get(&key)?;
-        if self.get(slot).expires > now {
-            return Some(slot);
-        }
-        self.by_inside.remove(&key);
-        if self.lifetimes.hold == 0 {
-            self.remove(slot);
-        }
-        None
+        let slot = match &self.rare.index {
+            Some(index) if self.is_indexed => *index.inside.get(&key)?,
+            _ => self.search(|mapping| {
+                mapping.inside == key.local
+                    && mapping.protocol == protocol
+                    && mapping.remote == key.remote
+                    && mapping.expires > now
+            })?,
+        };
+        (self.get(slot).expires > now).then_some(slot)
     }
 
     /// The live mapping for a packet from outside.
-    pub(super) fn from_outside(
-        &self,
-        protocol: Protocol,
-        outside: SocketAddr,
-        remote: SocketAddr,
-        now: u64,
-    ) -> Option<u32> {
-        let slot = *self.by_outside.get(&Key::new(protocol, outside, remote, self.sharing))?;
+    pub(super) fn from_outside(&self, key: (Protocol, SocketAddr, SocketAddr), now: u64) -> Option<u32> {
+        let slot = self.holder(key)?;
         (self.get(slot).expires > now).then_some(slot)
+    }
+
+    /// The mapping, dead or alive, that has an external transport address.
+    fn holder(&self, key: (Protocol, SocketAddr, SocketAddr)) -> Option<u32> {
+        let (protocol, outside, remote) = key;
+        if self.is_indexed {
+            let key = Key::new(protocol, outside, remote, self.sharing);
+            return self.rare.index.as_ref()?.outside.get(&key).copied();
+        }
+        let local = Endpoint::new(outside);
+        let is_shared = self.sharing != Dependence::EndpointIndependent;
+        self.search(|mapping| {
+            mapping.outside == local
+                && mapping.protocol == protocol
+                && mapping.expires != FREE
+                && (!is_shared || mapping.remote == Endpoint::new(remote))
+        })
+    }
+
+    fn search(&self, is_it: impl Fn(&Mapping) -> bool) -> Option<u32> {
+        self.slots.iter().position(is_it).map(|slot| slot as u32)
     }
 
     /// True if nobody else has or holds this external transport address towards `flow.remote`.
     pub(super) fn is_free(&mut self, flow: &Flow, outside: SocketAddr, now: u64) -> bool {
-        if self.claims.get(&claim_key(flow.protocol, outside, flow.remote)).is_some_and(|until| *until > now)
-        {
-            return false;
+        if !self.rare.claims.is_empty() {
+            let key = claim_key(flow.protocol, outside, flow.remote);
+            if self.rare.claims.get(&key).is_some_and(|until| *until > now) {
+                return false;
+            }
         }
-        let key = Key::new(flow.protocol, outside, flow.remote, self.sharing);
-        let Some(&slot) = self.by_outside.get(&key) else { return true };
+        let Some(slot) = self.holder((flow.protocol, outside, flow.remote)) else { return true };
         let mapping = self.get(slot);
         if mapping.expires > now {
             return false;
         }
-        let released = now >= mapping.expires.saturating_add(self.lifetimes.hold);
-        if !released && mapping.inside.ip() != flow.inside.ip() {
+        let is_released = now >= mapping.expires.saturating_add(self.lifetimes.hold);
+        if !is_released && mapping.inside().ip() != flow.inside.ip() {
             return false;
         }
         self.remove(slot);
@@ -203,81 +245,111 @@ impl Table {
 
     /// Makes the mapping, to be refreshed at once; the caller made sure that `outside` is free.
     pub(super) fn insert(&mut self, flow: &Flow, outside: SocketAddr, now: u64) -> u32 {
-        self.serial = self.serial.wrapping_add(1);
         let mapping = Mapping {
-            inside: flow.inside,
-            outside,
+            inside: Endpoint::new(flow.inside),
+            outside: Endpoint::new(outside),
+            remote: Endpoint::masked(flow.remote, self.mapping),
+            protocol: flow.protocol,
             owner: flow.owner,
             expires: now + 1,
-            serial: self.serial,
-            tcp_sessions: 0,
-            protocol: flow.protocol,
-            inside_key: Key::new(flow.protocol, flow.inside, flow.remote, self.mapping),
-            outside_key: Key::new(flow.protocol, outside, flow.remote, self.sharing),
+            sessions: Sessions::default(),
         };
-        let slot = if let Some(slot) = self.free.pop() {
+        let slot = if let Some(slot) = self.rare.free.pop() {
             self.slots[slot as usize] = mapping;
             slot
         } else {
             self.slots.push(mapping);
             (self.slots.len() - 1) as u32
         };
-        self.by_inside.insert(mapping.inside_key, slot);
-        self.by_outside.insert(mapping.outside_key, slot);
-        let subscriber = self.subscribers.entry(number(flow.inside.ip())).or_default();
+        if self.is_indexed {
+            self.index(slot);
+        } else if self.slots.len() > SEARCHED_MAX {
+            self.is_indexed = true;
+            self.rare.index = Some(Index::default());
+            (0..self.slots.len() as u32).for_each(|slot| self.index(slot));
+        }
+        let subscriber = self.subscriber_or(number(flow.inside.ip()), Subscriber::default);
         subscriber.mappings[flow.protocol as usize] += 1;
         slot
     }
 
+    fn keys(&self, mapping: &Mapping) -> [Key; 2] {
+        let Mapping { inside, outside, remote, protocol, .. } = *mapping;
+        let shared = match self.sharing {
+            Dependence::EndpointIndependent => Endpoint::masked(outside.address(), self.sharing),
+            _ => remote,
+        };
+        [Key { local: inside, remote, protocol }, Key { local: outside, remote: shared, protocol }]
+    }
+
+    fn index(&mut self, slot: u32) {
+        let mapping = self.get(slot);
+        if mapping.expires == FREE {
+            return;
+        }
+        let [inside, outside] = self.keys(mapping);
+        let Some(index) = &mut self.rare.index else { return };
+        index.outside.insert(outside, slot);
+        // A dead mapping of the same flow may still hold its port.
+        let other = index.inside.entry(inside).or_insert(slot);
+        if self.slots[*other as usize].expires < self.slots[slot as usize].expires {
+            *other = slot;
+        }
+    }
+
     /// A packet passed through the mapping: its timer, and with it the filter's entry, starts again.
     pub(super) fn refresh(&mut self, slot: u32, packet: &Passing, now: u64) {
-        let dependence = if packet.protocol == Protocol::Tcp {
-            Dependence::AddressAndPortDependent
-        } else {
-            self.filtering
+        let lifetime = match packet.protocol {
+            Protocol::Udp => self.lifetimes.udp,
+            Protocol::Icmp => self.lifetimes.icmp,
+            Protocol::Tcp => return self.refresh_tcp(slot, packet, now),
         };
         let mapping = &mut self.slots[slot as usize];
-        let serial = mapping.serial;
-        match packet.protocol {
-            Protocol::Udp => mapping.expires = now + self.lifetimes.udp,
-            Protocol::Icmp => mapping.expires = now + self.lifetimes.icmp,
-            Protocol::Tcp => {}
+        mapping.expires = now + lifetime;
+        if self.filtering != Dependence::EndpointIndependent {
+            let remote = Endpoint::masked(packet.remote, self.filtering);
+            self.keep_session(slot, remote, now, |session| session.set_expires(now + lifetime));
         }
-        let expires = mapping.expires;
-        if dependence == Dependence::EndpointIndependent || !self.has_room_for_session(now) {
-            return;
-        }
-        let session = self.sessions.entry(SessionKey::new(serial, packet.remote, dependence)).or_default();
-        if packet.protocol != Protocol::Tcp {
-            session.expires = expires;
-            return;
-        }
-        let is_new = session.expires <= now;
-        session.advance(packet);
-        session.expires = now
-            + if session.is_established() { self.lifetimes.established } else { self.lifetimes.transitory };
-        let expires = session.expires;
-        self.refresh_tcp(slot, packet.remote, is_new, expires);
     }
 
-    fn refresh_tcp(&mut self, slot: u32, remote: SocketAddr, is_new: bool, expires: u64) {
-        let mapping = &mut self.slots[slot as usize];
-        mapping.tcp_sessions += u32::from(is_new);
-        // With several sessions the longest-lived one counts.
-        mapping.expires = if mapping.tcp_sessions > 1 { mapping.expires.max(expires) } else { expires };
+    fn refresh_tcp(&mut self, slot: u32, packet: &Passing, now: u64) {
+        let Lifetimes { established, transitory, .. } = self.lifetimes;
+        let mut expires = now + transitory;
+        self.keep_session(slot, Endpoint::new(packet.remote), now, |session| {
+            session.advance(packet.direction, packet.flags);
+            expires = now + if session.is_established() { established } else { transitory };
+            session.set_expires(expires);
+        });
         if self.filtering == Dependence::AddressDependent {
-            let key = SessionKey::new(mapping.serial, remote, self.filtering);
-            let session = self.sessions.entry(key).or_default();
-            session.expires = session.expires.max(expires);
+            let remote = Endpoint::masked(packet.remote, self.filtering);
+            self.keep_session(slot, remote, now, |session| {
+                session.set_expires(expires.max(session.expires()))
+            });
         }
+        let mapping = &mut self.slots[slot as usize];
+        let alone = if self.filtering == Dependence::AddressDependent { 2 } else { 1 };
+        // With several connections the one that lives longest counts.
+        let is_alone = mapping.sessions.len() <= alone;
+        mapping.expires = if is_alone { expires } else { mapping.expires.max(expires) };
     }
 
-    fn has_room_for_session(&mut self, now: u64) -> bool {
-        if self.sessions.len() < SESSIONS_MAX {
-            return true;
+    fn keep_session(
+        &mut self,
+        slot: u32,
+        remote: Endpoint,
+        now: u64,
+        change: impl FnOnce(&mut super::session::Session),
+    ) {
+        if self.rare.sessions >= SESSIONS_MAX {
+            self.sweep(now);
+            if self.rare.sessions >= SESSIONS_MAX {
+                return;
+            }
         }
-        self.sweep(now);
-        self.sessions.len() < SESSIONS_MAX
+        let sessions = &mut self.slots[slot as usize].sessions;
+        let before = sessions.len();
+        change(sessions.entry(remote));
+        self.rare.sessions += sessions.len() - before;
     }
 
     /// True if the filter lets packets from `remote` in through this mapping.
@@ -285,75 +357,62 @@ impl Table {
         if self.filtering == Dependence::EndpointIndependent {
             return true;
         }
-        let key = SessionKey::new(self.get(slot).serial, remote, self.filtering);
-        self.sessions.get(&key).is_some_and(|session| session.expires > now)
+        let session = self.get(slot).sessions.get(Endpoint::masked(remote, self.filtering));
+        session.is_some_and(|session| session.expires() > now)
     }
 
-    /// An early inbound packet: from now on `outside` is taken towards `remote`.
+    /// An early inbound packet: until then `outside` is taken towards `remote`.
     pub(super) fn claim(&mut self, protocol: Protocol, outside: SocketAddr, remote: SocketAddr, until: u64) {
-        if self.claims.len() < SESSIONS_MAX {
-            self.claims.insert(claim_key(protocol, outside, remote), until);
+        if self.rare.claims.len() < CLAIMS_MAX {
+            self.rare.claims.insert(claim_key(protocol, outside, remote), until);
         }
     }
 
     /// Sweeps if it is time to.
     pub(super) fn sweep_now_and_then(&mut self, now: u64) {
-        if now >= self.sweep_at {
+        if now >= self.rare.sweep_at {
             self.sweep(now);
         }
     }
 
     /// Removes what is dead and no longer held.
     pub(super) fn sweep(&mut self, now: u64) {
-        self.sweep_at = now + SWEEP_EVERY;
+        let mut sessions = 0;
         for slot in 0..self.slots.len() as u32 {
-            let mapping = self.get(slot);
-            if mapping.expires != 0 && now >= mapping.expires.saturating_add(self.lifetimes.hold) {
-                self.remove(slot);
+            let mapping = &mut self.slots[slot as usize];
+            if mapping.expires == FREE {
+                continue;
             }
+            if now >= mapping.expires.saturating_add(self.lifetimes.hold) {
+                self.remove(slot);
+                continue;
+            }
+            mapping.sessions.sweep(now);
+            sessions += mapping.sessions.len();
         }
-        self.sessions.retain(|_, session| session.expires > now);
-        self.claims.retain(|_, until| *until > now);
+        self.rare.sweep_at = now + SWEEP_EVERY;
+        self.rare.sessions = sessions;
+        self.rare.claims.retain(|_, until| *until > now);
     }
 
     fn remove(&mut self, slot: u32) {
-        let mapping = self.slots[slot as usize];
-        if self.by_inside.get(&mapping.inside_key) == Some(&slot) {
-            self.by_inside.remove(&mapping.inside_key);
+        let mapping = self.get(slot);
+        let (protocol, inside) = (mapping.protocol, mapping.inside.number());
+        let [inside_key, outside_key] = self.keys(mapping);
+        if let Some(index) = &mut self.rare.index {
+            if index.inside.get(&inside_key) == Some(&slot) {
+                index.inside.remove(&inside_key);
+            }
+            index.outside.remove(&outside_key);
         }
-        self.by_outside.remove(&mapping.outside_key);
-        // An expiry of 0 marks the slot as empty.
-        self.slots[slot as usize].expires = 0;
-        self.free.push(slot);
-        if let Some(subscriber) = self.subscribers.get_mut(&number(mapping.inside.ip())) {
-            subscriber.mappings[mapping.protocol as usize] -= 1;
+        let mapping = &mut self.slots[slot as usize];
+        mapping.expires = FREE;
+        self.rare.sessions -= mapping.sessions.len().min(self.rare.sessions);
+        mapping.sessions = Sessions::default();
+        self.rare.free.push(slot);
+        if let Some(subscriber) = self.subscriber(inside) {
+            subscriber.mappings[protocol as usize] -= 1;
         }
-    }
-}
-
-/// A packet that passes through a mapping.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Passing {
-    pub(super) protocol: Protocol,
-    pub(super) remote: SocketAddr,
-    pub(super) direction: Direction,
-    pub(super) flags: TcpFlags,
-}
-
-impl Session {
-    fn advance(&mut self, packet: &Passing) {
-        if packet.flags.has(TcpFlags::SYN) && self.closing {
-            *self = Self::default();
-        }
-        self.closing |= packet.flags.has(TcpFlags::FIN) || packet.flags.has(TcpFlags::RST);
-        match packet.direction {
-            Direction::Outbound => self.sent = true,
-            Direction::Inbound => self.received = true,
-        }
-    }
-
-    const fn is_established(self) -> bool {
-        self.sent && self.received && !self.closing
     }
 }
 
