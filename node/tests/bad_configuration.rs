@@ -1,0 +1,114 @@
+//! Mistakes in the file, the flags and the surroundings: a clear error, a hint, exit code 2, nothing left behind.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+
+use common::verb;
+
+/// Runs the node with a file of this text; gives what it says about its mistake.
+#[track_caller]
+fn refused(text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.yaml");
+    std::fs::write(&path, text).unwrap();
+    refused_flags(&["--config", path.to_str().unwrap()]).replace(path.to_str().unwrap(), "node.yaml")
+}
+
+/// Runs the node with these flags, without fixed ports; gives what it says about its mistake.
+#[track_caller]
+fn refused_flags(flags: &[&str]) -> String {
+    let output = verb(&[&["run"], flags].concat());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(output.stdout.is_empty(), "errors belong on stderr");
+    said
+}
+
+#[track_caller]
+fn says(said: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(said.contains(part), "`{part}` is not in:\n{said}");
+    }
+}
+
+#[test]
+fn every_mistake_in_the_file_gives_line_column_key_and_hint() {
+    let cases = [
+        ("lisen: \"0.0.0.0:1\"\n", "error: node.yaml:1:1: lisen: unknown", "did you mean `listen`?"),
+        (
+            "listen: 4001\n",
+            "error: node.yaml:1:9: listen: `4001` is no transport address",
+            "hint: write an IP address and a port",
+        ),
+        (
+            "overlays:\n  - name: a\n    keepalive:\n      adjacent: 9\n",
+            "error: node.yaml:4:17: overlays[0].keepalive.adjacent: `9` has no unit",
+            "hint: write a duration with its unit",
+        ),
+        (
+            "overlays:\n  - name: a\n    ring:\n      near: 99\n",
+            "error: node.yaml:4:13: overlays[0].ring.near: 99 is out of range",
+            "hint: write a whole number from 1 to 8",
+        ),
+        ("overlays: [\n", "error: node.yaml:", "hint: "),
+    ];
+    for (text, place, hint) in cases {
+        says(&refused(text), &[place, hint]);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    says(
+        &refused_flags(&["--config", "/nowhere/node.yaml"]),
+        &["error: /nowhere/node.yaml: No such", "hint: "],
+    );
+}
+
+#[test]
+fn a_wrong_flag_names_itself() {
+    says(&refused_flags(&["--bootstrap", "nowhere"]), &["error: ", "--bootstrap", "`nowhere` has no port"]);
+    says(&refused_flags(&["--address", "12"]), &["error: ", "--address", "40 hexadecimal digits"]);
+}
+
+#[test]
+fn ports_that_are_taken_are_named_with_a_way_out() {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = udp.local_addr().unwrap().to_string();
+    let said = refused_flags(&["--listen", &taken, "--control", "off"]);
+    says(&said, &[&format!("error: listen {taken}: Address already in use"), "hint: ", "--listen"]);
+
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = tcp.local_addr().unwrap().to_string();
+    let said = refused_flags(&["--listen", "127.0.0.1:0", "--control", "off", "--metrics", &taken]);
+    says(&said, &[&format!("error: metrics {taken}: Address already in use"), "hint: ", "--metrics"]);
+    let said = refused_flags(&["--listen", "127.0.0.1:0", "--control", &taken]);
+    says(&said, &[&format!("error: control {taken}: Address already in use"), "hint: ", "--control off"]);
+}
+
+#[test]
+fn an_address_that_no_interface_has_is_explained() {
+    let said = refused_flags(&["--listen", "192.0.2.1:0", "--control", "off"]);
+    says(&said, &["error: listen 192.0.2.1:0: ", "hint: no interface has this address"]);
+}
+
+#[test]
+fn a_control_interface_that_other_hosts_reach_is_refused() {
+    let said = refused_flags(&["--listen", "127.0.0.1:0", "--control", "0.0.0.0:0"]);
+    says(&said, &["error: control 0.0.0.0:0: other hosts could reach it", "hint: use a loopback address"]);
+}
+
+#[test]
+fn a_failed_start_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (control, identity) = (format!("unix:{}", path("control.sock")), path("missing/key.pem"));
+    let said = refused_flags(&["--listen", "127.0.0.1:0", "--control", &control, "--identity", &identity]);
+    says(&said, &["error: identity ", "hint: --identity needs a folder that exists"]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something was left behind");
+    assert!(!Path::new(&identity).exists());
+}
