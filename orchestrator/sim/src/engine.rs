@@ -3,13 +3,14 @@
 //! It never decides anything for a machine, and hands it no wake that is early.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use atoll_core::control::Reply;
 use atoll_core::{Deadline, Input, Output, Time};
 use atoll_topology::{Arrival, Body, Departure, HostId, Icmp, IcmpError, Packet, Protocol, Quote};
 
 use crate::counters::headers;
-use crate::flight::{Flight, Hold};
+use crate::flight::{Flight, Hold, Slip};
 use crate::heap::Entry;
 use crate::host::Seat;
 use crate::observe::{Fate, Observation};
@@ -117,42 +118,49 @@ impl World {
 
     /// The first datagram in flight came up: at its host, or somewhere on its way.
     fn land(&mut self) -> HostId {
-        let mut flight = self.flights.pop().expect("the caller saw a flight");
-        let sender = flight.sender;
-        match self.internet.arrive(&mut flight.packet, self.now.since(Time::ZERO)) {
+        let (slot, flight) = self.flights.pop().expect("the caller saw a flight");
+        let arrival = self.internet.arrive(&mut flight.packet, self.now.since(Time::ZERO));
+        let (slip, body) = (flight.slip(), flight.packet.body);
+        if !matches!(arrival, Arrival::InFlight { .. }) {
+            self.flights.release(slot);
+        }
+        match arrival {
             Arrival::Delivered(host) => {
-                self.deliver(host, &flight);
+                self.deliver(host, slip, body);
                 return host;
             }
-            Arrival::InFlight { at } => self.fly(Time::ZERO + at, flight),
-            Arrival::Dropped(reason) => self.end(&flight, Fate::Dropped(reason)),
+            Arrival::Dropped(reason) => self.end(slip, Fate::Dropped(reason)),
             Arrival::Returned(answer, at) => {
-                self.end(&flight, Fate::Returned);
-                self.fly(Time::ZERO + at, Flight { packet: answer, sender, payload: None });
+                self.end(slip, Fate::Returned);
+                self.fly(at, Flight { packet: answer, sender: slip.sender, payload: None });
+            }
+            Arrival::InFlight { at } => {
+                let time = (Time::ZERO + at).max(self.now);
+                self.flights.back(Entry { time, sequence: self.sequence, slot });
+                self.sequence += 1;
             }
         }
-        sender
+        slip.sender
     }
 
-    fn deliver(&mut self, host: HostId, flight: &Flight) {
-        if let Body::Icmp(Icmp::Error(error, quote)) = flight.packet.body {
+    fn deliver(&mut self, host: HostId, slip: Slip, body: Body) {
+        if let Body::Icmp(Icmp::Error(error, quote)) = body {
             return self.refuse(host, error, quote);
         }
-        let Some(cell) = flight.payload else { return };
-        let Packet { source, destination, length, .. } = flight.packet;
+        let Some(cell) = slip.payload else { return };
         let seat = &mut self.seats[host.0 as usize];
-        if seat.machine.is_none() || destination != seat.socket {
+        if seat.machine.is_none() || slip.destination != seat.socket {
             self.counters.unclaimed += 1;
-            return self.end(flight, Fate::Unclaimed(host));
+            return self.end(slip, Fate::Unclaimed(host));
         }
         seat.traffic.received_datagrams += 1;
-        seat.traffic.received_bytes += u64::from(length);
+        seat.traffic.received_bytes += u64::from(slip.length);
         self.counters.delivered += 1;
         self.trace.step(Step::Delivered, self.now, host);
-        self.trace.addresses(source, destination);
+        self.trace.addresses(slip.source, slip.destination);
         let payload = self.pool.copy(self.hold.get(cell));
-        self.end(flight, Fate::Delivered(host));
-        self.input(host, Input::Datagram { from: source, payload });
+        self.end(slip, Fate::Delivered(host));
+        self.input(host, Input::Datagram { from: slip.source, payload });
     }
 
     /// An error message reached the host; its socket passes on what a UDP socket reports.
@@ -210,10 +218,10 @@ impl World {
     fn transmit(&mut self, host: HostId, to: SocketAddr, payload: &[u8]) {
         let Seat { socket, traffic, .. } = &mut self.seats[host.0 as usize];
         let length = headers(to) + payload.len() as u32;
-        let packet = Packet::udp(*socket, to, length);
+        let flight = Flight { packet: Packet::udp(*socket, to, length), sender: host, payload: None };
         if socket.is_ipv4() != to.is_ipv4() || payload.len() > Hold::PAYLOAD_MAX {
             self.counters.unsent += 1;
-            return self.end(&Flight { packet, sender: host, payload: None }, Fate::Unsent);
+            return self.end(flight.slip(), Fate::Unsent);
         }
         traffic.sent_datagrams += 1;
         traffic.sent_bytes += u64::from(length);
@@ -221,47 +229,41 @@ impl World {
         self.trace.step(Step::Sent, self.now, host);
         self.trace.address(to);
         self.trace.bytes(payload);
-        self.depart(Flight { packet, sender: host, payload: None }, payload);
+        self.depart(flight, payload);
     }
 
     fn depart(&mut self, mut flight: Flight, payload: &[u8]) {
         match self.internet.depart(flight.sender, &mut flight.packet, self.now.since(Time::ZERO)) {
             Departure::InFlight { at } => {
                 flight.payload = Some(self.hold.put(payload));
-                self.fly(Time::ZERO + at, flight);
+                self.fly(at, flight);
             }
-            Departure::Dropped(reason) => self.end(&flight, Fate::Dropped(reason)),
+            Departure::Dropped(reason) => self.end(flight.slip(), Fate::Dropped(reason)),
             Departure::Returned(answer, at) => {
-                self.end(&flight, Fate::Returned);
-                self.fly(Time::ZERO + at, Flight { packet: answer, ..flight });
+                self.end(flight.slip(), Fate::Returned);
+                self.fly(at, Flight { packet: answer, ..flight });
             }
         }
     }
 
-    fn fly(&mut self, at: Time, flight: Flight) {
-        self.flights.insert(at.max(self.now), self.sequence, flight);
+    fn fly(&mut self, at: Duration, flight: Flight) {
+        let time = (Time::ZERO + at).max(self.now);
+        self.flights.insert(time, self.sequence, flight);
         self.sequence += 1;
     }
 
     /// A datagram's way ended: gives up its bytes and notes its fate.
-    fn end(&mut self, flight: &Flight, fate: Fate) {
-        if let Some(cell) = flight.payload {
+    fn end(&mut self, slip: Slip, fate: Fate) {
+        let Slip { sender, source, destination, length, payload } = slip;
+        if let Some(cell) = payload {
             self.hold.free(cell);
         }
-        let Packet { source, destination, length, .. } = flight.packet;
         if !matches!(fate, Fate::Delivered(_)) {
-            self.trace.step(Step::Dropped, self.now, flight.sender);
+            self.trace.step(Step::Dropped, self.now, sender);
             self.trace.addresses(source, destination);
         }
         if let Some(observer) = &mut self.observer {
-            observer(&Observation {
-                time: self.now,
-                sender: flight.sender,
-                source,
-                destination,
-                length,
-                fate,
-            });
+            observer(&Observation { time: self.now, sender, source, destination, length, fate });
         }
     }
 

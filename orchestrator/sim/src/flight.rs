@@ -3,6 +3,8 @@
 //! A datagram in flight takes little more than its own bytes, and after warm-up none costs an allocation. It never
 //! reads a payload.
 
+use std::net::SocketAddr;
+
 use atoll_core::Time;
 use atoll_topology::{HostId, Packet};
 
@@ -21,6 +23,23 @@ pub(crate) struct Flight {
     pub(crate) payload: Option<Cell>,
 }
 
+/// What is of interest once a datagram's way has ended; small enough to copy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slip {
+    pub(crate) sender: HostId,
+    pub(crate) source: SocketAddr,
+    pub(crate) destination: SocketAddr,
+    pub(crate) length: u32,
+    pub(crate) payload: Option<Cell>,
+}
+
+impl Flight {
+    pub(crate) fn slip(&self) -> Slip {
+        let Packet { source, destination, length, .. } = self.packet;
+        Slip { sender: self.sender, source, destination, length, payload: self.payload }
+    }
+}
+
 /// Where a payload lies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cell {
@@ -33,7 +52,7 @@ pub(crate) struct Cell {
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
     queue: Heap<()>,
-    slots: Vec<Option<Flight>>,
+    slots: Vec<Flight>,
     free: Vec<u32>,
 }
 
@@ -48,19 +67,33 @@ impl Flights {
     }
 
     pub(crate) fn insert(&mut self, time: Time, sequence: u64, flight: Flight) {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            (self.slots.len() - 1) as u32
-        });
-        self.slots[slot as usize] = Some(flight);
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = flight;
+                slot
+            }
+            None => {
+                self.slots.push(flight);
+                (self.slots.len() - 1) as u32
+            }
+        };
         self.queue.push(Entry { time, sequence, slot });
     }
 
-    /// Takes out the one that comes up next; its slot serves again.
-    pub(crate) fn pop(&mut self) -> Option<Flight> {
+    /// The slot of the one that comes up next, and it. Put it [`Flights::back`] or [`Flights::release`] its slot.
+    pub(crate) fn pop(&mut self) -> Option<(u32, &mut Flight)> {
         let slot = self.queue.pop()?.slot;
+        Some((slot, &mut self.slots[slot as usize]))
+    }
+
+    /// A popped one is still on its way.
+    pub(crate) fn back(&mut self, entry: Entry) {
+        self.queue.push(entry);
+    }
+
+    /// The slot of a popped one serves again.
+    pub(crate) fn release(&mut self, slot: u32) {
         self.free.push(slot);
-        self.slots[slot as usize].take()
     }
 }
 
