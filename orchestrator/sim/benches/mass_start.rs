@@ -1,4 +1,4 @@
-//! All members start at once, each knowing at most five random earlier ones: how long until the ring is complete, and
+//! All members start at once, each knowing at most five random earlier public ones: how long until the ring is complete, and
 //! what does it cost?
 //!
 //! `cargo bench -p atoll-sim --bench mass_start -- 1000 10000 30000`
@@ -122,11 +122,14 @@ fn start(size: usize, arguments: &Arguments) -> Result<(World, Shared), Box<dyn 
     let follower = Arc::new(Mutex::new(Follower::new(OVERLAY)));
     let hears = Arc::clone(&follower);
     world.send_events(Events::Call(Box::new(move |_, host, event| lock(&hears).hear(host, event))));
+    let hosts = world.internet().hosts().filter(|(_, host)| host.is_public());
+    let public: Vec<HostId> = hosts.map(|(id, _)| id).collect();
     for host in (0..size as u32).map(HostId) {
         let mut address = [0; Address::LEN];
         rng.fill(&mut address);
         let address = Address::from_bytes(address);
-        let bootstraps = earlier(host, &mut rng).filter_map(|host| world.socket(host)).collect();
+        let known = bootstraps(host, &public, &mut rng);
+        let bootstraps = known.into_iter().filter_map(|host| world.socket(host)).collect();
         let config = Config { overlays: vec![OverlayConfig::new(OVERLAY, address, bootstraps)] };
         lock(&follower).started(host, address);
         let node = Node::new(&config, world.pool(), world.seed(host), world.now());
@@ -135,17 +138,20 @@ fn start(size: usize, arguments: &Arguments) -> Result<(World, Shared), Box<dyn 
     Ok((world, follower))
 }
 
-/// At most five different hosts before `host`.
-fn earlier(host: HostId, rng: &mut Rng) -> impl Iterator<Item = HostId> {
-    let before = host.0 as usize;
+/// At most five different public hosts before `host`, or the first of all if there are none.
+fn bootstraps(host: HostId, public: &[HostId], rng: &mut Rng) -> Vec<HostId> {
+    let earlier = &public[..public.partition_point(|other| *other < host)];
     let mut chosen = Vec::new();
-    while chosen.len() < before.min(BOOTSTRAPS_MAX) {
-        let other = rng.below(before);
+    while chosen.len() < earlier.len().min(BOOTSTRAPS_MAX) {
+        let other = earlier[rng.below(earlier.len())];
         if !chosen.contains(&other) {
             chosen.push(other);
         }
     }
-    chosen.into_iter().map(|host| HostId(host as u32))
+    if chosen.is_empty() {
+        chosen.extend(public.first().filter(|first| **first != host));
+    }
+    chosen
 }
 
 fn rest(
