@@ -1,5 +1,6 @@
 //! The lab: one experiment file, a simulator and containers behind emulated NATs.
 
+pub mod cli;
 pub mod environment;
 pub mod error;
 pub mod figure;
@@ -7,4 +8,5 @@ pub mod metric;
 pub mod plan;
 pub mod record;
 pub mod report;
+pub mod run;
 pub mod stats;

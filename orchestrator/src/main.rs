@@ -1,3 +1,7 @@
 //! The program `atoll`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    atoll::cli::main()
+}

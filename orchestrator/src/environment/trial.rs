@@ -24,6 +24,8 @@ pub struct NodeSpec {
     pub address: Address,
     /// Where it lives; every member has a host for itself.
     pub host: HostId,
+    /// What it is behind, for people: `public`, `port-restricted-cone behind carrier-grade`.
+    pub behind: String,
     /// Members that it asks for the way in (at most 5); none for the first.
     pub bootstraps: Vec<NodeIndex>,
     /// Seed of the member's own randomness.

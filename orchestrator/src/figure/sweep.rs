@@ -148,7 +148,7 @@ impl Figure<'_> {
         });
         let key =
             |colour: RGBColor| move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2));
-        let draw = || -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let mut draw = || -> std::result::Result<(), Box<dyn std::error::Error>> {
             if self.places.names.is_empty() {
                 chart
                     .draw_series(LineSeries::new(tails.clone(), tail.stroke_width(1)))
@@ -165,7 +165,6 @@ impl Figure<'_> {
             chart.draw_series(bars).map_err(|e| e.to_string())?;
             Ok(())
         };
-        let mut draw = draw;
         draw().map_err(|error| refuse(&error))
     }
 

@@ -198,6 +198,7 @@ impl Plan {
             // A default that depends on another key stays unsaid.
             let unsaid = match key {
                 Key::Latency => self.points.iter().any(|point| point.values.latency.is_none()),
+                Key::Loss => self.points.iter().any(|point| point.values.loss.is_none()),
                 Key::Joiners => self.swept.contains(&Key::Start) && !self.swept.contains(&key),
                 _ => false,
             };

@@ -86,8 +86,8 @@ pub struct Values {
     pub latency: Option<Latency>,
     /// What the members are behind.
     pub nat: Nat,
-    /// Share of packets that is lost, in `[0, 1]`.
-    pub loss: f64,
+    /// Share of packets that is lost, in `[0, 1]`; `None`: as in the topology file, else none.
+    pub loss: Option<f64>,
     /// Time between the last join and the measurement at rest.
     pub rest: Duration,
     /// Length of the measurement at rest; zero: none.
@@ -102,7 +102,7 @@ impl Default for Values {
             start: Start::Settled,
             latency: None,
             nat: Nat::Named("cones".to_owned()),
-            loss: 0.0,
+            loss: None,
             rest: Duration::from_secs(120),
             measure: Duration::from_secs(300),
         }
@@ -135,7 +135,7 @@ impl Values {
             Key::Security => no_security(text)?,
             Key::Latency => self.latency = Some(Latency::read(text, files)?),
             Key::Nat => self.nat = Nat::read(text, files)?,
-            Key::Loss => self.loss = ratio(text)?,
+            Key::Loss => self.loss = Some(ratio(text)?),
             Key::QueryTimer => no_query_timer(text)?,
             Key::Rest => self.rest = span(text)?,
             Key::Measure => self.measure = span(text)?,
@@ -172,7 +172,10 @@ impl Values {
                 (None, Nat::File(file)) => format!("as in {}", file.name),
             },
             Key::Nat => self.nat.to_string(),
-            Key::Loss => format!("{} %", self.loss * 100.0),
+            Key::Loss => match (self.loss, &self.nat) {
+                (None, Nat::File(file)) => format!("as in {}", file.name),
+                (loss, _) => format!("{} %", loss.unwrap_or(0.0) * 100.0),
+            },
             Key::QueryTimer => "dynamic".to_owned(),
             Key::Rest => Span(self.rest).to_string(),
             Key::Measure => Span(self.measure).to_string(),

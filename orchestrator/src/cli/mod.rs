@@ -1,0 +1,135 @@
+//! The command line: one verb, one file. Data goes to standard output, everything else to standard error.
+
+mod compare;
+mod console;
+mod interrupt;
+mod report;
+mod run;
+mod validate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, Result};
+
+/// The lab of Atoll: experiments on an overlay network behind emulated NATs.
+///
+/// An experiment is a YAML file. `atoll run join` runs a built-in one in the simulator: no Docker, no root.
+#[derive(Debug, Parser)]
+#[command(name = "atoll", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run an experiment and write its results
+    Run(run::Arguments),
+    /// Check an experiment file and show what it would run
+    Validate(validate::Arguments),
+    /// Compute the report of a results folder again
+    Report(report::Arguments),
+    /// Compare the medians of two results folders
+    Compare(compare::Arguments),
+}
+
+/// Where the members of an experiment live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum On {
+    /// In virtual time, in this process
+    Sim,
+    /// In containers behind emulated NATs
+    Docker,
+    /// In a mathematical model (not in this version)
+    Model,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// What changes an experiment without changing its file.
+#[derive(Debug, Args)]
+struct Changes {
+    /// Seed of the whole plan; the same seed gives the same results in the simulator
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Trials for each set of values
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    repeats: Option<u32>,
+    /// Set a key; several values make a sweep: `--set public=100,300,700`
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Changes {
+    fn overrides(&self) -> crate::plan::Overrides {
+        crate::plan::Overrides { set: self.set.clone(), seed: self.seed, repeats: self.repeats }
+    }
+}
+
+/// A results folder that is there.
+#[derive(Debug, Args)]
+struct ResultsFolder {
+    /// A results folder, such as `results/join/latest`
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+/// What the program has to say at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// Everything is as it should be: exit code 0.
+    Yes,
+    /// An expectation failed: exit code 1.
+    No,
+    /// It could not be found out: exit code 2.
+    CouldNot,
+}
+
+/// Parses the command line, does what it says and returns the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let answer = match Cli::parse().verb {
+        Verb::Run(arguments) => run::run(&arguments),
+        Verb::Validate(arguments) => validate::run(&arguments),
+        Verb::Report(arguments) => report::run(&arguments),
+        Verb::Compare(arguments) => compare::run(&arguments),
+    };
+    ExitCode::from(match answer {
+        Ok(Answer::Yes) => 0,
+        Ok(Answer::No) => 1,
+        Ok(Answer::CouldNot) => 2,
+        Err(error) => {
+            complain(&error);
+            2
+        }
+    })
+}
+
+fn complain(error: &Error) {
+    eprintln!("error: {error}");
+    if let Some(hint) = &error.hint {
+        eprintln!("hint: {hint}");
+    }
+}
+
+/// Prints to standard output; a reader that went away is no error.
+fn print(text: &str) -> Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new("cannot write to standard output", error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,91 @@
+//! `atoll run`: an experiment from its file to its verdict.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::console::{Console, colours};
+use super::{Answer, Changes, Format, On, interrupt, print};
+use crate::environment::{Cancel, Progress};
+use crate::error::{Error, OrFail, Result};
+use crate::plan::Plan;
+use crate::record::{Folder, Manifest, Record, RunSummary};
+use crate::report::{publish, table};
+use crate::run::{Place, Run, run as run_plan};
+
+/// Arguments of `atoll run`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A built-in experiment (`join`) or a file
+    #[arg(value_name = "NAME|FILE")]
+    experiment: String,
+    /// Where the members live
+    #[arg(long, value_enum, default_value_t = On::Sim)]
+    on: On,
+    #[command(flatten)]
+    changes: Changes,
+    /// Folder for the results [default: results/NAME/DATE-TIME-SEED]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Show no progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Runs the plan and prints its results.
+///
+/// # Errors
+/// The plan is wrong, cannot be carried out, or its results cannot be written.
+pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
+    let plan = Plan::load(&arguments.experiment, &arguments.changes.overrides())?;
+    let place = place(arguments.on)?;
+    let manifest = Manifest::new(&plan, place.name(), std::env::args().collect());
+    let folder = Folder::create(arguments.out.as_deref(), &manifest)?;
+    let cancel = Cancel::default();
+    interrupt::watch(cancel.clone())?;
+    let console = Arc::new(Console::new(arguments.quiet, plan.points.len() as u64 * u64::from(plan.repeats)));
+    let progress = Arc::clone(&console) as Arc<dyn Progress>;
+    let ran = run_plan(&Run { plan: &plan, place, folder: &folder, cancel, progress }, manifest);
+    console.finish();
+    let record = ran?;
+    let summary = publish(&folder, &record)?;
+    folder.link_latest()?;
+    show(arguments, (&record, &summary), &folder)?;
+    Ok(verdict(&summary))
+}
+
+fn place(on: On) -> Result<Place> {
+    match on {
+        On::Sim => Ok(Place::Sim),
+        On::Docker => Err(Error::new("cannot run on docker", "this version has no docker environment")),
+        On::Model => Err(Error::new("cannot run on model", "this version has no model environment")
+            .with_hint("use `--on sim` or `--on docker`")),
+    }
+}
+
+fn show(arguments: &Arguments, (record, summary): (&Record, &RunSummary), folder: &Folder) -> Result<()> {
+    match arguments.format {
+        Format::Json => {
+            let json =
+                serde_json::to_string_pretty(summary).or_fail(|| "cannot write the summary".to_owned())?;
+            print(&format!("{json}\n"))
+        }
+        Format::Table => {
+            let text = table::whole(record, summary, colours());
+            print(&format!("{text}results: {}\n", folder.path().display()))
+        }
+    }
+}
+
+/// An invalid run answers nothing, whatever its figures say.
+fn verdict(summary: &RunSummary) -> Answer {
+    match (summary.valid, summary.all_ok()) {
+        (false, _) => Answer::CouldNot,
+        (true, true) => Answer::Yes,
+        (true, false) => Answer::No,
+    }
+}

@@ -1,0 +1,54 @@
+//! `atoll validate`: is the file sound, and what would it run?
+
+use clap::Args;
+
+use super::{Answer, Changes, print};
+use crate::environment::NodeIndex;
+use crate::error::Result;
+use crate::plan::{KEYS, Plan};
+use crate::report::table::{Colours, table};
+use crate::run::draw;
+
+/// Arguments of `atoll validate`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A built-in experiment (`join`) or a file
+    #[arg(value_name = "FILE")]
+    experiment: String,
+    #[command(flatten)]
+    changes: Changes,
+}
+
+/// Checks the file down to the drawn Internet of each point.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
+    let plan = Plan::load(&arguments.experiment, &arguments.changes.overrides())?;
+    for turn in plan.turns().into_iter().step_by(plan.repeats as usize) {
+        let trial = draw(&plan.points[turn.point].values, turn)?;
+        debug_assert!(trial.nodes.len() > NodeIndex(0).index());
+    }
+    let mut rows = table(&["key", "value"], Colours::Off);
+    for (key, name) in KEYS {
+        let mut values: Vec<String> = plan.points.iter().map(|point| point.values.show(key)).collect();
+        values.dedup();
+        if plan.swept.contains(&key) {
+            values.sort();
+            values.dedup();
+        }
+        rows.add_row([name.to_owned(), values.join(", ")]);
+    }
+    let trials = plan.turns().len();
+    print(&format!(
+        "{rows}\n{} is sound: experiment {}, {} point(s) x {} repeat(s) = {trials} trial(s), seed {}, \
+         {} expectation(s)\n",
+        arguments.experiment,
+        plan.experiment,
+        plan.points.len(),
+        plan.repeats,
+        plan.seed,
+        plan.expect.len()
+    ))?;
+    Ok(Answer::Yes)
+}

@@ -1,0 +1,286 @@
+//! Members in virtual time: the daemon's own core over the modelled Internet, in one thread.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use atoll_core::config::{Config, OverlayConfig};
+use atoll_core::control::{Command, Reply};
+use atoll_core::{Node, Time};
+use atoll_sim::{Events, Settings, World};
+use atoll_topology::{GatewayId, HostId, Internet, Loss};
+
+use super::{
+    COMMAND_LIMIT, Cost, Environment, Fault, FaultReport, Health, NODE_PORT, NodeIndex, NodeSpec, NodeStatus,
+    OVERLAY, Sample, Stop, Surroundings, Traffic, Trial,
+};
+use crate::error::{Error, OrFail, Result};
+
+/// Virtual time between two looks at the switch that stops a run.
+const SLICE: Duration = Duration::from_secs(1);
+/// Virtual time between two looks for an answer.
+const ANSWER: Duration = Duration::from_millis(10);
+
+/// The simulator.
+pub struct Sim {
+    surroundings: Surroundings,
+    world: Option<World>,
+    nodes: Vec<NodeSpec>,
+    released: Vec<Option<Duration>>,
+    stall: Option<String>,
+    began: Instant,
+    cpu_began: Duration,
+    cost: Cost,
+}
+
+impl Sim {
+    /// A simulator in which nothing is prepared yet. Use it in the thread that made it.
+    #[must_use]
+    pub fn new(surroundings: Surroundings) -> Self {
+        Self {
+            surroundings,
+            world: None,
+            nodes: Vec::new(),
+            released: Vec::new(),
+            stall: None,
+            began: Instant::now(),
+            cpu_began: thread_time(),
+            cost: Cost::default(),
+        }
+    }
+
+    fn world(&mut self) -> Result<&mut World> {
+        self.world.as_mut().ok_or_else(|| Error::new("the simulator is gone", "it was torn down"))
+    }
+
+    fn host(&self, node: NodeIndex) -> HostId {
+        self.nodes[node.index()].host
+    }
+
+    fn config(&self, node: &NodeSpec) -> Config {
+        let socket = |bootstrap: &NodeIndex| -> Option<SocketAddr> {
+            self.world.as_ref().and_then(|world| world.socket(self.host(*bootstrap)))
+        };
+        let bootstraps = node.bootstraps.iter().filter_map(socket).collect();
+        Config { overlays: vec![OverlayConfig::new(OVERLAY, node.address, bootstraps)] }
+    }
+
+    fn run_until(&mut self, until: Time) -> Result<()> {
+        let ran = self.world()?.run_until(until);
+        if let Err(stalled) = ran {
+            self.stall = Some(stalled.to_string());
+            return Err(Error::new("the simulation stalled", stalled));
+        }
+        Ok(())
+    }
+
+    /// The gateways nearest to these members, each once.
+    fn gateways(&mut self, nodes: &[NodeIndex]) -> Result<Vec<GatewayId>> {
+        let hosts: Vec<HostId> = nodes.iter().map(|node| self.host(*node)).collect();
+        let internet = self.world()?.internet();
+        let mut gateways: Vec<GatewayId> =
+            hosts.into_iter().filter_map(|host| internet.host(host).gateway).collect();
+        gateways.sort_unstable();
+        gateways.dedup();
+        Ok(gateways)
+    }
+}
+
+impl Environment for Sim {
+    fn prepare(&mut self, trial: &Trial) -> Result<()> {
+        let internet = Internet::new(trial.topology.clone(), trial.internet_seed)
+            .or_fail(|| "cannot start the modelled Internet".to_owned())?;
+        let mut settings = Settings::new(trial.internet_seed);
+        settings.port = NODE_PORT;
+        let mut world = World::new(internet, settings);
+        // Nobody reads them here, and a large world has many.
+        world.send_events(Events::Off);
+        self.world = Some(world);
+        self.nodes.clone_from(&trial.nodes);
+        self.released = vec![None; trial.nodes.len()];
+        Ok(())
+    }
+
+    fn start(&mut self, nodes: &[NodeIndex]) -> Result<()> {
+        let now = self.now();
+        for index in nodes {
+            let node = &self.nodes[index.index()];
+            let (config, host, seed) = (self.config(node), node.host, node.seed);
+            let world = self.world()?;
+            let machine = Node::new(&config, world.pool(), seed, world.now());
+            world.start(host, Box::new(machine));
+            self.released[index.index()] = Some(now);
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, nodes: &[NodeIndex], how: Stop) -> Result<()> {
+        let how = match how {
+            Stop::Leave => atoll_sim::Stop::Leave,
+            Stop::Kill => atoll_sim::Stop::Kill,
+        };
+        for node in nodes {
+            let host = self.host(*node);
+            self.world()?.stop(host, how);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, fault: &Fault) -> Result<FaultReport> {
+        let faults: Vec<atoll_topology::Fault> = match fault {
+            Fault::Rebind { nodes } => {
+                self.gateways(nodes)?.into_iter().map(atoll_topology::Fault::Rebind).collect()
+            }
+            Fault::Reboot { nodes } => {
+                self.gateways(nodes)?.into_iter().map(atoll_topology::Fault::Reboot).collect()
+            }
+            Fault::Loss { ratio } => {
+                vec![atoll_topology::Fault::Loss {
+                    sites: None,
+                    loss: Loss { independent: *ratio, burst: None },
+                }]
+            }
+        };
+        let at = self.now();
+        let world = self.world()?;
+        let hosts: usize = faults.iter().map(|fault| world.apply(fault).hosts).sum();
+        Ok(FaultReport { at, hosts: u32::try_from(hosts).unwrap_or(u32::MAX) })
+    }
+
+    fn command(&mut self, node: NodeIndex, command: Command) -> Result<Reply> {
+        let host = self.host(node);
+        let limit = self.world()?.now() + COMMAND_LIMIT;
+        let id = self.world()?.request(host, command);
+        loop {
+            let world = self.world()?;
+            if let Some((_, reply)) = world.take_reply(id) {
+                return Ok(reply);
+            }
+            if world.now() >= limit {
+                let name = &self.nodes[node.index()].name;
+                return Err(Error::new(format!("{name} does not answer"), "it was silent for ten seconds"));
+            }
+            let next = world.now() + ANSWER;
+            self.run_until(next)?;
+        }
+    }
+
+    fn statuses(&mut self, nodes: &[NodeIndex]) -> Result<Vec<Option<NodeStatus>>> {
+        let mut statuses = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let host = self.host(*node);
+            let released = self.released[node.index()];
+            let world = self.world()?;
+            let reply = released.filter(|_| world.is_running(host)).map(|released| {
+                let Reply::Status(overlays) = world.command(host, Command::Status) else { return None };
+                overlays.into_iter().next().map(|status| NodeStatus { released, status })
+            });
+            statuses.push(reply.flatten());
+        }
+        Ok(statuses)
+    }
+
+    fn advance(&mut self, until: Duration) -> Result<()> {
+        let until = Time::ZERO + until;
+        while self.world()?.now() < until && !self.surroundings.cancel.is_cancelled() {
+            let next = (self.world()?.now() + SLICE).min(until);
+            self.run_until(next)?;
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Duration {
+        self.world.as_ref().map_or(Duration::ZERO, |world| world.now().since(Time::ZERO))
+    }
+
+    fn traffic(&mut self, nodes: &[NodeIndex]) -> Result<Vec<Traffic>> {
+        let hosts: Vec<HostId> = nodes.iter().map(|node| self.host(*node)).collect();
+        let world = self.world()?;
+        let traffic = hosts.into_iter().map(|host| {
+            let traffic = world.traffic(host);
+            Traffic {
+                sent_bytes: traffic.sent_bytes,
+                received_bytes: traffic.received_bytes,
+                sent_packets: traffic.sent_datagrams,
+                received_packets: traffic.received_datagrams,
+            }
+        });
+        Ok(traffic.collect())
+    }
+
+    fn scrape(&mut self) -> Result<Vec<Sample>> {
+        let at = self.now();
+        let places: Vec<(NodeIndex, HostId)> =
+            (0..).map(NodeIndex).zip(self.nodes.iter().map(|node| node.host)).collect();
+        let world = self.world()?;
+        let mut samples = Vec::new();
+        for (node, host) in places {
+            if !world.is_running(host) {
+                continue;
+            }
+            let Reply::Metrics(metrics) = world.command(host, Command::Metrics) else { continue };
+            samples.extend(metrics.into_iter().map(|metric| Sample {
+                at,
+                node: Some(node),
+                metric: metric.name,
+                labels: metric.labels,
+                value: metric.value,
+            }));
+        }
+        let dropped = world.counters().drops;
+        samples.extend(dropped.into_iter().map(|(reason, count)| Sample {
+            at,
+            node: None,
+            metric: "atoll_internet_dropped_packets_total".to_owned(),
+            labels: vec![("reason".to_owned(), reason.to_owned())],
+            value: count as f64,
+        }));
+        Ok(samples)
+    }
+
+    fn health(&mut self) -> Result<Health> {
+        Ok(Health { crashed: Vec::new(), lateness: None, stalls: self.stall.clone().into_iter().collect() })
+    }
+
+    fn cost(&self) -> Cost {
+        let Some(world) = &self.world else { return self.cost };
+        Cost {
+            cpu_seconds: thread_time().saturating_sub(self.cpu_began).as_secs_f64(),
+            wall_seconds: self.began.elapsed().as_secs_f64(),
+            peak_rss_bytes: peak_rss(),
+            events: world.events(),
+        }
+    }
+
+    fn trace_hash(&self) -> Option<u64> {
+        self.world.as_ref().map(World::trace_hash)
+    }
+
+    fn save_logs(&mut self, folder: &Path) -> Result<()> {
+        let Some(world) = &self.world else { return Ok(()) };
+        let path = folder.join("world.txt");
+        let write = |mut file: std::fs::File| writeln!(file, "{:#?}", world.counters());
+        std::fs::File::create(&path).and_then(write).or_fail(|| format!("cannot write `{}`", path.display()))
+    }
+
+    fn tear_down(&mut self) -> Result<()> {
+        self.cost = self.cost();
+        self.world = None;
+        Ok(())
+    }
+}
+
+/// Processor time of this thread.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// Most memory that this process ever held, in bytes; 0 where the kernel does not say.
+fn peak_rss() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}

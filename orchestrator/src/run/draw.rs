@@ -1,0 +1,195 @@
+//! Draws one trial from its seed: the Internet, places on the ring, and whom each member asks for the way in.
+
+use atoll_core::Rng;
+use atoll_core::wire::Address;
+use atoll_topology::{Gateway, Generated, HostId, Population, Topology, TopologyError, preset, preset_names};
+
+use crate::environment::{NodeIndex, NodeSpec, Trial};
+use crate::error::{Error, Result};
+use crate::plan::{Latency, Nat, Turn, Values, topology};
+
+/// Most members that one member asks for the way in.
+const BOOTSTRAPS_MAX: usize = 5;
+
+/// The trial for a turn with these values: the same for the same seed and values.
+///
+/// # Errors
+/// The population or the topology file gives no Internet in which members can find each other.
+pub fn draw(values: &Values, turn: Turn) -> Result<Trial> {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&turn.seed.to_be_bytes());
+    let rng = Rng::new(seed).fork("trial");
+    let topology = internet(values, &rng.fork("topology")).map_err(|error| refused(values, &error))?;
+    let hosts = places(&topology, values.members() as usize)?;
+    let nodes = members(values, (&topology, &hosts), &rng);
+    Ok(Trial {
+        number: turn.number,
+        seed: turn.seed,
+        nodes,
+        topology,
+        internet_seed: rng.fork("internet").seed(0),
+    })
+}
+
+fn internet(values: &Values, rng: &Rng) -> Result<Topology, TopologyError> {
+    let latency = values.latency.as_ref().map(|latency| match latency {
+        Latency::Constant(delay) => atoll_topology::Latency::Constant(*delay),
+        Latency::Builtin => generated(rng),
+        Latency::Matrix { matrix, .. } => atoll_topology::Latency::Matrix((**matrix).clone()),
+    });
+    let mut topology = match &values.nat {
+        Nat::Named(name) => {
+            let latency = latency.unwrap_or_else(|| generated(rng));
+            Topology::draw(&Population::named(name)?, values.members() as usize, latency, rng.seed(0))?
+        }
+        Nat::File(file) => {
+            let mut topology = topology(file, rng.seed(0))?;
+            topology.latency = latency.unwrap_or(topology.latency);
+            topology
+        }
+    };
+    if let Some(loss) = values.loss {
+        topology.path.loss = atoll_topology::Loss { independent: loss, burst: None };
+    }
+    Ok(topology)
+}
+
+fn generated(rng: &Rng) -> atoll_topology::Latency {
+    atoll_topology::Latency::Generated(Generated::new(rng.fork("latency").next_u64()))
+}
+
+/// The hosts of the members in their order: those of the topology, a public one moved to the front.
+fn places(topology: &Topology, members: usize) -> Result<Vec<HostId>> {
+    let mut hosts: Vec<HostId> = (0..members as u32).map(HostId).collect();
+    let public = hosts.iter().position(|host| topology.hosts[host.0 as usize].is_public());
+    let Some(public) = public else {
+        return Err(Error::new("nobody could join", "no member is reachable from outside its NAT")
+            .with_hint("raise `public`, or give the topology file a host behind nothing"));
+    };
+    hosts.swap(0, public);
+    Ok(hosts)
+}
+
+fn members(values: &Values, (topology, hosts): (&Topology, &[HostId]), rng: &Rng) -> Vec<NodeSpec> {
+    let [mut addresses, mut choice] = ["addresses", "bootstraps"].map(|name| rng.fork(name));
+    let seeds = rng.fork("members");
+    let boxes = Boxes::new();
+    let digits = hosts.len().to_string().len().max(3);
+    let mut reachable: Vec<NodeIndex> = Vec::new();
+    let mut nodes = Vec::with_capacity(hosts.len());
+    for (index, host) in (0u32..).zip(hosts) {
+        let joiner = index.checked_sub(values.public);
+        let name = match joiner {
+            None => format!("m{index:0digits$}"),
+            Some(joiner) => format!("j{joiner:0digits$}"),
+        };
+        let mut address = [0; Address::LEN];
+        addresses.fill(&mut address);
+        nodes.push(NodeSpec {
+            name,
+            address: Address::from_bytes(address),
+            host: *host,
+            behind: boxes.behind(topology, *host),
+            bootstraps: sample(&reachable, &mut choice),
+            seed: seeds.seed(u64::from(index)),
+        });
+        if joiner.is_none() && topology.hosts[host.0 as usize].is_public() {
+            reachable.push(NodeIndex(index));
+        }
+    }
+    nodes
+}
+
+/// The presets, to find the name of a behaviour again.
+struct Boxes(Vec<(&'static str, Gateway)>);
+
+impl Boxes {
+    fn new() -> Self {
+        let known = |name| preset(name).ok().map(|gateway| (name, gateway));
+        Self(preset_names().filter_map(known).collect())
+    }
+
+    /// What a host is behind, from the inside out.
+    fn behind(&self, topology: &Topology, host: HostId) -> String {
+        let mut next = topology.hosts[host.0 as usize].gateway;
+        let mut chain = Vec::new();
+        while let Some(gateway) = next {
+            let placed = &topology.gateways[gateway.0 as usize];
+            let name = self.0.iter().find(|(_, known)| *known == placed.behaviour).map(|(name, _)| *name);
+            chain.push(name.unwrap_or("custom"));
+            next = placed.behind;
+        }
+        if chain.is_empty() { "public".to_owned() } else { chain.join(" behind ") }
+    }
+}
+
+/// At most [`BOOTSTRAPS_MAX`] different ones.
+fn sample(from: &[NodeIndex], rng: &mut Rng) -> Vec<NodeIndex> {
+    let mut sample: Vec<NodeIndex> = Vec::with_capacity(BOOTSTRAPS_MAX);
+    while sample.len() < BOOTSTRAPS_MAX.min(from.len()) {
+        let one = from[rng.below(from.len())];
+        if !sample.contains(&one) {
+            sample.push(one);
+        }
+    }
+    sample
+}
+
+fn refused(values: &Values, error: &TopologyError) -> Error {
+    let what = match &values.nat {
+        Nat::Named(name) => format!("cannot draw the population `{name}`"),
+        Nat::File(file) => file.path.display().to_string(),
+    };
+    let failed = Error::new(what, error);
+    if error.hint.is_empty() { failed } else { failed.with_hint(error.hint.clone()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Overrides, Plan};
+
+    fn trial(set: &[&str], seed: u64) -> Result<Trial> {
+        let set = set.iter().map(|text| (*text).to_owned()).collect();
+        let plan = Plan::load("join", &Overrides { set, ..Overrides::default() })?;
+        draw(&plan.points[0].values, Turn { number: 0, point: 0, seed })
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_trial_and_another_seed_another() {
+        let draw = |seed| trial(&["public=50", "joiners=5"], seed).unwrap();
+        assert_eq!(draw(3).nodes, draw(3).nodes);
+        assert_eq!(draw(3).topology, draw(3).topology);
+        assert_ne!(draw(3).nodes[0].address, draw(4).nodes[0].address);
+    }
+
+    #[test]
+    fn members_ask_only_earlier_ones_that_anyone_can_reach() {
+        let trial = trial(&["public=200", "joiners=20", "nat=default"], 1).unwrap();
+        assert_eq!(trial.nodes.len(), 220);
+        assert!(trial.nodes[0].bootstraps.is_empty());
+        for (index, node) in trial.nodes.iter().enumerate().skip(1) {
+            assert!((1..=BOOTSTRAPS_MAX).contains(&node.bootstraps.len()), "{}", node.name);
+            for bootstrap in &node.bootstraps {
+                let host = trial.nodes[bootstrap.index()].host;
+                assert!(bootstrap.index() < index.min(200), "{}", node.name);
+                assert!(trial.topology.hosts[host.0 as usize].is_public());
+            }
+        }
+        assert!(trial.nodes.iter().any(|node| node.bootstraps.len() == BOOTSTRAPS_MAX));
+    }
+
+    #[test]
+    fn names_are_unique_and_tell_joiners_apart() {
+        let trial = trial(&["public=1200", "joiners=3", "nat=none"], 1).unwrap();
+        let names: std::collections::BTreeSet<&str> = trial.nodes.iter().map(|node| &node.name[..]).collect();
+        assert_eq!(names.len(), 1203);
+        assert!(names.contains("m0000") && names.contains("j0002"));
+    }
+
+    #[test]
+    fn loss_reaches_the_paths() {
+        let trial = trial(&["public=5", "joiners=0", "loss=2 %"], 1).unwrap();
+        assert_eq!(trial.topology.path.loss.independent, 0.02);
+    }
+}

@@ -1,0 +1,274 @@
+//! The experiment `join`: how long a new member needs until it is connected.
+
+use std::time::Duration;
+
+use atoll_core::Rng;
+use atoll_core::control::{Command, Reply};
+
+use super::outcome::{Cut, Measured, Outcome, names};
+use super::theory::{Census, Theory};
+use crate::environment::{Environment, NodeIndex, NodeStatus, OVERLAY, Surroundings, Traffic, Trial};
+use crate::metric::{self, Metric};
+use crate::plan::{Start, Values};
+
+/// The longest wait for the first members to settle.
+const SETTLE_LIMIT: Duration = Duration::from_secs(300);
+/// The longest wait for one joiner; one that needs longer failed.
+const JOIN_LIMIT: Duration = Duration::from_secs(60);
+/// How often the ring is looked at. Times come from the members, so this does not blur them.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often a joiner is looked at.
+const GLANCE: Duration = Duration::from_millis(250);
+/// Pairs whose route is measured.
+const ROUTES: usize = 100;
+
+/// One trial under way.
+pub(super) struct Join<'a> {
+    pub(super) environment: &'a mut dyn Environment,
+    pub(super) trial: &'a Trial,
+    pub(super) values: &'a Values,
+    pub(super) surroundings: &'a Surroundings,
+    pub(super) outcome: &'a mut Outcome,
+}
+
+impl Join<'_> {
+    /// Runs the whole trial; what was measured before a cut stays in the outcome.
+    pub(super) fn run(&mut self) -> Result<(), Cut> {
+        let trial = self.trial;
+        let (first, joiners) = self.members();
+        let mut theory = Theory::new(trial, &first);
+        self.settle(&first, &theory)?;
+        let mut running = first;
+        let mut late = Vec::new();
+        for (done, joiner) in joiners.iter().enumerate() {
+            self.surroundings.progress.step("joiners", done as u64, joiners.len() as u64);
+            if !self.join(*joiner)? {
+                late.push(*joiner);
+            }
+            theory.add(*joiner);
+            running.push(*joiner);
+        }
+        self.count(&running, &theory, &late)?;
+        self.routes(&running)?;
+        self.rest(&running)
+    }
+
+    fn members(&self) -> (Vec<NodeIndex>, Vec<NodeIndex>) {
+        let all = (0..self.trial.nodes.len() as u32).map(NodeIndex);
+        all.partition(|node| node.0 < self.values.public)
+    }
+
+    /// Releases the first members at one instant and waits until their ring is as complete as it can be.
+    fn settle(&mut self, first: &[NodeIndex], theory: &Theory<'_>) -> Result<(), Cut> {
+        let began = self.environment.now();
+        self.environment.start(first)?;
+        loop {
+            let statuses = self.environment.statuses(first)?;
+            let census = theory.census(first, &statuses);
+            let connected = (first.len() - census.failed.len()) as u64;
+            self.surroundings.progress.step("settling", connected, first.len() as u64);
+            let over = self.environment.now() >= began + SETTLE_LIMIT;
+            if over || census.settled() {
+                self.settled(first, (&census, over), &statuses);
+                return Ok(());
+            }
+            self.wait(LOOK)?;
+        }
+    }
+
+    fn settled(
+        &mut self,
+        first: &[NodeIndex],
+        (census, over): (&Census, bool),
+        statuses: &[Option<NodeStatus>],
+    ) {
+        let known = || statuses.iter().flatten();
+        let released = known().map(|status| status.released).min().unwrap_or_default();
+        if census.complete() {
+            let changed = known()
+                .map(|status| status.released.as_secs_f64() + status.status.neighbours_changed_seconds);
+            let last = changed.fold(0.0, f64::max) - released.as_secs_f64();
+            self.sample(None, metric::RING_COMPLETE, last.max(0.0));
+        } else if !over {
+            self.note(format!(
+                "the ring of the first members cannot be complete without relays: {} of {} pairs of neighbours are linked",
+                census.linked, census.pairs
+            ));
+        } else {
+            self.note(format!(
+                "the first members had not settled after {} s: {} of {} pairs of neighbours are linked",
+                SETTLE_LIMIT.as_secs(),
+                census.linked,
+                census.pairs
+            ));
+        }
+        if self.values.start == Start::Together {
+            for (member, status) in first.iter().zip(statuses) {
+                if let Some(seconds) = status.as_ref().and_then(|status| status.status.join_seconds) {
+                    self.sample(Some(*member), metric::PUBLIC_JOIN, seconds);
+                }
+            }
+        }
+    }
+
+    /// Releases one joiner and waits for it; false if it needs too long.
+    fn join(&mut self, joiner: NodeIndex) -> Result<bool, Cut> {
+        // A step of virtual time of its own, so that no two joiners share an instant.
+        self.wait(LOOK)?;
+        let began = self.environment.now();
+        self.environment.start(&[joiner])?;
+        while self.environment.now() < began + JOIN_LIMIT {
+            self.wait(GLANCE)?;
+            let status = self.environment.statuses(&[joiner])?.into_iter().next().flatten();
+            if let Some(seconds) = status.and_then(|status| status.status.join_seconds) {
+                self.sample(Some(joiner), metric::PUBLIC_JOIN, seconds);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Counts who is in the ring and who is not, and why.
+    fn count(&mut self, running: &[NodeIndex], theory: &Theory<'_>, late: &[NodeIndex]) -> Result<(), Cut> {
+        let statuses = self.environment.statuses(running)?;
+        let silent: Vec<NodeIndex> = running
+            .iter()
+            .zip(&statuses)
+            .filter(|(_, status)| status.is_none())
+            .map(|(node, _)| *node)
+            .collect();
+        if !silent.is_empty() {
+            let who = names(self.trial, &silent);
+            self.outcome.invalid_reasons.push(format!("no status from {who}"));
+        }
+        let census = theory.census(running, &statuses);
+        let mut failed = census.failed.clone();
+        failed.extend(late);
+        failed.sort_unstable();
+        failed.dedup();
+        let (unexplained, excused): (Vec<_>, Vec<_>) =
+            failed.iter().copied().partition(|member| !theory.excused(*member));
+        if census.pairs > 0 {
+            self.sample(None, metric::DIRECT, census.linked as f64 / census.pairs as f64);
+            self.sample(None, metric::BLOCKED, census.blocked as f64 / census.pairs as f64);
+        }
+        self.sample(None, metric::FAILED, failed.len() as f64 / running.len() as f64);
+        self.sample(None, metric::UNEXPLAINED, unexplained.len() as f64);
+        self.explain(&census, (&unexplained, &excused), theory);
+        Ok(())
+    }
+
+    fn explain(
+        &mut self,
+        census: &Census,
+        (unexplained, excused): (&[NodeIndex], &[NodeIndex]),
+        theory: &Theory<'_>,
+    ) {
+        let trial = self.trial;
+        if census.blocked > 0 {
+            self.note(format!(
+                "{} of {} pairs of ring neighbours cannot connect directly: they wait for relays",
+                census.blocked, census.pairs
+            ));
+        }
+        if !theory.cut_off().is_empty() {
+            self.note(format!("cannot reach any bootstrap over UDP: {}", names(trial, theory.cut_off())));
+        }
+        if !excused.is_empty() {
+            self.note(format!("did not join, as theory says: {}", names(trial, excused)));
+        }
+        if !unexplained.is_empty() {
+            self.note(format!("did not join though theory says they can: {}", names(trial, unexplained)));
+        }
+    }
+
+    /// Routes between random pairs.
+    fn routes(&mut self, running: &[NodeIndex]) -> Result<(), Cut> {
+        if running.len() < 2 {
+            return Ok(());
+        }
+        let mut rng = Rng::new(self.trial.internet_seed).fork("routes");
+        let mut lost = 0;
+        for done in 0..ROUTES {
+            self.surroundings.progress.step("routes", done as u64, ROUTES as u64);
+            self.stop_if_cancelled()?;
+            let from = running[rng.below(running.len())];
+            let to = running[rng.below(running.len())];
+            if from == to {
+                continue;
+            }
+            lost += usize::from(!self.route(from, to)?);
+        }
+        if lost > 0 {
+            self.note(format!("{lost} of {ROUTES} routes got no answer"));
+        }
+        Ok(())
+    }
+
+    fn route(&mut self, from: NodeIndex, to: NodeIndex) -> Result<bool, Cut> {
+        let address = self.trial.nodes[to.index()].address;
+        let command = Command::Route { overlay: OVERLAY.to_owned(), address };
+        let Reply::Route { hops, seconds } = self.environment.command(from, command)? else {
+            return Ok(false);
+        };
+        if hops.last() != Some(&address) {
+            return Ok(false);
+        }
+        let detail = format!("to={}", self.trial.nodes[to.index()].name);
+        for (metric, value) in [(metric::ROUTE_HOPS, hops.len() as f64), (metric::ROUTE, seconds)] {
+            self.sample(Some(from), metric, value);
+            if let Some(sample) = self.outcome.samples.last_mut() {
+                sample.detail.clone_from(&detail);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lets everybody rest, then counts their bytes.
+    fn rest(&mut self, running: &[NodeIndex]) -> Result<(), Cut> {
+        if self.values.measure.is_zero() {
+            return Ok(());
+        }
+        self.pass("at rest", self.values.rest)?;
+        let (began, before) = (self.environment.now(), self.environment.traffic(running)?);
+        self.pass("measuring at rest", self.values.measure)?;
+        let span = (self.environment.now() - began).as_secs_f64();
+        let after = self.environment.traffic(running)?;
+        for (member, (before, after)) in running.iter().zip(before.iter().zip(&after)) {
+            let rate = |bytes: fn(&Traffic) -> u64| bytes(after).saturating_sub(bytes(before)) as f64 / span;
+            self.sample(Some(*member), metric::SENT, rate(|traffic| traffic.sent_bytes));
+            self.sample(Some(*member), metric::RECEIVED, rate(|traffic| traffic.received_bytes));
+        }
+        Ok(())
+    }
+
+    /// Lets a long time pass and shows how far it is.
+    fn pass(&mut self, what: &str, span: Duration) -> Result<(), Cut> {
+        let began = self.environment.now();
+        while self.environment.now() < began + span {
+            let gone = self.environment.now() - began;
+            self.surroundings.progress.step(what, gone.as_secs(), span.as_secs());
+            self.wait((span - gone).min(10 * LOOK))?;
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, span: Duration) -> Result<(), Cut> {
+        self.environment.advance(self.environment.now() + span)?;
+        self.stop_if_cancelled()
+    }
+
+    fn stop_if_cancelled(&self) -> Result<(), Cut> {
+        if self.surroundings.cancel.is_cancelled() { Err(Cut::Cancelled) } else { Ok(()) }
+    }
+
+    fn sample(&mut self, node: Option<NodeIndex>, metric: Metric, value: f64) {
+        let detail =
+            node.map_or_else(String::new, |node| format!("nat={}", self.trial.nodes[node.index()].behind));
+        self.outcome.samples.push(Measured { at: self.environment.now(), node, metric, value, detail });
+    }
+
+    fn note(&mut self, note: String) {
+        self.outcome.notes.push(note);
+    }
+}
