@@ -144,7 +144,8 @@ fn a_name_that_is_not_resolved_is_said_aloud_and_the_node_waits() {
     let mut node = Running::start_at("127.0.0.1:0", &["nowhere.invalid:4001".to_owned()]);
     let line = node.wait_for_log("bootstrap's name is not resolved; trying again");
     assert_eq!(line["bootstrap"], "nowhere.invalid:4001");
-    let reply = node.command(&Command::Status);
+    assert_eq!(node.status().state, State::Joining);
+    let reply = node.command(&Command::Peers { overlay: "public".to_owned() });
     assert!(matches!(&reply, Reply::Failed { why } if why.contains("not resolved")), "{reply:?}");
     node.signal("TERM");
     assert_eq!(node.wait().code(), Some(0));

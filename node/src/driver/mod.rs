@@ -18,6 +18,8 @@ mod roster;
 mod run;
 mod signals;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -201,6 +203,7 @@ impl<M: Machine> Driver<M> {
         }
         if self.machine.is_none() {
             let answer = match command {
+                Command::Status => Reply::Status(self.roster.waiting(self.clock.now())),
                 Command::Metrics => Reply::Metrics(Vec::new()),
                 Command::Leave => Reply::Left,
                 _ => failed("the bootstraps' names are not resolved yet"),

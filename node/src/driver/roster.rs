@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use atoll_core::config::Config;
-use atoll_core::control::{Event, EventKind};
+use atoll_core::control::{Event, EventKind, State, Status};
 use atoll_core::wire::Address;
-use atoll_core::{Rng, Seed};
+use atoll_core::{Rng, Seed, Time};
 
 use super::names::{self, Found};
 use crate::config::Settings;
@@ -48,6 +48,24 @@ impl Roster {
         let mut members = self.settings.overlays.iter().zip(&self.bootstraps);
         let lost = members.any(|(member, known)| !member.bootstraps.is_empty() && known.is_empty());
         (!lost).then(|| self.settings.core(&self.addresses, &self.bootstraps))
+    }
+
+    /// How the members stand that wait for a machine.
+    pub(super) fn waiting(&self, now: Time) -> Vec<Status> {
+        let waiting = self.members().map(|(overlay, address)| Status {
+            overlay: overlay.to_owned(),
+            address,
+            state: State::Joining,
+            uptime_seconds: now.as_secs_f64(),
+            join_seconds: None,
+            neighbours_changed_seconds: 0.0,
+            predecessor: None,
+            successor: None,
+            size_estimate: 1.0,
+            connections: Vec::new(),
+            observed: Vec::new(),
+        });
+        waiting.collect()
     }
 
     /// A seed for the next machine; the first one is the same for the same seed of the node.

@@ -147,7 +147,7 @@ fn follow(stderr: impl Read + Send + 'static) -> Receiver<Value> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            let value = serde_json::from_str(&line).unwrap_or_else(|_| Value::String(line));
+            let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
             if sender.send(value).is_err() {
                 return;
             }
