@@ -2,8 +2,11 @@
 //!
 //! Its property: nothing outside the containers that it is given is touched.
 
+pub mod api;
 pub mod clock;
 pub mod engine;
 pub mod gate;
 pub mod namespace;
 pub mod packet;
+pub mod server;
+pub mod setting;

@@ -47,6 +47,11 @@ impl Namespace {
         &self.process
     }
 
+    /// Whether the process has ended.
+    pub fn is_over(&self) -> bool {
+        is_over(&self.process).unwrap_or(true)
+    }
+
     /// Runs `work` on a thread inside the namespace and waits for it. Sockets made there stay there.
     ///
     /// # Errors

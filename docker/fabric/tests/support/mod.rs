@@ -38,8 +38,14 @@ pub struct StandIn {
 
 impl StandIn {
     pub fn start() -> Self {
+        Self::running("exec sleep infinity")
+    }
+
+    /// Runs these words of a shell in its namespace.
+    pub fn running(command: &str) -> Self {
+        let script = format!("echo there; {command}");
         let mut child = Command::new("unshare")
-            .args(["--net", "sh", "-c", "echo there; exec sleep infinity"])
+            .args(["--net", "sh", "-c", &script])
             .stdout(Stdio::piped())
             .spawn()
             .expect("util-linux is installed");
@@ -52,6 +58,11 @@ impl StandIn {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits for its end by itself.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 
     pub fn end(&mut self) {
