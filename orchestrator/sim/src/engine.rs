@@ -109,10 +109,12 @@ impl World {
         let Some(machine) = &mut self.seats[host.0 as usize].machine else { return };
         machine.handle_timeout(self.now);
         self.drain(host);
-        let late = self.seats[host.0 as usize].deadline().filter(|deadline| deadline.at <= self.now);
+        let seat = &mut self.seats[host.0 as usize];
+        let late = seat.deadline().filter(|deadline| deadline.at <= self.now);
         let Some(Deadline { reason, .. }) = late else { return };
-        if self.watch.spun(host) {
-            self.stall(Stalled::Spinning { at: self.now, host, reason, wakes: self.watch.wakes() });
+        let wakes = seat.spins.note(self.now);
+        if wakes > self.watch.limits().wakes {
+            self.stall(Stalled::Spinning { at: self.now, host, reason, wakes });
         }
     }
 
@@ -181,7 +183,7 @@ impl World {
         let mut outputs = 0;
         while let Some(output) = self.output(host) {
             outputs += 1;
-            if outputs > self.watch.outputs_max() {
+            if outputs > self.watch.limits().outputs {
                 self.stall(Stalled::Flooding { at: self.now, host, outputs });
                 break;
             }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use atoll_core::{Checked, Deadline, Input, Machine, Output, Time};
 
 use crate::counters::Traffic;
+use crate::stall::Spins;
 
 /// A machine in a box; a wrapper because the trait is another crate's.
 #[derive(Debug)]
@@ -44,12 +45,20 @@ pub(crate) struct Seat {
     /// How often a machine started there.
     pub(crate) starts: u32,
     pub(crate) traffic: Traffic,
+    pub(crate) spins: Spins,
 }
 
 impl Seat {
     /// An empty place.
     pub(crate) fn new(socket: SocketAddr) -> Self {
-        Self { machine: None, socket, leaving: None, starts: 0, traffic: Traffic::default() }
+        Self {
+            machine: None,
+            socket,
+            leaving: None,
+            starts: 0,
+            traffic: Traffic::default(),
+            spins: Spins::default(),
+        }
     }
 
     /// The machine's deadline, or the end of its grace.

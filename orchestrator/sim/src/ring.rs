@@ -159,6 +159,18 @@ impl Follower {
         }
     }
 
+    /// The place of the member that lives on `host`.
+    #[must_use]
+    pub fn member(&self, host: HostId) -> Option<Address> {
+        self.places.get(&host).copied()
+    }
+
+    /// The host that a member lives on; O(N).
+    #[must_use]
+    pub fn host(&self, member: Address) -> Option<HostId> {
+        self.places.iter().find(|(_, place)| **place == member).map(|(host, _)| *host)
+    }
+
     /// The ring as it is now.
     #[must_use]
     pub fn ring(&self) -> &Ring {

@@ -8,7 +8,7 @@ use atoll_topology::HostId;
 pub struct StallLimits {
     /// Events at one point of virtual time, for each host of the world; at least 64 hosts are assumed.
     pub events_per_host: u64,
-    /// Wakes of one host in a row at one point of virtual time.
+    /// Wakes of one host at one point of virtual time after which it wants the next at once.
     pub wakes: u32,
     /// Outputs of one host after one input.
     pub outputs: u32,
@@ -40,7 +40,7 @@ pub enum Stalled {
     },
     /// A machine wants to be woken at once again and again.
     #[error(
-        "host {} spins at {at}: woken {wakes} times for {reason:?} and its deadline is still not later than now",
+        "host {} spins at {at}: woken {wakes} times, now for {reason:?}, and its deadline is still not later than now",
         host.0
     )]
     Spinning {
@@ -50,7 +50,7 @@ pub enum Stalled {
         host: HostId,
         /// What its deadline is for.
         reason: &'static str,
-        /// Wakes in a row.
+        /// Wakes in vain.
         wakes: u32,
     },
     /// A machine's outputs have no end.
@@ -71,17 +71,33 @@ pub(crate) struct Watch {
     limits: StallLimits,
     at: Time,
     events: u64,
-    spinner: Option<HostId>,
+}
+
+/// How often one machine was woken in vain at one point of virtual time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spins {
+    at: Time,
     wakes: u32,
+}
+
+impl Spins {
+    /// Notes a wake after which the machine is due at `now` again, and returns how many there were.
+    pub(crate) fn note(&mut self, now: Time) -> u32 {
+        if now > self.at {
+            *self = Self { at: now, wakes: 0 };
+        }
+        self.wakes += 1;
+        self.wakes
+    }
 }
 
 impl Watch {
     pub(crate) fn new(limits: StallLimits) -> Self {
-        Self { limits, at: Time::ZERO, events: 0, spinner: None, wakes: 0 }
+        Self { limits, at: Time::ZERO, events: 0 }
     }
 
-    pub(crate) fn outputs_max(&self) -> u32 {
-        self.limits.outputs
+    pub(crate) fn limits(&self) -> &StallLimits {
+        &self.limits
     }
 
     /// Notes one event; `true` if there are too many at `now`.
@@ -89,27 +105,12 @@ impl Watch {
         if now > self.at {
             self.at = now;
             self.events = 0;
-            self.spinner = None;
         }
         self.events += 1;
         self.events > self.limits.events_per_host.saturating_mul(hosts.max(64) as u64)
     }
 
-    /// Notes a wake after which the deadline of `host` is not later than now; `true` if it happened too often.
-    pub(crate) fn spun(&mut self, host: HostId) -> bool {
-        if self.spinner != Some(host) {
-            self.spinner = Some(host);
-            self.wakes = 0;
-        }
-        self.wakes += 1;
-        self.wakes > self.limits.wakes
-    }
-
     pub(crate) fn events(&self) -> u64 {
         self.events
-    }
-
-    pub(crate) fn wakes(&self) -> u32 {
-        self.wakes
     }
 }

@@ -23,12 +23,21 @@ fn a_machine_that_is_due_at_once_for_ever_ends_the_run_by_name() {
     assert_eq!(stalled, Stalled::Spinning { at, host: HostId(1), reason, wakes });
     assert_eq!(
         stalled.to_string(),
-        "host 1 spins at 0.300000 s: woken 65 times for \"the puppet's wish\" and its deadline is still not later \
-         than now"
+        "host 1 spins at 0.300000 s: woken 65 times, now for \"the puppet's wish\", and its deadline is still not \
+         later than now"
     );
     assert_eq!(world.now(), at);
     assert_eq!(world.run_until(Time::from_secs(1)), Err(stalled.clone()));
     assert_eq!(world.step(), Err(stalled));
+}
+
+#[test]
+fn many_that_spin_together_are_found_as_fast_as_one() {
+    let mut world = world_with(100, "none", Settings { checked: false, ..settings() });
+    (0..100).for_each(|host| play(&mut world, host, spinner));
+    let stalled = world.run_until(Time::from_secs(1)).unwrap_err();
+    assert!(matches!(stalled, Stalled::Spinning { host: HostId(0), .. }), "{stalled}");
+    assert!(world.events() <= 65 * 100, "{}", world.events());
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! Members die and leave; those who stay close the ring.
+
+use std::time::Duration;
+
+use atoll_sim::Stop;
+use atoll_topology::HostId;
+
+use crate::town::Town;
+
+#[test]
+fn a_silent_death_at_rest_is_healed_within_fifteen_seconds() {
+    let mut town = Town::settled(100, "none", 1);
+    for host in [7, 50, 93] {
+        town.stop(HostId(host), Stop::Kill);
+        assert_eq!(town.wrong(), 2, "both neighbours still believe in it");
+        town.completes_within(Duration::from_secs(15));
+        town.world.run_for(Duration::from_secs(60)).unwrap();
+        assert_eq!(town.wrong(), 0, "the dead came back");
+    }
+}
+
+#[test]
+fn a_silent_death_behind_cones_is_healed_within_twenty_seconds() {
+    let mut town = Town::settled(100, "cones", 1);
+    town.stop(HostId(42), Stop::Kill);
+    town.completes_within(Duration::from_secs(20));
+}
+
+#[test]
+fn a_clean_leave_is_healed_within_a_second() {
+    let mut town = Town::settled(100, "none", 1);
+    for host in [7, 50, 93] {
+        town.stop(HostId(host), Stop::Leave);
+        town.completes_within(Duration::from_secs(1));
+        assert!(!town.world.is_running(HostId(host)) || town.world.run_for(Duration::from_secs(3)).is_ok());
+        assert!(!town.world.is_running(HostId(host)), "it is gone after its grace");
+        assert_eq!(town.wrong(), 0);
+    }
+}
+
+#[test]
+fn three_neighbours_that_die_together_leave_a_ring() {
+    let mut town = Town::settled(100, "none", 1);
+    let [before, after] = town.neighbours(HostId(30));
+    for host in [before, HostId(30), after] {
+        town.stop(host, Stop::Kill);
+    }
+    town.completes_within(Duration::from_secs(30));
+}
+
+#[test]
+fn a_tenth_that_dies_at_once_leaves_a_ring() {
+    let mut town = Town::settled(100, "none", 1);
+    for host in (0..100).step_by(10).map(HostId) {
+        town.stop(host, Stop::Kill);
+    }
+    town.completes_within(Duration::from_secs(60));
+}
+
+#[test]
+fn a_member_that_restarts_at_its_old_address_finds_its_place() {
+    let mut town = Town::settled(50, "none", 1);
+    let (host, member) = (HostId(20), town.member(HostId(20)));
+    town.stop(host, Stop::Kill);
+    town.start_at(host, member, &[HostId(0)]);
+    town.completes_within(Duration::from_secs(30));
+}
+
+#[test]
+fn at_rest_nothing_is_lost_and_little_is_sent() {
+    let mut town = Town::settled(50, "cones", 1);
+    let sent =
+        |town: &Town| -> u64 { town.hosts().iter().map(|host| town.world.traffic(*host).sent_bytes).sum() };
+    let before = sent(&town);
+    town.world.run_for(Duration::from_secs(3600)).unwrap();
+    assert_eq!(town.wrong(), 0);
+    let rate = (sent(&town) - before) as f64 / 3600.0 / 50.0;
+    assert!(rate <= 30.0, "each member sends {rate:.1} bytes/s");
+}

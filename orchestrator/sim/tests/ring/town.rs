@@ -1,0 +1,124 @@
+//! Real nodes in a world, and the observer of their ring.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use atoll_core::config::{Config, OverlayConfig};
+use atoll_core::wire::Address;
+use atoll_core::{Node, Rng};
+use atoll_sim::ring::Follower;
+use atoll_sim::{Events, Settings, Stop, World};
+use atoll_topology::{HostId, Internet, Latency, Population, Topology};
+
+const OVERLAY: &str = "public";
+const BOOTSTRAPS_MAX: usize = 5;
+
+/// Members of one overlay, 100 ms from each other one way.
+pub(crate) struct Town {
+    pub(crate) world: World,
+    follower: Arc<Mutex<Follower>>,
+    rng: Rng,
+}
+
+impl Town {
+    /// Hosts in a population of NATs; nobody started yet.
+    pub(crate) fn new(hosts: usize, population: &str, seed: u8) -> Self {
+        let seed = [seed; 32];
+        let latency = Latency::Constant(Duration::from_millis(100));
+        let population = Population::named(population).unwrap();
+        let topology = Topology::draw(&population, hosts, latency, seed).unwrap();
+        let internet = Internet::new(topology, seed).unwrap();
+        let mut world = World::new(internet, Settings { checked: true, ..Settings::new(seed) });
+        let follower = Arc::new(Mutex::new(Follower::new(OVERLAY)));
+        let hears = Arc::clone(&follower);
+        let listener = move |_, host, event: &_| hears.lock().unwrap().hear(host, event);
+        world.send_events(Events::Call(Box::new(listener)));
+        Self { world, follower, rng: Rng::new(seed).fork("town") }
+    }
+
+    /// A town in which everybody started at once and the ring is complete.
+    pub(crate) fn settled(hosts: usize, population: &str, seed: u8) -> Self {
+        let mut town = Self::new(hosts, population, seed);
+        town.start_all();
+        town.completes_within(Duration::from_secs(60));
+        town.world.run_for(Duration::from_secs(60)).unwrap();
+        assert!(town.is_complete(), "{} of {hosts} have wrong neighbours at rest", town.wrong());
+        town
+    }
+
+    /// Starts every host; each knows at most five random public ones before it.
+    pub(crate) fn start_all(&mut self) {
+        for host in self.hosts() {
+            self.start(host);
+        }
+    }
+
+    /// Starts one host.
+    pub(crate) fn start(&mut self, host: HostId) {
+        let mut public: Vec<HostId> = self.hosts();
+        public.retain(|other| *other < host && self.world.internet().host(*other).is_public());
+        self.rng.shuffle(&mut public);
+        public.truncate(BOOTSTRAPS_MAX);
+        if public.is_empty() {
+            let first = self.world.internet().hosts().find(|(_, other)| other.is_public()).unwrap().0;
+            public.extend(Some(first).filter(|first| *first != host));
+        }
+        let mut address = [0; Address::LEN];
+        self.rng.fill(&mut address);
+        self.start_at(host, Address::from_bytes(address), &public);
+    }
+
+    /// Starts one host with an address and bootstraps.
+    pub(crate) fn start_at(&mut self, host: HostId, address: Address, bootstraps: &[HostId]) {
+        let bootstraps = bootstraps.iter().map(|host| self.world.socket(*host).unwrap()).collect();
+        let config = Config { overlays: vec![OverlayConfig::new(OVERLAY, address, bootstraps)] };
+        let node = Node::new(&config, self.world.pool(), self.world.seed(host), self.world.now());
+        self.lock().started(host, address);
+        self.world.start(host, Box::new(node));
+    }
+
+    /// Stops one host; from now on the ring is complete without it.
+    pub(crate) fn stop(&mut self, host: HostId, how: Stop) {
+        self.lock().stopped(host);
+        self.world.stop(host, how);
+    }
+
+    pub(crate) fn hosts(&self) -> Vec<HostId> {
+        self.world.internet().hosts().map(|(host, _)| host).collect()
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.lock().ring().complete()
+    }
+
+    pub(crate) fn wrong(&self) -> usize {
+        self.lock().ring().wrong()
+    }
+
+    /// Runs until the ring is complete and returns how long that took; panics after `limit`.
+    pub(crate) fn completes_within(&mut self, limit: Duration) -> Duration {
+        let (start, follower) = (self.world.now(), Arc::clone(&self.follower));
+        let going = |_: &World| !follower.lock().unwrap().ring().complete();
+        let done = self.world.run_while(start + limit, going).unwrap();
+        let wrong: Vec<_> = self.lock().ring().wrong_members().take(5).collect();
+        assert!(done, "after {limit:?}: {} with wrong neighbours, such as {wrong:?}", self.wrong());
+        self.world.now().since(start)
+    }
+
+    /// The two true neighbours of a host's member, as hosts.
+    pub(crate) fn neighbours(&self, host: HostId) -> [HostId; 2] {
+        let follower = self.lock();
+        let member = follower.member(host).unwrap();
+        let truth = follower.ring().truth(member);
+        [truth.predecessor, truth.successor].map(|near| follower.host(near.unwrap()).unwrap())
+    }
+
+    /// The place on the ring of a host's member.
+    pub(crate) fn member(&self, host: HostId) -> Address {
+        self.lock().member(host).unwrap()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Follower> {
+        self.follower.lock().unwrap()
+    }
+}
