@@ -2,6 +2,7 @@
 
 use atoll_core::wire::Address;
 use atoll_core::{Node, Rng, Seed};
+use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::mpsc;
 
 use super::control::{self, ControlSite};
@@ -68,8 +69,10 @@ fn seed(settings: &Settings) -> Result<Seed, Failure> {
     if let Some(number) = settings.seed {
         return Ok(Rng::new(Seed::default()).seed(number));
     }
+    // The system call itself: `/dev` may be empty where the daemon runs. 32 bytes come whole (getrandom(2)).
     let mut seed = Seed::default();
-    getrandom::fill(&mut seed).map_err(|why| Failure::new("the system's randomness", why))?;
+    getrandom(&mut seed, GetRandomFlags::empty())
+        .map_err(|why| Failure::new("the system's randomness", why))?;
     Ok(seed)
 }
 
