@@ -5,7 +5,6 @@
 mod probe;
 mod reliable;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use probe::{Probe, Wanted};
@@ -17,7 +16,7 @@ use crate::time::Time;
 use crate::wire::{Address, EdgeId};
 
 /// Edges of one overlay at most, half-open ones included; beyond, new ones are refused.
-pub const EDGES_MAX: usize = 1024;
+pub const EDGES_MAX: usize = 1 << INDEX_BITS;
 
 /// How long an edge that stands may wait for the peer's first frame.
 const LINK_WAIT: Duration = Duration::from_secs(8);
@@ -115,10 +114,16 @@ pub fn of_channel(channel: ChannelId) -> EdgeId {
     EdgeId(channel.0)
 }
 
+/// Bits of an edge's id that say where it lies in the table; the lowest eight name the overlay.
+const INDEX_BITS: u32 = 10;
+const INDEX_SHIFT: u32 = 8;
+const RANDOM_SHIFT: u32 = INDEX_SHIFT + INDEX_BITS;
+
 /// All edges of one overlay.
 #[derive(Debug)]
 pub struct Table {
-    edges: BTreeMap<EdgeId, Edge>,
+    slots: Vec<Option<(EdgeId, Box<Edge>)>>,
+    free: Vec<usize>,
     /// Nothing is due before this; an edge may have become due later than it says.
     due: Time,
     /// Edges that may have changed since `due` was brought up to date.
@@ -127,46 +132,70 @@ pub struct Table {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { edges: BTreeMap::new(), due: Time::MAX, touched: Vec::new() }
+        Self { slots: Vec::new(), free: Vec::new(), due: Time::MAX, touched: Vec::new() }
     }
+}
+
+fn index(id: EdgeId) -> usize {
+    (id.0 >> INDEX_SHIFT & ((1 << INDEX_BITS) - 1)) as usize
 }
 
 impl Table {
     /// Whether another edge fits.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.edges.len() < EDGES_MAX
+        self.count() < EDGES_MAX
     }
 
-    /// Adds an edge under an unused id.
-    pub fn insert(&mut self, id: EdgeId, edge: Edge) {
+    /// Adds an edge and gives it an id: `random` in the upper bits, the place in the table, the overlay's slot. Only if
+    /// there is room.
+    pub fn insert(&mut self, edge: Edge, random: u32, overlay: u8) -> Option<EdgeId> {
+        if !self.has_room() {
+            return None;
+        }
+        let at = self.free.pop().unwrap_or(self.slots.len());
+        if at == self.slots.len() {
+            self.slots.push(None);
+        }
+        // The upper bits are never all zero: 0 means "no id yet".
+        let random = (random | 1 << 31) >> RANDOM_SHIFT << RANDOM_SHIFT;
+        let id = EdgeId(random | (at as u32) << INDEX_SHIFT | u32::from(overlay));
         self.due = self.due.min(edge.due());
-        self.edges.insert(id, edge);
+        self.slots[at] = Some((id, Box::new(edge)));
+        Some(id)
     }
 
-    /// Whether an id is taken.
+    /// Whether an edge is known.
     #[must_use]
     pub fn contains(&self, id: EdgeId) -> bool {
-        self.edges.contains_key(&id)
+        self.get(id).is_some()
     }
 
     /// Removes an edge.
     pub fn remove(&mut self, id: EdgeId) -> Option<Edge> {
-        self.edges.remove(&id)
+        let slot = self.slots.get_mut(index(id))?;
+        let (_, edge) = slot.take_if(|(known, _)| *known == id)?;
+        self.free.push(index(id));
+        Some(*edge)
     }
 
     /// An edge.
     #[must_use]
     pub fn get(&self, id: EdgeId) -> Option<&Edge> {
-        self.edges.get(&id)
+        let (known, edge) = self.slots.get(index(id))?.as_ref()?;
+        (*known == id).then_some(edge)
     }
 
     /// An edge, to change.
     pub fn get_mut(&mut self, id: EdgeId) -> Option<&mut Edge> {
+        let (known, edge) = self.slots.get_mut(index(id))?.as_mut()?;
+        if *known != id {
+            return None;
+        }
         if self.touched.last() != Some(&id) {
             self.touched.push(id);
         }
-        self.edges.get_mut(&id)
+        Some(edge)
     }
 
     /// The edge that a handshake from this path with this id of its sender belongs to.
@@ -175,21 +204,21 @@ impl Table {
         self.iter().find(|(_, edge)| edge.path == path && edge.remote == remote).map(|(id, _)| id)
     }
 
-    /// All edges in the order of their ids.
+    /// All edges in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (EdgeId, &Edge)> {
-        self.edges.iter().map(|(id, edge)| (*id, edge))
+        self.slots.iter().flatten().map(|(id, edge)| (*id, &**edge))
     }
 
     /// Edges in the table.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.edges.len()
+        self.slots.len() - self.free.len()
     }
 
     /// Takes note of the edges that changed. Call it before [`Table::due`].
     pub fn refresh(&mut self) {
-        for id in std::mem::take(&mut self.touched) {
-            if let Some(edge) = self.edges.get(&id) {
+        while let Some(id) = self.touched.pop() {
+            if let Some(edge) = self.get(id) {
                 self.due = self.due.min(edge.due());
             }
         }
@@ -208,7 +237,7 @@ impl Table {
         }
         let mut due = Vec::new();
         self.due = Time::MAX;
-        for (id, edge) in &self.edges {
+        for (id, edge) in self.slots.iter().flatten() {
             match edge.due() {
                 at if at <= now => due.push(*id),
                 at => self.due = self.due.min(at),
@@ -216,5 +245,42 @@ impl Table {
         }
         self.touched.extend(&due);
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(paths: &mut crate::path::Table, edges: usize) -> (Table, Vec<EdgeId>) {
+        let mut table = Table::default();
+        let path = paths.hold("192.0.2.1:1".parse().expect("an address"), Time::ZERO);
+        let insert =
+            |_| table.insert(Edge::new(path, None, Time::ZERO), 0xdead_beef, 7).expect("there is room");
+        let ids = (0..edges).map(insert).collect();
+        (table, ids)
+    }
+
+    #[test]
+    fn an_id_names_one_edge_and_its_overlay() {
+        let (mut table, ids) = table(&mut crate::path::Table::default(), 3);
+        assert!(ids.iter().all(|id| id.0 & 0xff == 7 && table.contains(*id)));
+        table.remove(ids[1]);
+        assert!(!table.contains(ids[1]) && table.contains(ids[2]) && table.remove(ids[1]).is_none());
+        assert_eq!(table.count(), 2);
+    }
+
+    #[test]
+    fn a_guessed_id_with_the_right_place_is_unknown() {
+        let (table, ids) = table(&mut crate::path::Table::default(), 1);
+        assert!(!table.contains(EdgeId(ids[0].0 ^ 1 << 31)));
+    }
+
+    #[test]
+    fn a_full_table_refuses() {
+        let mut paths = crate::path::Table::default();
+        let (mut table, _) = table(&mut paths, EDGES_MAX);
+        let path = paths.hold("192.0.2.1:1".parse().expect("an address"), Time::ZERO);
+        assert!(table.insert(Edge::new(path, None, Time::ZERO), 1, 0).is_none());
     }
 }

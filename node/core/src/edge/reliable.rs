@@ -12,7 +12,7 @@ const UNACKED_MAX: usize = 128;
 /// Retransmissions of one frame before its edge counts as dead.
 const RETRANSMISSIONS_MAX: u32 = 3;
 /// How long an acknowledgement waits for a frame to ride on.
-pub const ACK_DELAY: Duration = Duration::from_millis(25);
+pub const ACK_DELAY: Duration = Duration::from_millis(60);
 
 const WINDOW: u16 = 33;
 

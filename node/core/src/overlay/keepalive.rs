@@ -13,11 +13,11 @@ use crate::wire::{Address, EdgeId, FrameKind, Ping};
 const DUPLICATE_GRACE: Duration = Duration::from_secs(1);
 
 impl Overlay {
-    /// A linked edge begins to be kept alive: its initiator asks at once, which also measures the round trip.
+    /// A linked edge begins to be kept alive: its initiator pings.
     pub(super) fn start_keepalive(&mut self, id: EdgeId, lent: &Lent<'_>) {
         let Some(edge) = self.edges.get_mut(id) else { return };
         if edge.initiated {
-            edge.probe.lead(Duration::ZERO, lent.now);
+            edge.probe.lead(self.keepalive.idle_min, lent.now);
         } else {
             edge.probe.watch(self.keepalive.idle_min, lent.now);
         }

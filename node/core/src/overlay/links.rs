@@ -19,13 +19,11 @@ use crate::wire::{
 impl Overlay {
     /// Begins a handshake with a transport address.
     pub(super) fn dial(&mut self, remote: SocketAddr, intent: Intent, lent: &mut Lent<'_>) -> Option<EdgeId> {
-        if !self.edges.has_room() {
-            self.counters.drop(DropReason::Full);
-            return None;
-        }
-        let id = self.fresh_edge_id();
         let path = lent.paths.hold(remote, lent.now);
-        self.edges.insert(id, Edge::new(path, None, lent.now));
+        let Some(id) = self.add_edge(Edge::new(path, None, lent.now)) else {
+            lent.paths.release(path);
+            return None;
+        };
         self.counters.links_started += 1;
         self.engine.connect(edge::channel(id), intent, lent.now);
         Some(id)

@@ -28,7 +28,7 @@ use crate::time::Time;
 use crate::wire::{Address, EdgeId, Header, OverlayTag};
 
 /// The shortest time between two looks at all connections, so that a burst of changes costs one.
-const SETTLE_GAP: Duration = Duration::from_millis(10);
+const SETTLE_GAP: Duration = Duration::from_millis(20);
 
 /// What a node lends to one of its overlays for one call.
 #[derive(Debug)]
@@ -183,13 +183,11 @@ impl Overlay {
         let knock = Knock { source: source.as_bytes(), datagram: &arrival.payload };
         let linker = &self.linker;
         match self.engine.admit(knock, &|token| linker.knows_token(token), lent.now) {
-            Admission::Accept if self.edges.has_room() => {
-                let id = self.fresh_edge_id();
-                self.edges.insert(id, Edge::new(path, Some(sender), lent.now));
-                self.engine.accept(edge::channel(id), &arrival.payload, lent.now);
-                return;
+            Admission::Accept => {
+                if let Some(id) = self.add_edge(Edge::new(path, Some(sender), lent.now)) {
+                    return self.engine.accept(edge::channel(id), &arrival.payload, lent.now);
+                }
             }
-            Admission::Accept => self.counters.drop(DropReason::Full),
             Admission::Answer(mut answer) => {
                 Header::Long { tag: self.tag, sender: EdgeId::default(), receiver: sender }
                     .prepend(&mut answer);
@@ -297,13 +295,13 @@ impl Overlay {
         lent.outputs.push_back(Output::Transmit { to, payload });
     }
 
-    fn fresh_edge_id(&mut self) -> EdgeId {
-        loop {
-            let id = EdgeId(self.rng.next_u32() & !0xff | u32::from(self.slot));
-            if id.0 > 0xff && !self.edges.contains(id) {
-                return id;
-            }
+    /// Adds an edge, if there is room.
+    fn add_edge(&mut self, edge: Edge) -> Option<EdgeId> {
+        let id = self.edges.insert(edge, self.rng.next_u32(), self.slot);
+        if id.is_none() {
+            self.counters.drop(DropReason::Full);
         }
+        id
     }
 
     fn tell(&self, kind: EventKind, lent: &mut Lent<'_>) {

@@ -10,7 +10,7 @@ use crate::time::Time;
 use crate::wire::{Address, CloseReason};
 
 /// The shortest time between two lists to one peer, so that a burst of changes becomes one.
-const TELL_GAP: Duration = Duration::from_millis(100);
+const TELL_GAP: Duration = Duration::from_millis(400);
 /// How long a connection that nobody needs stays.
 const UNWANTED_GRACE: Duration = Duration::from_secs(10);
 /// How long a connected member keeps its bootstraps.
@@ -74,7 +74,8 @@ impl Overlay {
 
     fn link_missing(&mut self, lent: &mut Lent<'_>) {
         let (linker, now) = (&self.linker, lent.now);
-        let missing = self.ring.missing(&self.connections, |target| linker.is_resting(target, now));
+        let each = if self.connected && self.place.settled { self.ring.near() } else { 1 };
+        let missing = self.ring.missing(&self.connections, each, |target| linker.is_resting(target, now));
         for one in missing {
             self.link(one.target, Role::Near, vec![one.informant], lent);
         }

@@ -64,9 +64,9 @@ impl Path {
 /// All paths of one socket, and what peers and interfaces tell of its own addresses.
 #[derive(Debug, Default)]
 pub struct Table {
-    paths: BTreeMap<PathId, Path>,
+    paths: Vec<Path>,
+    free: Vec<PathId>,
     by_remote: BTreeMap<SocketAddr, PathId>,
-    next: u32,
     local: Vec<SocketAddr>,
     observed: Vec<SocketAddr>,
     mapping_bears: Option<Duration>,
@@ -76,50 +76,46 @@ pub struct Table {
 impl Table {
     /// The path to a transport address, made if there is none. Pair with [`Table::release`].
     pub fn hold(&mut self, remote: SocketAddr, now: Time) -> PathId {
-        let id = *self.by_remote.entry(remote).or_insert_with(|| {
-            let id = PathId(self.next);
-            self.next += 1;
-            let rtt_variation = Duration::ZERO;
-            self.paths.insert(id, Path { remote, rtt: None, rtt_variation, sent: now, heard: now, users: 0 });
-            id
-        });
-        if let Some(path) = self.paths.get_mut(&id) {
-            path.users += 1;
+        let id = match self.by_remote.get(&remote) {
+            Some(id) => *id,
+            None => self.add(remote, now),
+        };
+        self.paths[id.0 as usize].users += 1;
+        id
+    }
+
+    fn add(&mut self, remote: SocketAddr, now: Time) -> PathId {
+        let path = Path { remote, rtt: None, rtt_variation: Duration::ZERO, sent: now, heard: now, users: 0 };
+        let id = self.free.pop().unwrap_or(PathId(self.paths.len() as u32));
+        if id.0 as usize == self.paths.len() {
+            self.paths.push(path);
+        } else {
+            self.paths[id.0 as usize] = path;
         }
+        self.by_remote.insert(remote, id);
         id
     }
 
     /// Lets go of a path; the last to do so removes it.
     pub fn release(&mut self, id: PathId) {
-        let Some(path) = self.paths.get_mut(&id) else { return };
+        let Some(path) = self.get_mut(id) else { return };
         path.users -= 1;
         if path.users == 0 {
-            self.by_remote.remove(&path.remote);
-            self.paths.remove(&id);
+            let remote = path.remote;
+            self.by_remote.remove(&remote);
+            self.free.push(id);
         }
     }
 
     /// A path that is held.
     #[must_use]
     pub fn get(&self, id: PathId) -> Option<&Path> {
-        self.paths.get(&id)
+        self.paths.get(id.0 as usize).filter(|path| path.users > 0)
     }
 
     /// A path that is held, to change.
     pub fn get_mut(&mut self, id: PathId) -> Option<&mut Path> {
-        self.paths.get_mut(&id)
-    }
-
-    /// Paths in use.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.paths.len()
-    }
-
-    /// Whether no path is in use.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.paths.is_empty()
+        self.paths.get_mut(id.0 as usize).filter(|path| path.users > 0)
     }
 
     /// The host's own transport addresses.

@@ -105,7 +105,12 @@ impl Ring {
 
     /// Members among the nearest on either side, as far as anybody knows, that are not connected; `resting` ones do
     /// not count.
-    pub fn missing(&self, table: &Table, mut resting: impl FnMut(Address) -> bool) -> Vec<Missing> {
+    pub fn missing(
+        &self,
+        table: &Table,
+        each: usize,
+        mut resting: impl FnMut(Address) -> bool,
+    ) -> Vec<Missing> {
         let mut missing = Vec::new();
         for side in [Side::Clockwise, Side::CounterClockwise] {
             let mut nearest: Vec<(Distance, Address, Option<Address>)> =
@@ -119,11 +124,11 @@ impl Ring {
                 for other in &connection.neighbours {
                     let distance = side.distance(self.own, *other);
                     if *other != self.own
-                        && would_fit(&nearest, self.config.near, distance)
+                        && would_fit(&nearest, each, distance)
                         && table.get(*other).is_none()
                         && !resting(*other)
                     {
-                        offer(&mut nearest, self.config.near, (distance, *other, Some(connection.peer)));
+                        offer(&mut nearest, each, (distance, *other, Some(connection.peer)));
                     }
                 }
             }
@@ -221,7 +226,7 @@ mod tests {
         connect(&mut table, 90, &[100]);
         connect(&mut table, 120, &[100, 110]);
         assert!(!ring.place(&table).settled);
-        let missing = ring.missing(&table, |_| false);
+        let missing = ring.missing(&table, 2, |_| false);
         assert_eq!(missing, [Missing { target: at(110), informant: at(120) }]);
         connect(&mut table, 110, &[100]);
         assert!(ring.place(&table).settled);
@@ -232,7 +237,7 @@ mod tests {
         let (ring, mut table) = ring();
         connect(&mut table, 120, &[101, 102, 103]);
         let targets = |resting: u8| -> Vec<Address> {
-            ring.missing(&table, |one| one == at(resting)).into_iter().map(|one| one.target).collect()
+            ring.missing(&table, 2, |one| one == at(resting)).into_iter().map(|one| one.target).collect()
         };
         assert!(targets(0).contains(&at(101)) && targets(0).contains(&at(102)));
         assert!(!targets(101).contains(&at(101)) && targets(101).contains(&at(103)));

@@ -7,7 +7,7 @@
 //! ```
 //! A claimed address is believed. Nothing here protects anybody: experiments compare with it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::{Action, Admission, ChannelId, CookieJar, Down, Engine, Intent, Knock, SendError};
@@ -40,12 +40,6 @@ struct Dial {
     due: Time,
 }
 
-#[derive(Debug)]
-enum State {
-    Dialling(Dial),
-    Up,
-}
-
 struct Hello {
     claimed: Address,
     target: Address,
@@ -60,7 +54,8 @@ pub struct Plain {
     pool: Pool,
     rng: Rng,
     jar: CookieJar,
-    channels: BTreeMap<ChannelId, State>,
+    dials: BTreeMap<ChannelId, Dial>,
+    up: BTreeSet<ChannelId>,
     /// No hello is due before this.
     due: Time,
     actions: VecDeque<Action>,
@@ -76,14 +71,15 @@ impl Plain {
             pool,
             rng: rng.fork("plain"),
             jar: CookieJar::new(rng.fork("cookie"), now),
-            channels: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            up: BTreeSet::new(),
             due: Time::MAX,
             actions: VecDeque::new(),
         }
     }
 
     fn say_hello(&mut self, channel: ChannelId, now: Time) {
-        let Some(State::Dialling(dial)) = self.channels.get_mut(&channel) else { return };
+        let Some(dial) = self.dials.get_mut(&channel) else { return };
         dial.due = now + self.rng.jitter(dial.wait, 0.15);
         self.due = self.due.min(dial.due);
         dial.wait = dial.wait.mul_f64(1.5);
@@ -104,7 +100,7 @@ impl Plain {
     }
 
     fn on_retry(&mut self, channel: ChannelId, cookie: u64, now: Time) {
-        let Some(State::Dialling(dial)) = self.channels.get_mut(&channel) else { return };
+        let Some(dial) = self.dials.get_mut(&channel) else { return };
         if dial.retries == RETRIES_MAX {
             return;
         }
@@ -114,13 +110,14 @@ impl Plain {
     }
 
     fn on_accept(&mut self, channel: ChannelId, peer: Address) {
-        let Some(State::Dialling(dial)) = self.channels.get(&channel) else { return };
+        let Some(dial) = self.dials.get(&channel) else { return };
         if peer == self.address || dial.intent.target.is_some_and(|target| target != peer) {
-            self.channels.remove(&channel);
+            self.dials.remove(&channel);
             self.actions.push_back(Action::Down(channel, Down::WrongMember));
             return;
         }
-        self.channels.insert(channel, State::Up);
+        self.dials.remove(&channel);
+        self.up.insert(channel);
         self.actions.push_back(Action::Up(channel, peer));
     }
 }
@@ -139,7 +136,7 @@ impl Engine for Plain {
     fn connect(&mut self, channel: ChannelId, intent: Intent, now: Time) {
         let proof = intent.token.unwrap_or(0);
         let dial = Dial { intent, proof, hellos: 0, retries: 0, wait: HELLO_WAIT, due: now };
-        self.channels.insert(channel, State::Dialling(dial));
+        self.dials.insert(channel, dial);
         self.say_hello(channel, now);
     }
 
@@ -160,7 +157,7 @@ impl Engine for Plain {
 
     fn accept(&mut self, channel: ChannelId, datagram: &[u8], _now: Time) {
         let Ok(hello) = read_hello(datagram) else { return };
-        self.channels.insert(channel, State::Up);
+        self.up.insert(channel);
         self.say_accept(channel);
         self.actions.push_back(Action::Up(channel, hello.claimed));
     }
@@ -168,7 +165,7 @@ impl Engine for Plain {
     fn handshake(&mut self, channel: ChannelId, datagram: &[u8], now: Time) {
         let mut reader = Reader::new(datagram);
         match reader.u8() {
-            Ok(HELLO) if matches!(self.channels.get(&channel), Some(State::Up)) => self.say_accept(channel),
+            Ok(HELLO) if self.up.contains(&channel) => self.say_accept(channel),
             Ok(RETRY) => {
                 if let (Ok(cookie), Ok(())) = (reader.u64(), reader.end()) {
                     self.on_retry(channel, cookie, now);
@@ -184,13 +181,13 @@ impl Engine for Plain {
     }
 
     fn record(&mut self, channel: ChannelId, record: Buffer, _now: Time) {
-        if matches!(self.channels.get(&channel), Some(State::Up)) {
+        if self.up.contains(&channel) {
             self.actions.push_back(Action::Opened(channel, record));
         }
     }
 
     fn send(&mut self, channel: ChannelId, payload: Buffer, _now: Time) -> Result<(), SendError> {
-        if !matches!(self.channels.get(&channel), Some(State::Up)) {
+        if !self.up.contains(&channel) {
             return Err(SendError::NotUp);
         }
         self.actions.push_back(Action::Record(channel, payload));
@@ -198,7 +195,8 @@ impl Engine for Plain {
     }
 
     fn forget(&mut self, channel: ChannelId) {
-        self.channels.remove(&channel);
+        self.dials.remove(&channel);
+        self.up.remove(&channel);
     }
 
     fn handle_timeout(&mut self, now: Time) {
@@ -207,8 +205,7 @@ impl Engine for Plain {
         }
         self.due = Time::MAX;
         let mut due = Vec::new();
-        for (channel, state) in &self.channels {
-            let State::Dialling(dial) = state else { continue };
+        for (channel, dial) in &self.dials {
             if dial.due <= now {
                 due.push((*channel, dial.hellos >= HELLOS_MAX));
             } else {
@@ -217,7 +214,7 @@ impl Engine for Plain {
         }
         for (channel, given_up) in due {
             if given_up {
-                self.channels.remove(&channel);
+                self.dials.remove(&channel);
                 self.actions.push_back(Action::Down(channel, Down::Silent));
             } else {
                 self.say_hello(channel, now);
