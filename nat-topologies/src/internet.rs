@@ -33,6 +33,8 @@ pub enum Behind {
     Gateway(GatewayId),
     /// New gateways, the innermost first.
     Fresh(Vec<Gateway>),
+    /// New gateways, the innermost first, behind one that is there: say a home at a carrier.
+    FreshBehind(Vec<Gateway>, GatewayId),
 }
 
 /// A host to add while the model runs.

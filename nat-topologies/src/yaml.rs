@@ -16,8 +16,12 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, TopologyError> 
         if let Some(at) = message.rfind(" at line ") {
             message = &message[..at];
         }
-        // The path is a field of its own.
-        message = message.strip_prefix(&format!("{key}: ")).unwrap_or(message);
+        // The path has a field of its own.
+        if let Some((path, rest)) = message.split_once(": ")
+            && key.starts_with(path)
+        {
+            message = rest;
+        }
         let (line, column) = inner.location().map_or((1, 1), |place| (place.line(), place.column()));
         TopologyError::new(message).at(line, column).key(key).hint(hint(message))
     })

@@ -179,7 +179,10 @@ impl Internet {
     /// Adds a host; fails if the site or the gateway does not exist or no address is left.
     pub fn add_host(&mut self, new: NewHost) -> Result<HostId, TopologyError> {
         let gateway = self.network_for(&new.name, new.site, &new.behind)?;
-        let family = self.family_behind(gateway).unwrap_or(Family::Ipv4);
+        // A public host speaks what the others speak.
+        let is_v6 = self.topology.hosts.first().is_some_and(|host| host.address.is_ipv6());
+        let family = if is_v6 { Family::Ipv6 } else { Family::Ipv4 };
+        let family = self.family_behind(gateway).unwrap_or(family);
         let place = Place { name: new.name, site: new.site, behind: gateway };
         let id = self.plan.place_host(&mut self.topology, place, family)?;
         self.take_in_new_machines()?;
@@ -196,24 +199,25 @@ impl Internet {
         if site.0 as usize >= self.sites.len() {
             return Err(TopologyError::new(format!("site {} does not exist", site.0)));
         }
-        match behind {
-            Behind::Public => Ok(None),
-            Behind::Gateway(id) if (id.0 as usize) < self.gateways.len() => Ok(Some(*id)),
-            Behind::Gateway(id) => Err(TopologyError::new(format!("gateway {} does not exist", id.0))),
-            Behind::Fresh(chain) => {
-                chain.iter().try_for_each(Gateway::check)?;
-                let mut behind = None;
-                for (depth, behaviour) in chain.iter().enumerate().rev() {
-                    if behaviour.kind != Kind::None {
-                        let place = Place { name: format!("{name}-gateway-{depth}"), site, behind };
-                        let gateway = behaviour.clone();
-                        behind = Some(self.plan.place_gateway(&mut self.topology, place, gateway)?);
-                    }
-                }
-                self.take_in_new_machines()?;
-                Ok(behind)
+        let (chain, outer) = match behind {
+            Behind::Public => (&[][..], None),
+            Behind::Gateway(id) => (&[][..], Some(*id)),
+            Behind::Fresh(chain) => (&chain[..], None),
+            Behind::FreshBehind(chain, id) => (&chain[..], Some(*id)),
+        };
+        if let Some(id) = outer.filter(|id| id.0 as usize >= self.gateways.len()) {
+            return Err(TopologyError::new(format!("gateway {} does not exist", id.0)));
+        }
+        chain.iter().try_for_each(Gateway::check)?;
+        let mut innermost = outer;
+        for (depth, behaviour) in chain.iter().enumerate().rev() {
+            if behaviour.kind != Kind::None {
+                let place = Place { name: format!("{name}-gateway-{depth}"), site, behind: innermost };
+                innermost = Some(self.plan.place_gateway(&mut self.topology, place, behaviour.clone())?);
             }
         }
+        self.take_in_new_machines()?;
+        Ok(innermost)
     }
 
     fn family_behind(&self, gateway: Option<GatewayId>) -> Option<Family> {

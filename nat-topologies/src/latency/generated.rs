@@ -39,7 +39,7 @@ const SPREAD: f32 = 0.13;
 /// Round trip along one radius of the Earth, in ms: light in fibre, with the usual bends.
 const RTT_PER_RADIUS_MS: f32 = 97.0;
 /// The longest detour, as a share of the distance.
-const DETOUR: f32 = 0.54;
+const DETOUR: f32 = 0.51;
 /// The slowest access line, in ms of round trip.
 const ACCESS_MS: f32 = 280.0;
 

@@ -1,0 +1,17 @@
+//! Claims about the model, one topic a file.
+
+mod carrier;
+mod determinism;
+mod draw;
+mod faults;
+mod filtering;
+mod hairpin;
+mod icmp;
+mod lab;
+mod latency;
+mod mapping;
+mod oracle;
+mod paths;
+mod tcp;
+mod timers;
+mod yaml;
