@@ -26,7 +26,9 @@ pub struct Connection {
     /// When it was made.
     pub since: Time,
     /// The peer's connections nearest to us, as it last said.
-    pub neighbours: Vec<Address>,
+    neighbours: Vec<Address>,
+    /// Of those, the one next to us counter-clockwise and the one next to us clockwise.
+    closest: [Option<Address>; 2],
     /// Digest of what we last told the peer: our roles and list.
     pub told_digest: u32,
     /// When we last told it.
@@ -50,6 +52,7 @@ impl Connection {
             theirs: Roles::NONE,
             since: now,
             neighbours: Vec::new(),
+            closest: [None; 2],
             told_digest: 0,
             told: now,
             stale: false,
@@ -64,6 +67,28 @@ impl Connection {
         *self.edges.last().expect("a connection without edges is removed")
     }
 
+    /// The peer's connections nearest to us, as it last said.
+    #[must_use]
+    pub fn neighbours(&self) -> &[Address] {
+        &self.neighbours
+    }
+
+    /// Of those, the one next to us counter-clockwise and the one next to us clockwise.
+    #[must_use]
+    pub fn closest(&self) -> [Option<Address>; 2] {
+        self.closest
+    }
+
+    /// Takes the peer's list in place of the last one, which is returned.
+    pub fn set_neighbours(&mut self, list: Vec<Address>, own: Address) -> Vec<Address> {
+        let others = || list.iter().copied().filter(|other| *other != own);
+        self.closest = [
+            others().min_by_key(|other| other.clockwise(own)),
+            others().min_by_key(|other| own.clockwise(*other)),
+        ];
+        std::mem::replace(&mut self.neighbours, list)
+    }
+
     /// Whether packets for others may go through the peer: it has a place in the ring, or we put it to use.
     #[must_use]
     pub fn carries_transit(&self) -> bool {
@@ -75,6 +100,8 @@ impl Connection {
 #[derive(Debug)]
 pub struct Table {
     own: Address,
+    /// The connections' addresses apart, which is what searches read.
+    peers: Vec<Address>,
     connections: Vec<Connection>,
 }
 
@@ -82,11 +109,11 @@ impl Table {
     /// The empty table of the member with this address.
     #[must_use]
     pub fn new(own: Address) -> Self {
-        Self { own, connections: Vec::new() }
+        Self { own, peers: Vec::new(), connections: Vec::new() }
     }
 
     fn find(&self, peer: Address) -> Result<usize, usize> {
-        self.connections.binary_search_by_key(&peer, |connection| connection.peer)
+        self.peers.binary_search(&peer)
     }
 
     /// The connection with a peer.
@@ -110,6 +137,7 @@ impl Table {
                 false
             }
             Err(at) => {
+                self.peers.insert(at, peer);
                 self.connections.insert(at, Connection::new(peer, edge, now));
                 true
             }
@@ -118,7 +146,9 @@ impl Table {
 
     /// Removes a connection.
     pub fn remove(&mut self, peer: Address) -> Option<Connection> {
-        self.find(peer).ok().map(|at| self.connections.remove(at))
+        let at = self.find(peer).ok()?;
+        self.peers.remove(at);
+        Some(self.connections.remove(at))
     }
 
     /// All connections, by address.

@@ -119,10 +119,17 @@ const INDEX_BITS: u32 = 10;
 const INDEX_SHIFT: u32 = 8;
 const RANDOM_SHIFT: u32 = INDEX_SHIFT + INDEX_BITS;
 
+#[derive(Debug)]
+struct Slot {
+    id: EdgeId,
+    due: Time,
+    edge: Box<Edge>,
+}
+
 /// All edges of one overlay.
 #[derive(Debug)]
 pub struct Table {
-    slots: Vec<Option<(EdgeId, Box<Edge>)>>,
+    slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     /// Nothing is due before this; an edge may have become due later than it says.
     due: Time,
@@ -160,8 +167,9 @@ impl Table {
         // The upper bits are never all zero: 0 means "no id yet".
         let random = (random | 1 << 31) >> RANDOM_SHIFT << RANDOM_SHIFT;
         let id = EdgeId(random | (at as u32) << INDEX_SHIFT | u32::from(overlay));
-        self.due = self.due.min(edge.due());
-        self.slots[at] = Some((id, Box::new(edge)));
+        let due = edge.due();
+        self.due = self.due.min(due);
+        self.slots[at] = Some(Slot { id, due, edge: Box::new(edge) });
         Some(id)
     }
 
@@ -174,28 +182,28 @@ impl Table {
     /// Removes an edge.
     pub fn remove(&mut self, id: EdgeId) -> Option<Edge> {
         let slot = self.slots.get_mut(index(id))?;
-        let (_, edge) = slot.take_if(|(known, _)| *known == id)?;
+        let slot = slot.take_if(|slot| slot.id == id)?;
         self.free.push(index(id));
-        Some(*edge)
+        Some(*slot.edge)
     }
 
     /// An edge.
     #[must_use]
     pub fn get(&self, id: EdgeId) -> Option<&Edge> {
-        let (known, edge) = self.slots.get(index(id))?.as_ref()?;
-        (*known == id).then_some(edge)
+        let slot = self.slots.get(index(id))?.as_ref()?;
+        (slot.id == id).then_some(&slot.edge)
     }
 
     /// An edge, to change.
     pub fn get_mut(&mut self, id: EdgeId) -> Option<&mut Edge> {
-        let (known, edge) = self.slots.get_mut(index(id))?.as_mut()?;
-        if *known != id {
+        let slot = self.slots.get_mut(index(id))?.as_mut()?;
+        if slot.id != id {
             return None;
         }
         if self.touched.last() != Some(&id) {
             self.touched.push(id);
         }
-        Some(edge)
+        Some(&mut slot.edge)
     }
 
     /// The edge that a handshake from this path with this id of its sender belongs to.
@@ -206,7 +214,7 @@ impl Table {
 
     /// All edges in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (EdgeId, &Edge)> {
-        self.slots.iter().flatten().map(|(id, edge)| (*id, &**edge))
+        self.slots.iter().flatten().map(|slot| (slot.id, &*slot.edge))
     }
 
     /// Edges in the table.
@@ -218,8 +226,10 @@ impl Table {
     /// Takes note of the edges that changed. Call it before [`Table::due`].
     pub fn refresh(&mut self) {
         while let Some(id) = self.touched.pop() {
-            if let Some(edge) = self.get(id) {
-                self.due = self.due.min(edge.due());
+            let slot = self.slots.get_mut(index(id)).and_then(Option::as_mut);
+            if let Some(slot) = slot.filter(|slot| slot.id == id) {
+                slot.due = slot.edge.due();
+                self.due = self.due.min(slot.due);
             }
         }
     }
@@ -237,10 +247,11 @@ impl Table {
         }
         let mut due = Vec::new();
         self.due = Time::MAX;
-        for (id, edge) in self.slots.iter().flatten() {
-            match edge.due() {
-                at if at <= now => due.push(*id),
-                at => self.due = self.due.min(at),
+        for slot in self.slots.iter().flatten() {
+            if slot.due <= now {
+                due.push(slot.id);
+            } else {
+                self.due = self.due.min(slot.due);
             }
         }
         self.touched.extend(&due);

@@ -54,6 +54,12 @@ pub struct Attempt {
     give_up: Time,
 }
 
+impl Attempt {
+    fn due(&self) -> Time {
+        self.ask_at.map_or(self.give_up, |at| at.min(self.give_up))
+    }
+}
+
 /// A target that could not be linked.
 #[derive(Debug)]
 struct Failure {
@@ -86,6 +92,8 @@ pub struct Linker {
     attempts: BTreeMap<Address, Attempt>,
     failures: BTreeMap<Address, Failure>,
     announcements: VecDeque<Announcement>,
+    /// No attempt is due before this.
+    due: Time,
 }
 
 impl Linker {
@@ -97,6 +105,7 @@ impl Linker {
             attempts: BTreeMap::new(),
             failures: BTreeMap::new(),
             announcements: VecDeque::new(),
+            due: Time::MAX,
         }
     }
 
@@ -113,6 +122,7 @@ impl Linker {
             return false;
         }
         let attempt = Attempt { roles, via, ask_at: Some(now), ..self.fresh(now) };
+        self.due = self.due.min(now);
         self.attempts.insert(target, attempt);
         true
     }
@@ -124,6 +134,7 @@ impl Linker {
                 return None;
             }
             let attempt = self.fresh(now);
+            self.due = self.due.min(attempt.give_up);
             self.attempts.insert(peer, attempt);
         }
         let attempt = self.attempts.get_mut(&peer)?;
@@ -213,6 +224,9 @@ impl Linker {
 
     /// The next thing that is due at `now`, one a call.
     pub fn handle_timeout(&mut self, now: Time) -> Option<Wanted> {
+        if self.due > now {
+            return None;
+        }
         let over =
             self.attempts.iter().find(|(_, attempt)| attempt.give_up <= now).map(|(target, _)| *target);
         if let Some(target) = over {
@@ -224,7 +238,10 @@ impl Linker {
             return Some(Wanted::Failed(target, edges));
         }
         let due = |attempt: &Attempt| attempt.ask_at.is_some_and(|at| at <= now);
-        let (target, attempt) = self.attempts.iter_mut().find(|(_, attempt)| due(attempt))?;
+        let Some((target, attempt)) = self.attempts.iter_mut().find(|(_, attempt)| due(attempt)) else {
+            self.due = self.attempts.values().map(Attempt::due).min().unwrap_or(Time::MAX);
+            return None;
+        };
         attempt.ask_at = Some(now + self.rng.jitter(ASK_WAIT * 2u32.pow(attempt.asks.min(4)), 0.2));
         attempt.asks += 1;
         Some(Wanted::Ask(*target))
@@ -244,11 +261,7 @@ impl Linker {
     /// When something is due next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        let attempts = self
-            .attempts
-            .values()
-            .map(|attempt| attempt.ask_at.unwrap_or(attempt.give_up).min(attempt.give_up));
-        attempts.min().map(|at| Deadline { at, reason: "link attempt" })
+        (self.due < Time::MAX).then_some(Deadline { at: self.due, reason: "link attempt" })
     }
 
     /// When the next resting target may be tried again.

@@ -123,8 +123,8 @@ impl Overlay {
     fn on_neighbours(&mut self, peer: Address, news: Neighbours, lent: &mut Lent<'_>) {
         let Some(connection) = self.connections.get_mut(peer) else { return };
         connection.theirs = Roles::from_bits(news.roles);
-        let before = std::mem::replace(&mut connection.neighbours, news.list);
-        let now_named = &connection.neighbours;
+        let before = connection.set_neighbours(news.list, self.own);
+        let now_named = connection.neighbours();
         let named_more = now_named.iter().any(|other| !before.contains(other));
         let gone: Vec<Address> = before.iter().filter(|other| !now_named.contains(other)).copied().collect();
         self.dirty = true;

@@ -61,7 +61,7 @@ impl Overlay {
     fn ping(&self, number: u16, peer: Address, interval: Duration, lent: &Lent<'_>) -> Ping {
         let neighbours = self.connections.get(peer);
         let digest = neighbours
-            .map_or(0, |connection| super::frames::digest(connection.theirs.bits(), &connection.neighbours));
+            .map_or(0, |connection| super::frames::digest(connection.theirs.bits(), connection.neighbours()));
         Ping { number, digest, interval: seconds(interval), interval_max: seconds(self.bears(lent)) }
     }
 

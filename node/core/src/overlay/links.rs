@@ -248,7 +248,7 @@ impl Overlay {
         if let Some(connection) = self.connections.get_mut(peer) {
             connection.ours = connection.ours.union(roles);
             connection.theirs = Roles::from_bits(link.roles);
-            connection.neighbours = link.neighbours;
+            connection.set_neighbours(link.neighbours, self.own);
             connection.suspected = false;
             connection.told_digest = told_digest;
             connection.stale = true;

@@ -72,10 +72,19 @@ impl Overlay {
         }
     }
 
+    /// Links those who ought to be near: on the way to our place only the closest, then all.
     fn link_missing(&mut self, lent: &mut Lent<'_>) {
         let (linker, now) = (&self.linker, lent.now);
-        let each = if self.connected && self.place.settled { self.ring.near() } else { 1 };
-        let missing = self.ring.missing(&self.connections, each, |target| linker.is_resting(target, now));
+        let resting = |target| linker.is_resting(target, now);
+        let settled = self.connected && self.place.settled;
+        let closer = if settled { Vec::new() } else { self.ring.closer(&self.connections) };
+        let missing = if settled {
+            self.ring.missing(&self.connections, self.ring.near(), resting)
+        } else if closer.iter().any(|one| resting(one.target)) {
+            self.ring.missing(&self.connections, 1, resting)
+        } else {
+            closer
+        };
         for one in missing {
             self.link(one.target, Role::Near, vec![one.informant], lent);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub use shortcut::{Shortcuts, Wanted as ShortcutWanted};
 
 use crate::config::RingConfig;
-use crate::connection::Table;
+use crate::connection::{Connection, Table};
 use crate::machine::Deadline;
 use crate::rng::Rng;
 use crate::time::Time;
@@ -95,12 +95,28 @@ impl Ring {
             return Place { predecessor, successor, settled: false };
         };
         let (to_before, to_after) = (before.clockwise(self.own), self.own.clockwise(after));
-        let is_closer = |other: &Address| {
-            *other != self.own
-                && (other.clockwise(self.own) < to_before || self.own.clockwise(*other) < to_after)
+        let names_closer = |connection: &Connection| {
+            let [behind, ahead] = connection.closest();
+            behind.is_some_and(|other| other.clockwise(self.own) < to_before)
+                || ahead.is_some_and(|other| self.own.clockwise(other) < to_after)
         };
-        let closer = table.iter().any(|connection| connection.neighbours.iter().any(&is_closer));
-        Place { predecessor, successor, settled: !closer }
+        Place { predecessor, successor, settled: !table.iter().any(names_closer) }
+    }
+
+    /// The one member on each side that is closer than our neighbours, as far as anybody knows.
+    #[must_use]
+    pub fn closer(&self, table: &Table) -> Vec<Missing> {
+        let mut closer: Vec<Missing> = Vec::new();
+        for (turn, side) in [Side::CounterClockwise, Side::Clockwise].into_iter().enumerate() {
+            let named = table.iter().filter_map(|connection| {
+                connection.closest()[turn].map(|target| Missing { target, informant: connection.peer })
+            });
+            let Some(best) = named.min_by_key(|one| side.distance(self.own, one.target)) else { continue };
+            if table.get(best.target).is_none() && !closer.iter().any(|known| known.target == best.target) {
+                closer.push(best);
+            }
+        }
+        closer
     }
 
     /// Members among the nearest on either side, as far as anybody knows, that are not connected; `resting` ones do
@@ -121,7 +137,7 @@ impl Ring {
                     self.config.near,
                     (side.distance(self.own, connection.peer), connection.peer, None),
                 );
-                for other in &connection.neighbours {
+                for other in connection.neighbours() {
                     let distance = side.distance(self.own, *other);
                     if *other != self.own
                         && would_fit(&nearest, each, distance)
@@ -217,7 +233,7 @@ mod tests {
     fn connect(table: &mut Table, peer: u8, neighbours: &[u8]) {
         table.insert(at(peer), EdgeId(u32::from(peer)), Time::ZERO);
         let connection = table.get_mut(at(peer)).expect("just inserted");
-        connection.neighbours = neighbours.iter().map(|one| at(*one)).collect();
+        connection.set_neighbours(neighbours.iter().map(|one| at(*one)).collect(), at(100));
     }
 
     #[test]
@@ -228,6 +244,7 @@ mod tests {
         assert!(!ring.place(&table).settled);
         let missing = ring.missing(&table, 2, |_| false);
         assert_eq!(missing, [Missing { target: at(110), informant: at(120) }]);
+        assert_eq!(ring.closer(&table), missing);
         connect(&mut table, 110, &[100]);
         assert!(ring.place(&table).settled);
     }
