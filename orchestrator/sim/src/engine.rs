@@ -55,7 +55,7 @@ impl World {
     pub(crate) fn input(&mut self, host: HostId, input: Input) {
         let Some(machine) = &mut self.seats[host.0 as usize].machine else { return };
         machine.handle_input(input, self.now);
-        self.drain(host);
+        self.settle(host);
     }
 
     /// Ends what runs on `host`. Datagrams on their way go on.
@@ -108,7 +108,7 @@ impl World {
         self.trace.step(Step::Wake, self.now, host);
         let Some(machine) = &mut self.seats[host.0 as usize].machine else { return };
         machine.handle_timeout(self.now);
-        self.drain(host);
+        self.settle(host);
         let seat = &mut self.seats[host.0 as usize];
         let late = seat.deadline().filter(|deadline| deadline.at <= self.now);
         let Some(Deadline { reason, .. }) = late else { return };
@@ -177,8 +177,22 @@ impl World {
         self.input(host, Input::Unreachable { to: quote.destination });
     }
 
-    /// Carries out everything that the machine on `host` wants, and schedules its next wake.
-    fn drain(&mut self, host: HostId) {
+    /// Carries out everything that the machine on `host` wants, and schedules its next wake if it is still there.
+    fn settle(&mut self, host: HostId) {
+        if self.drain(host) && self.seats[host.0 as usize].leaving.is_some() {
+            self.remove(host);
+        } else {
+            self.arm(host);
+        }
+        if self.settings.contain_crashes {
+            while let Some(crashed) = self.crashes.next() {
+                self.remove(crashed);
+            }
+        }
+    }
+
+    /// Carries out everything that the machine on `host` wants; `true` if it says that it left.
+    fn drain(&mut self, host: HostId) -> bool {
         let mut left = false;
         let mut outputs = 0;
         while let Some(output) = self.output(host) {
@@ -200,10 +214,7 @@ impl World {
                 }
             }
         }
-        if left && self.seats[host.0 as usize].leaving.is_some() {
-            return self.remove(host);
-        }
-        self.arm(host);
+        left
     }
 
     fn output(&mut self, host: HostId) -> Option<Output> {

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 mod counters;
+mod crash;
 mod engine;
 mod flight;
 mod heap;
@@ -19,6 +20,7 @@ mod trace;
 mod world;
 
 pub use counters::{Counters, Traffic};
+pub use crash::Crash;
 pub use observe::{EVENTS_MAX, Events, Fate, Listener, Observation, Observer};
 pub use requests::REQUESTS_MAX;
 pub use ring::Ring;

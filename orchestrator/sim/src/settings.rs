@@ -16,6 +16,8 @@ pub struct Settings {
     pub seed: Seed,
     /// Asserts the laws of the machine trait around every machine, by panicking.
     pub checked: bool,
+    /// A machine that panics ends its host and not the run; see [`World::crashes`](crate::World::crashes).
+    pub contain_crashes: bool,
     /// When a run counts as stalled.
     pub stall: StallLimits,
     /// The UDP port of every host's socket.
@@ -25,12 +27,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The default settings: machines are checked in builds with debug assertions.
+    /// The default settings: machines are checked in builds with debug assertions, and a panic
+    /// ends the run.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
         Self {
             seed,
             checked: cfg!(debug_assertions),
+            contain_crashes: false,
             stall: StallLimits::default(),
             port: PORT,
             grace: Duration::from_secs(2),

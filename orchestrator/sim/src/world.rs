@@ -9,6 +9,7 @@ use atoll_core::{Input, Machine, Pool, RequestId, Rng, Seed, Time};
 use atoll_topology::{DropReason, Fault, FaultReport, HostId, Internet, NewHost, TopologyError};
 
 use crate::counters::{Counters, Traffic};
+use crate::crash::{Contained, Crash, Crashes};
 use crate::flight::{Flights, Hold};
 use crate::heap::Wakes;
 use crate::host::{self, Seat};
@@ -36,6 +37,7 @@ pub struct World {
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
     pub(crate) stalled: Option<Stalled>,
+    pub(crate) crashes: Crashes,
     rng: Rng,
 }
 
@@ -65,6 +67,7 @@ impl World {
             counters: Counters::default(),
             watch: Watch::new(settings.stall),
             stalled: None,
+            crashes: Crashes::default(),
             rng: Rng::new(settings.seed).fork("world"),
             settings,
         };
@@ -115,7 +118,7 @@ impl World {
     /// If the Internet has no such host.
     pub fn start(&mut self, host: HostId, machine: Box<dyn Machine + Send>) {
         self.stop(host, Stop::Kill);
-        let machine = if self.settings.checked { host::checked(machine) } else { machine };
+        let machine = self.wrap(host, machine);
         let seat = &mut self.seats[host.0 as usize];
         seat.machine = Some(machine);
         seat.starts += 1;
@@ -246,6 +249,12 @@ impl World {
         Ok(host)
     }
 
+    /// Every machine that panicked so far, if [`Settings::contain_crashes`] says so.
+    #[must_use]
+    pub fn crashes(&self) -> Vec<Crash> {
+        self.crashes.list()
+    }
+
     /// What `host` sent and received at the emulated wire; zeros for a host that is not there.
     #[must_use]
     pub fn traffic(&self, host: HostId) -> Traffic {
@@ -274,6 +283,14 @@ impl World {
     #[must_use]
     pub fn trace_hash(&self) -> u64 {
         self.trace.hash()
+    }
+
+    fn wrap(&self, host: HostId, machine: Box<dyn Machine + Send>) -> Box<dyn Machine + Send> {
+        let machine = if self.settings.checked { host::checked(machine) } else { machine };
+        if self.settings.contain_crashes {
+            return Box::new(Contained::new(machine, host, &self.crashes));
+        }
+        machine
     }
 
     fn seat(&self, host: HostId) -> Option<&Seat> {
