@@ -13,6 +13,7 @@ use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::sha::sha256;
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::failure::Failure;
 
@@ -98,7 +99,7 @@ fn generate() -> Result<(PKey<Private>, Vec<u8>), ErrorStack> {
 
 /// Writes the file under another name, then gives it its own; fails if that is taken.
 fn publish(path: &Path, pem: &[u8]) -> std::io::Result<()> {
-    let draft = Draft::new(path);
+    let draft = Draft::new(path)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft.0)?;
     file.write_all(pem)?;
     file.sync_all()?;
@@ -111,10 +112,13 @@ fn publish(path: &Path, pem: &[u8]) -> std::io::Result<()> {
 struct Draft(PathBuf);
 
 impl Draft {
-    fn new(path: &Path) -> Self {
+    /// A name that no other process takes, not even one of the same id in another container.
+    fn new(path: &Path) -> std::io::Result<Self> {
+        let mut suffix = [0; 8];
+        getrandom(&mut suffix, GetRandomFlags::empty())?;
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}.new", std::process::id()));
-        Self(name.into())
+        name.push(format!(".{:016x}.new", u64::from_be_bytes(suffix)));
+        Ok(Self(name.into()))
     }
 }
 

@@ -76,6 +76,8 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::EXAMPLE;
+    use proptest::prelude::*;
 
     #[track_caller]
     fn refused(text: &str, parts: &[&str]) {
@@ -138,6 +140,20 @@ mod tests {
             &["node.yaml:", "duplicate field `listen`"],
         );
         refused("overlays: &a [*a]\n", &["node.yaml:"]);
+    }
+
+    proptest! {
+        /// The example with a part of it replaced: whatever comes out, it is an answer.
+        #[test]
+        fn no_text_makes_the_reader_panic(at in 0..EXAMPLE.len(), cut in 0..40usize, put in "[ -~\n]{0,12}") {
+            let mut text = EXAMPLE.to_owned();
+            let end = (at + cut).min(text.len());
+            text.replace_range(at..end, &put);
+            if let Err(failure) = read("node.yaml", &text) {
+                let shown = failure.to_string();
+                prop_assert!(shown.starts_with("error: node.yaml:") && shown.contains("\nhint: "), "{shown}");
+            }
+        }
     }
 
     #[test]

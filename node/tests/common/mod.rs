@@ -46,11 +46,14 @@ impl Running {
 
     /// Starts a node whose UDP socket is at `listen`, with bootstraps as the flag takes them.
     pub fn start_at(listen: &str, bootstraps: &[String]) -> Self {
-        let mut process = program(&["run", "--listen", listen, "--log", "debug", "--log-format", "json"]);
-        process.args(["--control", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]);
-        for bootstrap in bootstraps {
-            process.args(["--bootstrap", bootstrap]);
-        }
+        let flags = bootstraps.iter().flat_map(|bootstrap| ["--bootstrap", bootstrap]);
+        Self::start_with(&["--listen", listen].into_iter().chain(flags).collect::<Vec<_>>())
+    }
+
+    /// Starts a node with these flags; the servers take free ports.
+    pub fn start_with(flags: &[&str]) -> Self {
+        let mut process = program(&["run", "--log", "debug", "--log-format", "json"]);
+        process.args(["--control", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]).args(flags);
         let mut child = process.stderr(Stdio::piped()).spawn().expect("the program starts");
         let log = follow(child.stderr.take().expect("its log is piped"));
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
