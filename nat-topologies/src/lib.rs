@@ -1,7 +1,34 @@
 //! A model of the Internet, for a simulator and for containers alike.
 //!
-//! It has no sockets, no clock, no threads: packets and instants go in, packets and instants come out. The
-//! same topology, seed and calls give the same results.
+//! It has no sockets, no clock and no threads: packets and instants go in, packets and instants come out. The same
+//! topology, seed and calls give the same results.
+//!
+//! # Tour
+//!
+//! A [`Topology`] is plain data: sites, hosts, gateways (NATs and firewalls, each perhaps behind another one) and a
+//! [`Latency`]. It is drawn from a [`Population`] or read from YAML. [`Internet::new`] checks it and starts the model.
+//!
+//! A packet's way has two calls. [`Internet::depart`] takes it out through the sender's own line and gateways, outermost
+//! last, rewrites it in place, and says when it is at the far side. [`Internet::arrive`], to be called at that instant,
+//! takes it in through the receiver's gateways, outermost first; mappings and filters are asked then and not before.
+//! Where a line has a rate or a gateway stands at another site, `arrive` says `InFlight` and wants to be called again.
+//! Resets and ICMP errors of the model's own come back as `Returned`: give them to `arrive` as any other packet. The
+//! driver keeps the [`Packet`] itself between the calls, for it also knows in which network it is: private addresses
+//! repeat, and the way between two hosts of one home, or two homes of one carrier, never sees the Internet.
+//!
+//! A [`Gateway`] is data in the words of RFC 4787. Presets are names for such data, and nothing reads the name again.
+//! [`Internet::apply`] changes things under way: partitions, loss, reboots, moves. [`oracle::direct`] says what punching
+//! should achieve between two hosts, and tests hold the model against it.
+//!
+//! Reading order: `gateway` (the data), `nat` (one gateway at work), `nat::table` (its mappings), `internet::ways` (a
+//! packet's way), then whatever you need.
+//!
+//! # Not here
+//!
+//! Fragments (RFC 4787 REQ-13, 14): every packet counts as if DF were set. TCP timers (RFC 5382 REQ-5) follow SYN, FIN and
+//! RST but no sequence numbers. ICMP never ends a mapping. No port mapping protocols, no NAT64, no ALGs.
+//!
+//! # Example
 //!
 //! ```
 //! use std::{net::SocketAddr, time::Duration};

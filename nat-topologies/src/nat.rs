@@ -106,7 +106,7 @@ impl Nat {
             return Err(DropReason::Blocked);
         }
         let protocol = packet.protocol();
-        let slot = match self.table.from_inside((protocol, packet.source, packet.destination), now) {
+        let slot = match self.table.find_inside((protocol, packet.source, packet.destination), now) {
             Some(slot) => slot,
             None if flags.has(TcpFlags::RST) => return Err(DropReason::NoMapping),
             None => {
@@ -167,7 +167,7 @@ impl Nat {
     fn outbound_error(&mut self, packet: &mut Packet, quote: Quote, now: u64) -> Result<Quote, DropReason> {
         let slot = self
             .table
-            .from_inside((quote.protocol, quote.destination, quote.source), now)
+            .find_inside((quote.protocol, quote.destination, quote.source), now)
             .ok_or(DropReason::StrayIcmp)?;
         let outside = self.table.get(slot).outside();
         if self.kind == Kind::Nat {
@@ -189,7 +189,7 @@ impl Nat {
         };
         let protocol = packet.protocol();
         let (outside, remote) = (packet.destination, packet.source);
-        let Some(slot) = self.table.from_outside((protocol, outside, remote), now) else {
+        let Some(slot) = self.table.find_outside((protocol, outside, remote), now) else {
             self.note_early(packet, now);
             return Err(DropReason::NoMapping);
         };
@@ -215,7 +215,7 @@ impl Nat {
     ) -> Result<(Quote, Owner), DropReason> {
         let slot = self
             .table
-            .from_outside((quote.protocol, quote.source, quote.destination), now)
+            .find_outside((quote.protocol, quote.source, quote.destination), now)
             .ok_or(DropReason::StrayIcmp)?;
         let mapping = self.table.get(slot);
         packet.destination = SocketAddr::new(mapping.inside().ip(), 0);
@@ -227,7 +227,7 @@ impl Nat {
         let (source, outside) = (packet.source, packet.destination);
         let owner = self.inbound(packet, now)?;
         if self.rare.behaviour.hairpin == Hairpin::InternalSource
-            && let Some(slot) = self.table.from_outside((packet.protocol(), source, outside), now)
+            && let Some(slot) = self.table.find_outside((packet.protocol(), source, outside), now)
         {
             packet.source = self.table.get(slot).inside();
         }

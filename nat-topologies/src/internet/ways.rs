@@ -229,7 +229,7 @@ impl Internet {
             Owner::Gateway(id) => self.gateways[id.0 as usize].nat.address(),
             Owner::Host(_) => None,
         };
-        own.unwrap_or(packet.destination.ip())
+        own.unwrap_or_else(|| packet.destination.ip())
     }
 
     /// One-way delay between two sites, 0 within one, in nanoseconds.

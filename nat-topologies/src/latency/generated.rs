@@ -41,7 +41,7 @@ const RTT_PER_RADIUS_MS: f32 = 97.0;
 /// The longest detour, as a share of the distance.
 const DETOUR: f32 = 0.51;
 /// The slowest access line, in ms of round trip.
-const ACCESS_MS: f32 = 280.0;
+const ACCESS_MS: f32 = 290.0;
 
 /// The built-in latency generator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

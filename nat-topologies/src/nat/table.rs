@@ -180,7 +180,7 @@ impl Table {
     }
 
     /// The live mapping for a packet from inside.
-    pub(super) fn from_inside(&self, key: (Protocol, SocketAddr, SocketAddr), now: u64) -> Option<u32> {
+    pub(super) fn find_inside(&self, key: (Protocol, SocketAddr, SocketAddr), now: u64) -> Option<u32> {
         let (protocol, inside, remote) = key;
         let key = Key::new(protocol, inside, remote, self.mapping);
         let slot = match &self.rare.index {
@@ -196,7 +196,7 @@ impl Table {
     }
 
     /// The live mapping for a packet from outside.
-    pub(super) fn from_outside(&self, key: (Protocol, SocketAddr, SocketAddr), now: u64) -> Option<u32> {
+    pub(super) fn find_outside(&self, key: (Protocol, SocketAddr, SocketAddr), now: u64) -> Option<u32> {
         let slot = self.holder(key)?;
         (self.get(slot).expires > now).then_some(slot)
     }
