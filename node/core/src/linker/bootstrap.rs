@@ -1,5 +1,6 @@
 //! The way in: transport addresses that may belong to members, dialled while there is need.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -36,13 +37,13 @@ pub struct Bootstraps {
 }
 
 impl Bootstraps {
-    /// Bootstraps that are all due at once.
+    /// Bootstraps that are all due at once; one that is named twice counts once.
     #[must_use]
     pub fn new(remotes: &[SocketAddr], rng: &Rng, now: Time) -> Self {
         let mut rng = rng.fork("bootstrap");
-        let waiting =
-            |remote: &SocketAddr| Bootstrap { remote: *remote, stage: Stage::Waiting(now), silences: 0 };
-        let mut list: Vec<Bootstrap> = remotes.iter().map(waiting).collect();
+        let remotes: BTreeSet<SocketAddr> = remotes.iter().copied().collect();
+        let waiting = |remote| Bootstrap { remote, stage: Stage::Waiting(now), silences: 0 };
+        let mut list: Vec<Bootstrap> = remotes.into_iter().map(waiting).collect();
         rng.shuffle(&mut list);
         Self { rng, list }
     }
@@ -58,11 +59,13 @@ impl Bootstraps {
         self.list.iter().find(due).map(|one| one.remote)
     }
 
-    /// A bootstrap is being dialled over this edge.
-    pub fn on_dial(&mut self, remote: SocketAddr, edge: EdgeId) {
-        if let Some(one) = self.list.iter_mut().find(|one| one.remote == remote) {
-            one.stage = Stage::Dialling(edge);
-        }
+    /// A bootstrap is being dialled over this edge; without an edge (the table is full) it waits.
+    pub fn on_dial(&mut self, remote: SocketAddr, edge: Option<EdgeId>, now: Time) {
+        let Some(one) = self.list.iter_mut().find(|one| one.remote == remote) else { return };
+        one.stage = match edge {
+            Some(edge) => Stage::Dialling(edge),
+            None => Stage::Waiting(now + self.rng.jitter(RETRY_WAIT, 0.25)),
+        };
     }
 
     /// Whether the edge leads to a bootstrap.
@@ -110,5 +113,49 @@ impl Bootstraps {
             _ => None,
         });
         waiting.min().map(|at| Deadline { at, reason: "bootstrap" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bootstraps(remotes: &[&str]) -> Bootstraps {
+        let remotes: Vec<SocketAddr> = remotes.iter().map(|one| one.parse().expect("an address")).collect();
+        Bootstraps::new(&remotes, &Rng::new([1; 32]), Time::ZERO)
+    }
+
+    #[test]
+    fn a_bootstrap_that_is_named_twice_is_dialled_once() {
+        let mut list = bootstraps(&["192.0.2.1:1", "192.0.2.1:1"]);
+        let remote = list.due(Time::ZERO).expect("one is due");
+        list.on_dial(remote, Some(EdgeId(1)), Time::ZERO);
+        assert_eq!(list.due(Time::ZERO), None);
+    }
+
+    #[test]
+    fn without_room_for_an_edge_a_bootstrap_waits() {
+        let mut list = bootstraps(&["192.0.2.1:1"]);
+        let remote = list.due(Time::ZERO).expect("one is due");
+        list.on_dial(remote, None, Time::ZERO);
+        assert!(list.due(Time::ZERO).is_none() && list.due(Time::from_secs(2)).is_some());
+    }
+
+    #[test]
+    fn silences_are_counted_until_it_answers_and_thin_out() {
+        let mut list = bootstraps(&["192.0.2.1:1"]);
+        let mut now = Time::ZERO;
+        for silences in 1..=8 {
+            now = list.poll_timeout().map_or(now, |deadline| deadline.at.max(now));
+            let remote = list.due(now).expect("it is due");
+            list.on_dial(remote, Some(EdgeId(silences)), now);
+            assert_eq!(list.on_edge_down(EdgeId(silences), now), Some((remote, silences)));
+        }
+        let wait = list.poll_timeout().expect("it is tried again").at.since(now);
+        assert!(wait > Duration::from_secs(40) && wait < Duration::from_secs(80));
+        let at = list.poll_timeout().expect("it is tried again").at;
+        list.on_dial("192.0.2.1:1".parse().expect("an address"), Some(EdgeId(99)), at);
+        list.on_linked(EdgeId(99));
+        assert_eq!(list.on_edge_down(EdgeId(99), at), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Lent, Overlay};
-use crate::connection::{CONNECTIONS_MAX, Role, Roles};
+use crate::connection::{CONNECTIONS_MAX, Connection, Role, Roles};
 use crate::control::EventKind;
 use crate::counters::DropReason;
 use crate::edge::{self, Edge, Stage};
@@ -76,8 +76,8 @@ impl Overlay {
             return;
         }
         while let Some(remote) = self.bootstraps.due(lent.now) {
-            let Some(id) = self.dial(remote, Intent::default(), lent) else { return };
-            self.bootstraps.on_dial(remote, id);
+            let id = self.dial(remote, Intent::default(), lent);
+            self.bootstraps.on_dial(remote, id, lent.now);
         }
     }
 
@@ -229,7 +229,7 @@ impl Overlay {
         let Some(Stage::Up(peer)) = self.edges.get(id).map(|edge| edge.stage) else { return };
         let roles = self.roles_for(peer, id);
         let is_new = self.connections.get(peer).is_none();
-        if is_new && self.connections.len() >= CONNECTIONS_MAX && roles == Roles::NONE {
+        if is_new && self.connections.len() >= CONNECTIONS_MAX && !self.make_room(roles, lent) {
             self.counters.drop(DropReason::Full);
             self.close_edge(id, CloseReason::Full, lent);
             return;
@@ -258,6 +258,20 @@ impl Overlay {
         if is_new {
             self.on_connected_to(peer, lent);
         }
+    }
+
+    /// A full table gives up its oldest newcomer, who has had the most time to find its place. False if there is none
+    /// and we want nothing of the new peer ourselves.
+    fn make_room(&mut self, wanted: Roles, lent: &mut Lent<'_>) -> bool {
+        let is_guest =
+            |one: &&Connection| one.ours == Roles::NONE && one.theirs.without(Role::Leaf) == Roles::NONE;
+        let oldest = self.connections.iter().filter(is_guest).min_by_key(|one| one.since).map(|one| one.peer);
+        match oldest {
+            Some(peer) => self.close_connection(peer, CloseReason::Full, lent),
+            None if wanted == Roles::NONE => return false,
+            None => {}
+        }
+        true
     }
 
     fn on_connected_to(&mut self, peer: Address, lent: &mut Lent<'_>) {

@@ -14,7 +14,7 @@ const TELL_GAP: Duration = Duration::from_millis(400);
 /// How long a connection that nobody needs stays.
 const UNWANTED_GRACE: Duration = Duration::from_secs(10);
 /// How long a connected member keeps its bootstraps.
-const LEAF_GRACE: Duration = Duration::from_secs(20);
+const LEAF_GRACE: Duration = Duration::from_secs(10);
 
 impl Overlay {
     /// Brings roles, place, links and lists in line with the connections.
