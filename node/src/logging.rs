@@ -13,7 +13,9 @@ pub fn start(log: Log) {
         .with_max_level(LevelFilter::from(log.level))
         .with_writer(std::io::stderr)
         .with_ansi(terminal)
-        .with_target(false);
+        .with_target(false)
+        // A closed stderr ends no node: the default would print about it there, and panic.
+        .log_internal_errors(false);
     let _ = match log.format {
         LogFormat::Text => lines.try_init(),
         LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).try_init(),

@@ -70,6 +70,15 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_file_without_an_end_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.yaml");
+    std::fs::write(&path, "#".repeat(2 << 20)).unwrap();
+    says(&refused_flags(&["--config", path.to_str().unwrap()]), &["too long for a configuration", "hint: "]);
+    says(&refused_flags(&["--config", "/dev/zero"]), &["error: /dev/zero: too long", "hint: "]);
+}
+
+#[test]
 fn a_wrong_flag_names_itself() {
     says(&refused_flags(&["--bootstrap", "nowhere"]), &["error: ", "--bootstrap", "`nowhere` has no port"]);
     says(&refused_flags(&["--address", "12"]), &["error: ", "--address", "40 hexadecimal digits"]);

@@ -11,6 +11,7 @@ mod run;
 mod show;
 mod status;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use atoll_core::wire::Address;
@@ -81,7 +82,7 @@ pub fn main() -> ExitCode {
         Ok(Verdict::Yes) => ExitCode::SUCCESS,
         Ok(Verdict::No) => ExitCode::from(1),
         Err(failure) => {
-            eprintln!("{failure}");
+            let _ = writeln!(std::io::stderr(), "{failure}");
             ExitCode::from(2)
         }
     }

@@ -10,6 +10,8 @@ mod section;
 mod value;
 mod yaml;
 
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -66,12 +68,13 @@ impl Settings {
         let wrong = |why: std::io::Error| {
             Failure::new(shown.clone(), why).hint("give the path of a readable YAML file to --config")
         };
-        let size = std::fs::metadata(path).map_err(wrong)?.len();
-        if size > FILE_BYTES_MAX {
-            return Err(Failure::new(shown, format!("{size} bytes are too many for a configuration"))
+        let mut text = String::new();
+        let file = File::open(path).map_err(wrong)?;
+        file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(wrong)?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            return Err(Failure::new(shown, "too long for a configuration")
                 .hint("is this the right file? At most 1 MiB is read"));
         }
-        let text = std::fs::read_to_string(path).map_err(wrong)?;
         Self::parse(&shown, &text)
     }
 

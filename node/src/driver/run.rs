@@ -1,7 +1,10 @@
 //! Everything that a node needs, made in the order in which it can fail; then the loop.
 
+#[cfg(debug_assertions)]
+use atoll_core::Checked;
+use atoll_core::config::Config;
 use atoll_core::wire::Address;
-use atoll_core::{Node, Rng, Seed};
+use atoll_core::{Node, Pool, Rng, Seed, Time};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::mpsc;
 
@@ -43,13 +46,25 @@ pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
         metrics.map(|listener| Server::start(listener, MetricsSite(asker.clone()))),
     ];
     let mut inbox = Inbox { asks, found: follow_names(&settings), signals, watch: Watch::new() };
-    Driver::new(clock, socket, roster, Node::new).run(&mut inbox).await;
+    Driver::new(clock, socket, roster, member).run(&mut inbox).await;
     drop(inbox);
     for server in servers.into_iter().flatten() {
         server.stop().await;
     }
     tracing::info!(seconds = clock.now().as_secs_f64(), "left");
     Ok(())
+}
+
+/// The machine; a development build asserts the laws of the trait around it.
+#[cfg(debug_assertions)]
+fn member(config: &Config, pool: &Pool, seed: Seed, now: Time) -> Checked<Node> {
+    Checked::new(Node::new(config, pool, seed, now))
+}
+
+/// The machine.
+#[cfg(not(debug_assertions))]
+fn member(config: &Config, pool: &Pool, seed: Seed, now: Time) -> Node {
+    Node::new(config, pool, seed, now)
 }
 
 fn bind_servers(settings: &Settings) -> Result<(Option<Listener>, Option<Listener>), Failure> {

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 
 use atoll_core::buffer::PAYLOAD_MAX;
 use atoll_core::control::{Metric, MetricKind};
@@ -185,6 +186,7 @@ impl Socket {
             |name: &str, help: &str, label: (&str, &str), value| counter(name, help, &[label], value);
         let errors = ("atoll_socket_errors_total", "Errors of the UDP socket, by operation.");
         let drops = ("atoll_socket_dropped_datagrams_total", "Datagrams that the socket dropped, by reason.");
+        let missed = kernel_drops(&self.udp, self.dual_stack).unwrap_or_default();
         vec![
             plain("atoll_socket_received_datagrams_total", "Datagrams received.", counters.received),
             plain(
@@ -197,6 +199,7 @@ impl Socket {
             plain("atoll_socket_refused_total", "ICMP messages that refused a datagram.", counters.refused),
             labelled(errors.0, errors.1, ("operation", "receive"), counters.receive_errors),
             labelled(errors.0, errors.1, ("operation", "send"), counters.send_errors),
+            labelled(drops.0, drops.1, ("reason", "kernel_buffer_full"), missed),
             labelled(drops.0, drops.1, ("reason", "oversize"), counters.oversize),
             labelled(drops.0, drops.1, ("reason", "queue_full"), counters.queue_full),
         ]
@@ -207,6 +210,16 @@ fn counter(name: &str, help: &str, labels: &[(&str, &str)], value: u64) -> Metri
     let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let (name, help) = (name.to_owned(), help.to_owned());
     Metric { name, help, kind: MetricKind::Counter, labels, value: value as f64 }
+}
+
+/// What the kernel dropped because the node did not read in time: the last column of `/proc/net/udp` (proc(5)).
+fn kernel_drops(socket: &impl AsFd, ipv6: bool) -> Option<u64> {
+    let inode = rustix::fs::fstat(socket).ok()?.st_ino.to_string();
+    let table = if ipv6 { "/proc/self/net/udp6" } else { "/proc/self/net/udp" };
+    let table = std::fs::read_to_string(table).ok()?;
+    let mut rows = table.lines().map(|line| line.split_ascii_whitespace());
+    let mut row = rows.find(|row| row.clone().nth(9) == Some(&inode))?;
+    row.nth(12)?.parse().ok()
 }
 
 /// An IPv4 sender in an IPv6 socket's form, as the IPv4 address it is.
@@ -312,6 +325,19 @@ mod tests {
         sender.send_to(&[0; PAYLOAD_MAX], socket.local()).unwrap();
         let Input::Datagram { payload, .. } = next(&mut socket, &pool).await else { panic!("a datagram") };
         assert_eq!((payload.len(), socket.counters.oversize), (PAYLOAD_MAX, 1));
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_nobody_reads_is_counted() {
+        for listen in ["127.0.0.1:0", "[::]:0"] {
+            let socket = bound(listen);
+            let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            assert_eq!(kernel_drops(&socket.udp, socket.dual_stack), Some(0));
+            for _ in 0..2000 {
+                sender.send_to(&[0; 1000], loopback(&socket)).unwrap();
+            }
+            assert!(kernel_drops(&socket.udp, socket.dual_stack) > Some(0));
+        }
     }
 
     #[tokio::test]
