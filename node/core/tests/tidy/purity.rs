@@ -1,0 +1,59 @@
+//! The core decides and drivers act: no clock, socket, file, thread, task, global or terminal in it.
+
+use crate::none;
+use crate::source::{code, rust_files};
+
+/// What the core's code must not name, and what stands in its place.
+const FORBIDDEN: [(&str, &str); 18] = [
+    ("Instant", "the driver hands in `now`"),
+    ("SystemTime", "the driver hands in `now`"),
+    ("UdpSocket", "Output::Transmit"),
+    ("TcpStream", "Output::Transmit"),
+    ("TcpListener", "Input::Datagram"),
+    ("std::fs", "the driver reads files"),
+    ("std::env", "Config"),
+    ("std::process", "the driver ends the process"),
+    ("std::thread", "the driver owns threads"),
+    ("std::io", "the driver reads and writes"),
+    ("tokio", "the driver owns the runtime"),
+    ("thread_local", "state lives in the machine"),
+    ("static mut", "state lives in the machine"),
+    ("OnceLock", "state lives in the machine"),
+    ("println!", "Output::Event"),
+    ("print!", "Output::Event"),
+    ("dbg!", "Output::Event"),
+    ("RandomState", "a keyed hasher, seeded by Rng"),
+];
+
+fn complaints(path: &str, text: &str) -> Vec<String> {
+    let code = code(text);
+    let found = FORBIDDEN.iter().filter(|(name, _)| names(&code, name));
+    found.map(|(name, instead)| format!("{path}: no `{name}` in the core: {instead}")).collect()
+}
+
+/// Whether the code has this text with no letter before or behind it.
+fn names(code: &str, name: &str) -> bool {
+    let joined =
+        |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
+    code.match_indices(name)
+        .any(|(at, _)| !joined(code[..at].chars().last()) && !joined(code[at + name.len()..].chars().next()))
+}
+
+#[test]
+fn the_core_touches_no_clock_socket_file_thread_or_terminal() {
+    let files = rust_files("node/core/src");
+    none(&files.iter().flat_map(|file| complaints(&file.path, &file.text)).collect::<Vec<_>>());
+}
+
+#[test]
+fn each_forbidden_thing_is_found_and_its_mention_in_prose_is_not() {
+    for (name, _) in FORBIDDEN {
+        assert!(!complaints("a.rs", &format!("use x::{{{name}}};")).is_empty(), "{name}");
+        assert_eq!(
+            complaints("a.rs", &format!("//! {name}\nconst A: &str = \"{name}\";")).len(),
+            0,
+            "{name}"
+        );
+    }
+    assert_eq!(complaints("a.rs", "struct Instantly;").len(), 0);
+}
