@@ -1,5 +1,7 @@
 //! The program `atoll-fabric` as the lab uses it: settings, gates, controls, and what is left when it dies.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -94,12 +94,12 @@ impl Client {
         self.post("/controls", &()).await
     }
 
-    /// Begins to measure the fabric's lateness anew.
+    /// Begins to measure lateness and traffic anew.
     ///
     /// # Errors
     /// The fabric gave no answer.
-    pub async fn forget_lateness(&self) -> Result<(), ClientError> {
-        self.post("/forget-lateness", &()).await
+    pub async fn forget_counts(&self) -> Result<(), ClientError> {
+        self.post("/forget-counts", &()).await
     }
 
     /// Everything that the fabric knows about itself.

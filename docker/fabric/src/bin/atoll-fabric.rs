@@ -11,6 +11,7 @@ use atoll_fabric::server;
 use atoll_fabric::setting::Setting;
 use atoll_topology::Internet;
 use clap::Parser;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 /// The emulated Internet of one run. Started by `atoll`; there is little reason to start it by hand.
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     anyhow::ensure!(arguments.pages.ip().is_loopback(), "{} is not on loopback", arguments.pages);
+    raise_file_limit()?;
     let setting = Setting::read(&arguments.setting).context("the setting cannot be read")?;
     let internet = Internet::new(setting.topology, setting.seed).context("the topology cannot be")?;
     let clock = Clock::starting_now();
@@ -49,4 +51,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = server::serve(engine, clock, &arguments.socket, arguments.pages);
     runtime.block_on(served).with_context(|| format!("cannot serve on {}", arguments.socket.display()))
+}
+
+/// Every node takes a handful of descriptors; the soft limit is made for programs that use `select`.
+fn raise_file_limit() -> anyhow::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("the limit of open files cannot be raised")
 }

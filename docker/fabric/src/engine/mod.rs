@@ -187,9 +187,10 @@ impl Engine {
         self.meter.summary()
     }
 
-    /// Begins to measure the lateness anew.
-    pub fn forget_lateness(&mut self) {
+    /// Begins to measure lateness and traffic anew.
+    pub fn forget_counts(&mut self) {
         self.meter = Meter::new();
+        self.tally = Tally::default();
     }
 
     /// Packets on their way.

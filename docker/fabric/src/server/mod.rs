@@ -10,7 +10,7 @@ mod routes;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +74,7 @@ enum Asker {
 pub async fn serve(engine: Handle, clock: Clock, socket: &Path, pages: SocketAddr) -> io::Result<()> {
     let readers = TcpListener::bind(pages).await?;
     let lab = UnixListener::bind(socket)?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    hand_over(socket)?;
     let pages = readers.local_addr()?;
     let ports = NodePorts::default();
     let fabric =
@@ -93,6 +93,16 @@ pub async fn serve(engine: Handle, clock: Clock, socket: &Path, pages: SocketAdd
     let _ = tokio::time::timeout(FAREWELL, places.acquire_many(all)).await;
     let _ = fabric.engine.stop().await;
     std::fs::remove_file(socket)
+}
+
+/// Gives the socket to the owner of its folder, and to nobody else: the lab need not be root.
+fn hand_over(socket: &Path) -> io::Result<()> {
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    let folder = socket.parent().map(std::fs::metadata).transpose()?;
+    match folder {
+        Some(folder) => std::os::unix::fs::chown(socket, Some(folder.uid()), Some(folder.gid())),
+        None => Ok(()),
+    }
 }
 
 async fn converse(

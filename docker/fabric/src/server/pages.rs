@@ -52,8 +52,8 @@ impl Fabric {
         Ok(report)
     }
 
-    pub(super) async fn forget_lateness(&self) -> Result<(), String> {
-        self.engine.ask(Engine::forget_lateness).await.map_err(|error| error.to_string())
+    pub(super) async fn forget_counts(&self) -> Result<(), String> {
+        self.engine.ask(Engine::forget_counts).await.map_err(|error| error.to_string())
     }
 
     /// The list for Prometheus: every node through us, and ourselves.

@@ -71,7 +71,7 @@ async fn order(fabric: &Arc<Fabric>, path: &str, request: Request<Incoming>) -> 
         "/command" => Ok(ok(&command(fabric, parse(&body)?).await)),
         "/fault" => Ok(ok(&fabric.apply(parse(&body)?).await?)),
         "/controls" => Ok(ok(&fabric.controls().await?)),
-        "/forget-lateness" => Ok(ok(&fabric.forget_lateness().await?)),
+        "/forget-counts" => Ok(ok(&fabric.forget_counts().await?)),
         "/stop" => {
             fabric.over.notify_one();
             Ok(ok(&()))

@@ -1,0 +1,102 @@
+//! Members in real containers. Without a Docker engine these tests say so loudly and pass.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll::environment::docker::{Docker, Options, list};
+use atoll::environment::{Cancel, Environment, NodeIndex, NodeSpec, Progress, Stop, Surroundings, Trial};
+use atoll_core::control::{Command, Reply, State};
+use atoll_core::wire::Address;
+use atoll_topology::{HostId, Latency, Population, Topology};
+
+struct Silent;
+
+impl Progress for Silent {
+    fn step(&self, _what: &str, _done: u64, _total: u64) {}
+}
+
+fn surroundings() -> Surroundings {
+    Surroundings { cancel: Cancel::default(), progress: Arc::new(Silent) }
+}
+
+/// Whether containers can be made here. Says loudly if not.
+fn has_engine(test: &str) -> bool {
+    match list() {
+        Ok(_) => true,
+        Err(error) => {
+            eprintln!("SKIPPED: {test}: {error}");
+            false
+        }
+    }
+}
+
+fn trial(population: &str, nodes: u32) -> Trial {
+    let latency = Latency::Constant(Duration::from_millis(10));
+    let population = Population::named(population).unwrap();
+    let topology = Topology::draw(&population, nodes as usize, latency, [5; 32]).unwrap();
+    let public: Vec<_> = (0..nodes).filter(|n| topology.hosts[*n as usize].is_public()).collect();
+    let first = NodeIndex(public[0]);
+    let nodes = (0..nodes).map(|n| NodeSpec {
+        name: format!("m{n:03}"),
+        address: Address::from_bytes([u8::try_from(n * 7 % 256).unwrap(); 20]),
+        host: HostId(n),
+        behind: String::new(),
+        bootstraps: if n == first.0 { Vec::new() } else { vec![first] },
+        seed: [n as u8; 32],
+    });
+    Trial { number: 0, seed: 1, nodes: nodes.collect(), topology, internet_seed: [6; 32] }
+}
+
+/// Lets time pass until all of them say that they are connected.
+fn wait_for_all(environment: &mut Docker, nodes: &[NodeIndex]) {
+    let limit = environment.now() + Duration::from_secs(60);
+    loop {
+        let statuses = environment.statuses(nodes).unwrap();
+        let connected = |status: &Option<atoll::environment::NodeStatus>| {
+            status.as_ref().is_some_and(|status| status.status.state == State::Connected)
+        };
+        if statuses.iter().all(connected) {
+            return;
+        }
+        assert!(environment.now() < limit, "not connected: {statuses:#?}\n{:#?}", environment.health());
+        let next = environment.now() + Duration::from_millis(100);
+        environment.advance(next).unwrap();
+    }
+}
+
+#[test]
+fn members_behind_nats_join_answer_and_leave_nothing() {
+    if !has_engine("members_behind_nats_join_answer_and_leave_nothing") {
+        return;
+    }
+    let mut environment = Docker::new(surroundings(), Options::default()).unwrap();
+    let trial = trial("cones", 8);
+    environment.prepare(&trial).unwrap();
+    let nodes: Vec<_> = (0..8).map(NodeIndex).collect();
+    assert!(environment.statuses(&nodes).unwrap().iter().all(Option::is_none), "nobody is released yet");
+    assert!(environment.traffic(&nodes).unwrap().iter().all(|traffic| traffic.sent_packets == 0));
+    environment.start(&nodes).unwrap();
+    wait_for_all(&mut environment, &nodes);
+    let reply = environment.command(nodes[1], Command::Peers { overlay: "public".to_owned() }).unwrap();
+    assert!(matches!(reply, Reply::Peers(peers) if !peers.is_empty()));
+    assert!(environment.scrape().unwrap().iter().any(|sample| sample.metric == "fabric_lateness_seconds"));
+    assert!(environment.traffic(&nodes).unwrap().iter().all(|traffic| traffic.sent_bytes > 0));
+    environment.stop(&nodes[6..7], Stop::Leave).unwrap();
+    environment.stop(&nodes[7..], Stop::Kill).unwrap();
+    assert_eq!(environment.statuses(&nodes[6..]).unwrap(), vec![None, None]);
+    assert_eq!(environment.health().unwrap().crashed, vec![]);
+    println!("{:?}\n{:?}", environment.cost(), environment.health().unwrap().lateness);
+    let folder = tempfile::tempdir().unwrap();
+    environment.save_logs(folder.path()).unwrap();
+    assert!(folder.path().join("m000.log").exists() && folder.path().join("fabric.log").exists());
+    let before = runs();
+    environment.tear_down().unwrap();
+    assert_eq!(runs().len() + 1, before.len(), "the run is gone");
+}
+
+fn runs() -> Vec<PathBuf> {
+    list().unwrap().into_iter().filter_map(|run| run.folder).collect()
+}
