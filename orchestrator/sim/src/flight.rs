@@ -10,7 +10,7 @@ use atoll_topology::{HostId, Packet};
 
 use crate::heap::{Entry, Heap};
 
-const CELLS: [usize; 6] = [64, 128, 256, 512, 1024, 2048];
+const CELLS: [usize; 12] = [32, 48, 64, 80, 96, 128, 192, 256, 384, 512, 1024, 2048];
 
 /// A datagram between two hosts.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ mod tests {
             }
             cells.into_iter().for_each(|cell| hold.free(cell));
         }
-        assert_eq!(hold.shelves[0].bytes.len(), 3 * 64);
+        assert_eq!(hold.shelves[0].bytes.len(), 2 * CELLS[0]);
         assert_eq!(hold.large.len(), 2);
     }
 }
