@@ -80,8 +80,14 @@ fn a_file_without_an_end_is_refused() {
 
 #[test]
 fn a_wrong_flag_names_itself() {
-    says(&refused_flags(&["--bootstrap", "nowhere"]), &["error: ", "--bootstrap", "`nowhere` has no port"]);
-    says(&refused_flags(&["--address", "12"]), &["error: ", "--address", "40 hexadecimal digits"]);
+    says(
+        &refused_flags(&["--bootstrap", "nowhere"]),
+        &["error: ", "--bootstrap", "`nowhere` has no port", "hint: write a host and a port"],
+    );
+    says(
+        &refused_flags(&["--address", "12"]),
+        &["error: ", "--address", "hint: write 40 hexadecimal digits"],
+    );
 }
 
 #[test]

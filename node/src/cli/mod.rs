@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use atoll_core::wire::Address;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{CONTROL_DEFAULT, Endpoint};
+use crate::config::{CONTROL_DEFAULT, Endpoint, flag};
 use crate::driver::Clock;
 use crate::failure::Failure;
 use client::Client;
@@ -51,7 +51,8 @@ enum Verdict {
 #[derive(Args)]
 struct Control {
     /// The node's control interface: IP:PORT or unix:PATH
-    #[arg(long, value_name = "ENDPOINT", env = "ATOLL_CONTROL", default_value = CONTROL_DEFAULT)]
+    #[arg(long, value_name = "ENDPOINT", env = "ATOLL_CONTROL")]
+    #[arg(value_parser = flag::<Endpoint>, default_value = CONTROL_DEFAULT)]
     control: Endpoint,
     /// Print JSON for programs
     #[arg(long)]
@@ -68,6 +69,7 @@ impl Control {
 #[derive(Args)]
 struct Member {
     /// The member's place on the ring: 40 hexadecimal digits
+    #[arg(value_parser = flag::<Address>)]
     address: Address,
     /// The overlay
     #[arg(long, value_name = "NAME", default_value = "public")]

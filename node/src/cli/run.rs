@@ -6,7 +6,7 @@ use atoll_core::wire::Address;
 use clap::Args;
 
 use super::Verdict;
-use crate::config::{Bootstrap, EXAMPLE, Endpoint, Listen, LogFormat, LogLevel, OverlayName, Settings};
+use crate::config::{Bootstrap, EXAMPLE, Endpoint, Listen, LogFormat, LogLevel, OverlayName, Settings, flag};
 use crate::driver::{self, Clock};
 use crate::failure::Failure;
 use crate::logging;
@@ -19,25 +19,25 @@ pub(super) struct Run {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where the UDP socket is bound [default: [::]:4001, or 0.0.0.0:4001 without IPv6]
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = flag::<Listen>)]
     listen: Option<Listen>,
     /// Name of the first overlay [default: public]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = flag::<OverlayName>)]
     overlay: Option<OverlayName>,
     /// The member's place in the first overlay: 40 hexadecimal digits
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = flag::<Address>)]
     address: Option<Address>,
     /// A member of the first overlay that may know the way in; may be repeated
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = flag::<Bootstrap>)]
     bootstrap: Vec<Bootstrap>,
     /// File of the private key; made if it does not exist
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
     /// Where Prometheus reads the metrics: IP:PORT, unix:PATH or off [default: off]
-    #[arg(long, value_name = "ENDPOINT")]
+    #[arg(long, value_name = "ENDPOINT", value_parser = flag::<Endpoint>)]
     metrics: Option<Endpoint>,
     /// Where the control interface listens: IP:PORT, unix:PATH or off [default: 127.0.0.1:9101]
-    #[arg(long, value_name = "ENDPOINT", env = "ATOLL_CONTROL")]
+    #[arg(long, value_name = "ENDPOINT", value_parser = flag::<Endpoint>, env = "ATOLL_CONTROL")]
     control: Option<Endpoint>,
     /// The least urgent level that is logged [default: info]
     #[arg(long, value_name = "LEVEL", value_enum)]

@@ -20,6 +20,7 @@ use atoll_core::wire::Address;
 use serde::Deserialize;
 
 pub use section::{Keepalive, Log, LogFormat, LogLevel, Membership, Ring};
+pub(crate) use value::flag;
 pub use value::{Bootstrap, Endpoint, Interval, Listen, OverlayName};
 
 use crate::failure::Failure;

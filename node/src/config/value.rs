@@ -18,7 +18,7 @@ const TIMER_MIN: Duration = Duration::from_millis(100);
 const TIMER_MAX: Duration = Duration::from_secs(600);
 
 /// A value that is written as a text of its own form.
-pub(super) trait Text: FromStr<Err: fmt::Display> {
+pub(crate) trait Text: FromStr<Err: fmt::Display> {
     /// The form, with an example: "expected ...".
     const FORM: &'static str;
 }
@@ -38,6 +38,11 @@ pub(super) fn text<'de, D: Deserializer<'de>, T: Text>(deserializer: D) -> Resul
         }
     }
     deserializer.deserialize_str(Reader(PhantomData))
+}
+
+/// Reads a [`Text`] from the command line.
+pub(crate) fn flag<T: Text>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|why| format!("{why}{HINT}write {}", T::FORM))
 }
 
 /// [`text`] for a key that may be absent.
