@@ -13,6 +13,7 @@ use atoll_core::control::{Command, Reply, Status};
 use crate::error::Result;
 
 mod cancel;
+pub mod docker;
 pub mod sim;
 mod trial;
 
