@@ -90,11 +90,9 @@ impl Unit {
             size if size >= 1.0 => 2,
             _ => 3,
         };
-        let text = format!("{value:.digits$}");
-        match value.fract() == 0.0 {
-            true => format!("{value:.0}"),
-            false => text,
-        }
+        let counted = matches!(self, Self::Hops | Self::Members) && value.fract() == 0.0;
+        let digits = if counted { 0 } else { digits };
+        format!("{value:.digits$}")
     }
 }
 

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 /// A record of a sweep with made-up samples, the same at every call.
 fn record(set: &[&str]) -> Record {
     let set = set.iter().map(|text| (*text).to_owned()).collect();
-    let overrides = Overrides { set, repeats: Some(2), seed: Some(7) };
+    let overrides = Overrides { set, repeats: Some(2), seed: Some(7), ..Overrides::default() };
     let plan = Plan::load("join", &overrides).expect("the built-in experiment is sound");
     let mut manifest = Manifest::new(&plan, "sim", vec!["atoll".into(), "run".into(), "join".into()]);
     manifest.started = "2026-01-02T03:04:05Z".to_owned();

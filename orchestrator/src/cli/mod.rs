@@ -2,9 +2,13 @@
 
 mod compare;
 mod console;
+mod doctor;
+mod down;
 mod interrupt;
+mod ls;
 mod report;
 mod run;
+mod up;
 mod validate;
 
 use std::path::PathBuf;
@@ -13,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
+use crate::plan::{Clock, Overrides};
 
 /// The lab of Atoll: experiments on an overlay network behind emulated NATs.
 ///
@@ -30,6 +35,14 @@ enum Verb {
     Run(run::Arguments),
     /// Check an experiment file and show what it would run
     Validate(validate::Arguments),
+    /// Start the members of an experiment in containers and leave them running until Ctrl-C
+    Up(up::Arguments),
+    /// List what runs in containers
+    Ls,
+    /// Remove what was left behind in containers; with `--all` everything
+    Down(down::Arguments),
+    /// Look whether this machine can run experiments in containers
+    Doctor(doctor::Arguments),
     /// Compute the report of a results folder again
     Report(report::Arguments),
     /// Compare the medians of two results folders
@@ -71,8 +84,8 @@ struct Changes {
 }
 
 impl Changes {
-    fn overrides(&self) -> crate::plan::Overrides {
-        crate::plan::Overrides { set: self.set.clone(), seed: self.seed, repeats: self.repeats }
+    fn overrides(&self, clock: Clock) -> Overrides {
+        Overrides { set: self.set.clone(), seed: self.seed, repeats: self.repeats, clock }
     }
 }
 
@@ -101,6 +114,10 @@ pub fn main() -> ExitCode {
     let answer = match Cli::parse().verb {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Validate(arguments) => validate::run(&arguments),
+        Verb::Up(arguments) => up::run(&arguments),
+        Verb::Ls => ls::run(),
+        Verb::Down(arguments) => down::run(&arguments),
+        Verb::Doctor(arguments) => doctor::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),
     };

@@ -7,9 +7,10 @@ use clap::Args;
 
 use super::console::{Console, colours};
 use super::{Answer, Changes, Format, On, interrupt, print};
+use crate::environment::docker::Options;
 use crate::environment::{Cancel, Progress};
 use crate::error::{Error, OrFail, Result};
-use crate::plan::Plan;
+use crate::plan::{Clock, Plan};
 use crate::record::{Folder, Manifest, Record, RunSummary};
 use crate::report::{publish, table};
 use crate::run::{Place, Run, run as run_plan};
@@ -28,6 +29,9 @@ pub(super) struct Arguments {
     /// Folder for the results [default: results/NAME/DATE-TIME-SEED]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// The daemon for the containers [default: `atoll-node` beside this program]
+    #[arg(long, value_name = "FILE")]
+    node_binary: Option<PathBuf>,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -41,8 +45,9 @@ pub(super) struct Arguments {
 /// # Errors
 /// The plan is wrong, cannot be carried out, or its results cannot be written.
 pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
-    let plan = Plan::load(&arguments.experiment, &arguments.changes.overrides())?;
-    let place = place(arguments.on)?;
+    let place = place(arguments)?;
+    let clock = if place == Place::Sim { Clock::Virtual } else { Clock::Real };
+    let plan = Plan::load(&arguments.experiment, &arguments.changes.overrides(clock))?;
     let manifest = Manifest::new(&plan, place.name(), std::env::args().collect());
     let folder = Folder::create(arguments.out.as_deref(), &manifest)?;
     let cancel = Cancel::default();
@@ -58,10 +63,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     Ok(verdict(&summary))
 }
 
-fn place(on: On) -> Result<Place> {
-    match on {
+fn place(arguments: &Arguments) -> Result<Place> {
+    match arguments.on {
         On::Sim => Ok(Place::Sim),
-        On::Docker => Err(Error::new("cannot run on docker", "this version has no docker environment")),
+        On::Docker => Ok(Place::Docker(Options { node_binary: arguments.node_binary.clone() })),
         On::Model => Err(Error::new("cannot run on model", "this version has no model environment")
             .with_hint("use `--on sim` or `--on docker`")),
     }

@@ -93,6 +93,7 @@ impl Environment for Sim {
             .or_fail(|| "cannot start the modelled Internet".to_owned())?;
         let mut settings = Settings::new(trial.internet_seed);
         settings.port = NODE_PORT;
+        settings.contain_crashes = true;
         let mut world = World::new(internet, settings);
         // Nobody reads them here, and a large world has many.
         world.send_events(Events::Off);
@@ -240,7 +241,17 @@ impl Environment for Sim {
     }
 
     fn health(&mut self) -> Result<Health> {
-        Ok(Health { crashed: Vec::new(), lateness: None, stalls: self.stall.clone().into_iter().collect() })
+        let member = |host: HostId| (0..).zip(&self.nodes).find(|(_, node)| node.host == host);
+        let crashes = self.world.as_ref().map(World::crashes).unwrap_or_default();
+        let crashed = crashes.into_iter().filter_map(|crash| {
+            let (index, _) = member(crash.host)?;
+            Some((NodeIndex(index), format!("{} (at {})", crash.why, crash.time)))
+        });
+        Ok(Health {
+            crashed: crashed.collect(),
+            lateness: None,
+            stalls: self.stall.clone().into_iter().collect(),
+        })
     }
 
     fn cost(&self) -> Cost {

@@ -4,7 +4,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 use super::Series;
-use super::style::{GRID, canvas, colour, font, refuse, tick};
+use super::style::{GRID, canvas_with_legend, colour, font, refuse, tick};
 use crate::error::Result;
 use crate::metric::{Metric, Unit};
 use crate::stats::{quantile, sorted};
@@ -52,7 +52,8 @@ impl Figure<'_> {
         X: AsRangedCoord<Value = f64>,
         X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
-        let area = canvas(svg, self.metric.title, self.caption)?;
+        let legend: Vec<String> = self.curves.iter().map(|(label, _)| label.clone()).collect();
+        let (area, _) = canvas_with_legend(svg, (self.metric.title, self.caption), &legend)?;
         let mut chart = ChartBuilder::on(&area)
             .x_label_area_size(48)
             .y_label_area_size(64)
@@ -70,22 +71,11 @@ impl Figure<'_> {
             .y_label_formatter(&|value| tick(*value))
             .draw()
             .map_err(|error| refuse(&error))?;
-        for (index, (label, values)) in self.curves.iter().enumerate() {
+        for (index, (_, values)) in self.curves.iter().enumerate() {
             let line = colour(index, self.curves.len()).stroke_width(2);
-            chart
-                .draw_series(LineSeries::new(steps(values, left), line))
-                .map_err(|error| refuse(&error))?
-                .label(label)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], line));
+            let steps = LineSeries::new(steps(values, left), line);
+            chart.draw_series(steps).map_err(|error| refuse(&error))?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .background_style(WHITE.mix(0.85))
-            .border_style(GRID)
-            .label_font(font(13, 40))
-            .draw()
-            .map_err(|error| refuse(&error))?;
         area.present().map_err(|error| refuse(&error))
     }
 }

@@ -73,11 +73,7 @@ fn course(record: &Record, metric: Metric, series: &[Series]) -> Result<Option<F
     if swept.is_empty() || measured < 2 {
         return Ok(None);
     }
-    let places = match swept[..] {
-        [key] => sweep::places(key, record),
-        _ => sweep::Places::named("", record),
-    };
-    let svg = sweep::draw(metric, &caption(record), (&places, series))?;
+    let svg = sweep::draw(metric, &caption(record), (&sweep::Places::of_sweep(record), series))?;
     let name = format!("{}-by-{}.svg", metric.name, swept.join("-"));
     Ok(Some(Figure { name, title: format!("{} by {}", metric.title, swept.join(" and ")), svg }))
 }

@@ -1,11 +1,14 @@
 //! Size, colours and type that all figures share.
 
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::error::{Error, Result};
 
 /// Width and height of a figure, in pixels.
-pub(super) const SIZE: (u32, u32) = (860, 500);
+const SIZE: (u32, u32) = (860, 500);
+/// Height of one line of a legend.
+const LINE: u32 = 18;
 /// Okabe and Ito's colours: told apart by readers with any colour vision, and readable on white.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
@@ -39,15 +42,35 @@ pub(super) fn canvas<'a>(
     svg: &'a mut String,
     title: &str,
     caption: &str,
-) -> Result<DrawingArea<SVGBackend<'a>, plotters::coord::Shift>> {
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+) -> Result<DrawingArea<SVGBackend<'a>, Shift>> {
+    let (area, _) = canvas_with_legend(svg, (title, caption), &[])?;
+    Ok(area)
+}
+
+/// A drawing under a title and a caption, with a line for each series below.
+pub(super) fn canvas_with_legend<'a>(
+    svg: &'a mut String,
+    (title, caption): (&str, &str),
+    legend: &[String],
+) -> Result<(DrawingArea<SVGBackend<'a>, Shift>, DrawingArea<SVGBackend<'a>, Shift>)> {
+    let below = if legend.is_empty() { 0 } else { legend.len() as u32 * LINE + 10 };
+    let root = SVGBackend::with_string(svg, (SIZE.0, SIZE.1 + below)).into_drawing_area();
     root.fill(&WHITE).map_err(|error| refuse(&error))?;
-    let line = |text: &str, y: i32, style: TextStyle<'static>| {
-        root.draw(&Text::new(text.to_owned(), (24, y), style)).map_err(|error| refuse(&error))
-    };
-    line(title, 16, font(20, 20))?;
-    line(caption, 43, font(12, 110))?;
-    Ok(root.margin(66, 14, 18, 26))
+    let (above, below) = root.split_vertically(SIZE.1);
+    let line =
+        |area: &DrawingArea<SVGBackend<'a>, Shift>, text: &str, at: (i32, i32), style: TextStyle<'static>| {
+            area.draw(&Text::new(text.to_owned(), at, style)).map_err(|error| refuse(&error))
+        };
+    line(&above, title, (24, 16), font(20, 20))?;
+    line(&above, caption, (24, 43), font(12, 110))?;
+    for (index, text) in legend.iter().enumerate() {
+        let y = (index as u32 * LINE) as i32;
+        let stroke = colour(index, legend.len()).stroke_width(3);
+        let mark = PathElement::new([(82, y + 5), (102, y + 5)], stroke);
+        below.draw(&mark).map_err(|error| refuse(&error))?;
+        line(&below, text, (112, y), font(13, 40))?;
+    }
+    Ok((above.margin(66, 14, 18, 26), below))
 }
 
 /// A figure that could not be drawn.

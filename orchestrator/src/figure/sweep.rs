@@ -1,60 +1,42 @@
 //! A metric over a sweep: the median of each point with its confidence, and the 95th percentile above it.
 
+mod places;
+
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::Series;
 use super::style::{GRID, canvas, colour, font, refuse, tick};
 use crate::error::Result;
 use crate::metric::{Metric, Unit};
-use crate::record::Record;
 use crate::stats::{median_interval, quantile, sorted};
+
+pub(super) use places::Places;
 
 /// Beyond this ratio of the largest to the smallest place the axis is logarithmic.
 const SPREAD_MAX: f64 = 20.0;
-
-/// Where the points stand on the horizontal axis.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Places {
-    axis: String,
-    at: Vec<f64>,
-    /// Empty for numbers.
-    names: Vec<String>,
-}
-
-/// The places of a sweep over one key: numbers where it has numbers, else names in their order.
-pub(super) fn places(key: &str, record: &Record) -> Places {
-    let values = record.manifest.points.iter().map(|point| point.values.get(key)?.parse().ok());
-    match values.collect::<Option<Vec<f64>>>() {
-        Some(at) => Places { axis: key.to_owned(), at, names: Vec::new() },
-        None => Places::named(key, record),
-    }
-}
-
-impl Places {
-    /// A place for each point in its order, under the point's label.
-    pub(super) fn named(key: &str, record: &Record) -> Self {
-        let points = &record.manifest.points;
-        let short = |label: &str| label.strip_prefix(&format!("{key}=")).unwrap_or(label).to_owned();
-        Self {
-            axis: key.to_owned(),
-            at: (0..points.len()).map(|place| place as f64).collect(),
-            names: points.iter().map(|point| short(&point.label)).collect(),
-        }
-    }
-}
+/// Letters that fit under the axis side by side.
+const LETTERS_MAX: usize = 90;
 
 pub(super) fn draw(metric: Metric, caption: &str, (places, series): (&Places, &[Series])) -> Result<String> {
     let scale = if metric.unit == Unit::Ratio { 100.0 } else { 1.0 };
-    let mut marks: Vec<Mark> =
-        places.at.iter().zip(series).filter_map(|(place, series)| Mark::of(*place, series, scale)).collect();
-    marks.sort_by(|a, b| a.place.total_cmp(&b.place));
-    let low = places.at.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = places.at.iter().copied().fold(0.0, f64::max);
+    let groups: Vec<(String, Vec<Mark>)> = places
+        .groups()
+        .into_iter()
+        .map(|group| {
+            let points = places.of(&group);
+            let mut marks: Vec<Mark> =
+                points.filter_map(|(point, place)| Mark::of(place, &series[point], scale)).collect();
+            marks.sort_by(|a, b| a.place.total_cmp(&b.place));
+            (group, marks)
+        })
+        .collect();
+    let (low, high) = places.range();
     let mut svg = String::new();
-    let figure = Figure { metric, caption, places, marks: &marks };
+    let figure = Figure { metric, caption, places, groups: &groups };
     match () {
-        () if !places.names.is_empty() => figure.plot(&mut svg, -0.5..high + 0.5)?,
+        () if places.is_named() => figure.plot(&mut svg, -0.5..high + 0.5)?,
         () if low > 0.0 && high > SPREAD_MAX * low => {
             figure.plot(&mut svg, (low / 1.3..high * 1.3).log_scale())?;
         }
@@ -82,18 +64,17 @@ impl Mark {
             tail: quantile(&values, 0.95),
         })
     }
-
-    fn top(&self) -> f64 {
-        self.interval.map_or(self.tail, |(_, high)| self.tail.max(high))
-    }
 }
 
 struct Figure<'a> {
     metric: Metric,
     caption: &'a str,
     places: &'a Places,
-    marks: &'a [Mark],
+    groups: &'a [(String, Vec<Mark>)],
 }
+
+type Chart<'a, 'b, X> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, RangedCoordf64>>;
+type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
 
 impl Figure<'_> {
     fn plot<X>(&self, svg: &mut String, x: X) -> Result<()>
@@ -101,29 +82,44 @@ impl Figure<'_> {
         X: AsRangedCoord<Value = f64>,
         X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
+        self.try_plot(svg, x).map_err(|error| refuse(&error))
+    }
+
+    fn try_plot<X>(&self, svg: &mut String, x: X) -> Drawn
+    where
+        X: AsRangedCoord<Value = f64>,
+        X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    {
         let area = canvas(svg, self.metric.title, self.caption)?;
-        let top = self.marks.iter().map(Mark::top).fold(0.0, f64::max);
+        let crowded = self.places.letters() > LETTERS_MAX;
         let mut chart = ChartBuilder::on(&area)
-            .x_label_area_size(48)
+            .x_label_area_size(if crowded { 170 } else { 48 })
             .y_label_area_size(64)
-            .build_cartesian_2d(x, 0.0..if top > 0.0 { top * 1.12 } else { 1.0 })
-            .map_err(|error| refuse(&error))?;
-        let label = |place: &f64| self.tick(*place);
+            .build_cartesian_2d(x, 0.0..self.top())
+            .map_err(|error| error.to_string())?;
+        let turn = if crowded { FontTransform::Rotate90 } else { FontTransform::None };
+        let names = ("sans-serif", 13).into_font().transform(turn).color(&RGBColor(60, 60, 60));
+        let label = |place: &f64| self.places.name(*place).unwrap_or_else(|| tick(*place));
         let mut mesh = chart.configure_mesh();
-        if !self.places.names.is_empty() {
-            mesh.x_labels(self.places.names.len());
+        mesh.x_labels(8);
+        if self.places.is_named() {
+            mesh.x_labels(2 * self.places.count());
         }
         mesh.light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
-            .x_desc(self.places.axis.as_str())
+            .x_desc(if crowded { "" } else { self.places.axis() })
             .y_desc(format!("{} [{}]", self.metric.name, self.metric.unit.symbol()))
             .axis_desc_style(font(14, 60))
             .label_style(font(13, 60))
+            .x_label_style(names)
             .x_label_formatter(&label)
             .y_label_formatter(&|value| tick(*value))
             .draw()
-            .map_err(|error| refuse(&error))?;
-        self.lines(&mut chart)?;
+            .map_err(|error| error.to_string())?;
+        match self.groups {
+            [(_, marks)] => self.alone(&mut chart, marks)?,
+            groups => self.side_by_side(&mut chart, groups)?,
+        }
         chart
             .configure_series_labels()
             .position(SeriesLabelPosition::UpperLeft)
@@ -131,52 +127,77 @@ impl Figure<'_> {
             .border_style(GRID)
             .label_font(font(13, 40))
             .draw()
-            .map_err(|error| refuse(&error))?;
-        area.present().map_err(|error| refuse(&error))
+            .map_err(|error| error.to_string())?;
+        Ok(area.present().map_err(|error| error.to_string())?)
     }
 
-    fn lines<X>(&self, chart: &mut Chart<'_, '_, X>) -> Result<()>
-    where
-        X: Ranged<ValueType = f64>,
-    {
-        let (middle, tail) = (colour(0, 2), colour(1, 2));
-        let medians = self.marks.iter().map(|mark| (mark.place, mark.median));
-        let tails = self.marks.iter().map(|mark| (mark.place, mark.tail));
-        let bars = self.marks.iter().filter_map(|mark| {
-            let (low, high) = mark.interval?;
-            Some(ErrorBar::new_vertical(mark.place, low, mark.median, high, middle.filled(), 9))
+    /// The end of the vertical axis.
+    fn top(&self) -> f64 {
+        let alone = self.groups.len() == 1;
+        let marks = self.groups.iter().flat_map(|(_, marks)| marks);
+        let tops = marks.map(|mark| {
+            let tail = if alone { mark.tail } else { mark.median };
+            mark.interval.map_or(tail, |(_, high)| tail.max(high))
         });
-        let key =
-            |colour: RGBColor| move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2));
-        let mut draw = || -> std::result::Result<(), Box<dyn std::error::Error>> {
-            if self.places.names.is_empty() {
-                chart
-                    .draw_series(LineSeries::new(tails.clone(), tail.stroke_width(1)))
-                    .map_err(|e| e.to_string())?;
-                chart
-                    .draw_series(LineSeries::new(medians.clone(), middle.stroke_width(2)))
-                    .map_err(|e| e.to_string())?;
-            }
-            let dots = tails.map(|at| Circle::new(at, 4, tail.stroke_width(2)));
-            chart.draw_series(dots).map_err(|e| e.to_string())?.label("95th percentile").legend(key(tail));
-            let dots = medians.map(|at| Circle::new(at, 4, middle.filled()));
-            let named = chart.draw_series(dots).map_err(|e| e.to_string())?;
-            named.label("median, with its 95 % confidence interval").legend(key(middle));
-            chart.draw_series(bars).map_err(|e| e.to_string())?;
-            Ok(())
-        };
-        draw().map_err(|error| refuse(&error))
+        let top = tops.fold(0.0, f64::max);
+        if top > 0.0 { top * 1.15 } else { 1.0 }
     }
 
-    fn tick(&self, place: f64) -> String {
-        if self.places.names.is_empty() {
-            return tick(place);
+    /// One group: medians, and the tail above them.
+    fn alone<X: Ranged<ValueType = f64>>(&self, chart: &mut Chart<'_, '_, X>, marks: &[Mark]) -> Drawn {
+        let tail = colour(1, 2);
+        let tails = marks.iter().map(|mark| (mark.place, mark.tail));
+        if !self.places.is_named() {
+            chart
+                .draw_series(LineSeries::new(tails.clone(), tail.stroke_width(1)))
+                .map_err(|e| e.to_string())?;
         }
-        let whole = place.round();
-        let near = (place - whole).abs() < 1e-6 && whole >= 0.0;
-        self.places.names.get(whole as usize).filter(|_| near).cloned().unwrap_or_default()
+        let dots = tails.map(|at| Circle::new(at, 4, tail.stroke_width(2)));
+        let drawn = chart.draw_series(dots).map_err(|e| e.to_string())?;
+        drawn.label("95th percentile").legend(move |(x, y)| Circle::new((x + 9, y), 4, tail.stroke_width(2)));
+        self.medians(chart, (marks, colour(0, 2)), "median, with its 95 % confidence interval")
+    }
+
+    /// Several groups: the medians of each.
+    fn side_by_side<X: Ranged<ValueType = f64>>(
+        &self,
+        chart: &mut Chart<'_, '_, X>,
+        groups: &[(String, Vec<Mark>)],
+    ) -> Drawn {
+        for (index, (group, marks)) in groups.iter().enumerate() {
+            // Side by side, so that one interval does not hide another.
+            let aside = if self.places.is_named() {
+                0.06 * (index as f64 - (groups.len() - 1) as f64 / 2.0)
+            } else {
+                0.0
+            };
+            let moved: Vec<Mark> =
+                marks.iter().map(|mark| Mark { place: mark.place + aside, ..*mark }).collect();
+            let label = format!("{group}: median, with its 95 % confidence interval");
+            self.medians(chart, (&moved, colour(index, groups.len())), &label)?;
+        }
+        Ok(())
+    }
+
+    fn medians<X: Ranged<ValueType = f64>>(
+        &self,
+        chart: &mut Chart<'_, '_, X>,
+        (marks, colour): (&[Mark], RGBColor),
+        label: &str,
+    ) -> Drawn {
+        let medians = marks.iter().map(|mark| (mark.place, mark.median));
+        if !self.places.is_named() {
+            let line = LineSeries::new(medians.clone(), colour.stroke_width(2));
+            chart.draw_series(line).map_err(|e| e.to_string())?;
+        }
+        let bars = marks.iter().filter_map(|mark| {
+            let (low, high) = mark.interval?;
+            Some(ErrorBar::new_vertical(mark.place, low, mark.median, high, colour.filled(), 9))
+        });
+        chart.draw_series(bars).map_err(|e| e.to_string())?;
+        let dots = medians.map(|at| Circle::new(at, 4, colour.filled()));
+        let drawn = chart.draw_series(dots).map_err(|e| e.to_string())?;
+        drawn.label(label).legend(move |(x, y)| Circle::new((x + 9, y), 4, colour.filled()));
+        Ok(())
     }
 }
-
-type Chart<'a, 'b, X> =
-    ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, plotters::coord::types::RangedCoordf64>>;

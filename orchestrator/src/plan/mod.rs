@@ -19,7 +19,7 @@ use source::Setting;
 
 pub use expect::{Expectation, Op};
 pub use network::{Latency, Nat, TextFile};
-pub use values::{KEYS, Key, Start, Values};
+pub use values::{Clock, KEYS, Key, Start, Values};
 
 pub(crate) use network::{Files, topology};
 
@@ -37,6 +37,8 @@ pub struct Overrides {
     pub seed: Option<u64>,
     /// Trials for each set of values.
     pub repeats: Option<u32>,
+    /// Whose time the trials take: decides on what neither file nor user says.
+    pub clock: Clock,
 }
 
 /// An experiment, ready to run.
@@ -94,17 +96,17 @@ impl Plan {
         draft.seed = overrides.seed.or(draft.seed);
         draft.repeats = overrides.repeats.or(draft.repeats);
         let stem = Path::new(&origin).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        Self::expand(draft, &stem.unwrap_or(origin))
+        Self::expand(draft, &stem.unwrap_or(origin), overrides.clock)
     }
 
-    fn expand(draft: source::Draft, stem: &str) -> Result<Self> {
+    fn expand(draft: source::Draft, stem: &str, clock: Clock) -> Result<Self> {
         let experiment = draft.experiment.unwrap_or_else(|| "join".to_owned());
         let mut plan = Self {
             name: draft.name.unwrap_or_else(|| stem.to_owned()),
             experiment,
             seed: draft.seed.unwrap_or(1),
             repeats: draft.repeats.unwrap_or(1),
-            points: vec![Point { values: Values::default(), label: String::new() }],
+            points: vec![Point { values: Values::new(clock), label: String::new() }],
             swept: Vec::new(),
             expect: draft.expect,
         };
@@ -256,6 +258,7 @@ fn find(name_or_file: &str) -> Result<(String, String, std::path::PathBuf)> {
     let text = std::fs::read_to_string(path)
         .or_fail(what)
         .map_err(|error| error.with_hint(format!("give a file, or a built-in one: {}", names.join(", "))))?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     Ok((name_or_file.to_owned(), text, folder.to_path_buf()))
 }

@@ -123,7 +123,7 @@ impl Latency {
 /// # Errors
 /// What is wrong in the file, with line and column.
 pub(crate) fn topology(file: &TextFile, seed: [u8; 32]) -> Result<atoll_topology::Topology, TopologyError> {
-    let beside = Files::beside(file.path.parent().unwrap_or(Path::new(".")));
+    let beside = Files::beside(file.path.parent().unwrap_or_else(|| Path::new(".")));
     atoll_topology::Topology::from_yaml(&file.text, seed, |name| {
         beside.read(name).map(|file| file.text.to_string()).map_err(|wrong| wrong.why)
     })

@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use super::expect::Expectation;
 use super::network::Files;
 use super::quantity::count;
-use super::values::{KEYS, Key, Values};
+use super::values::{Clock, KEYS, Key, Values};
 use super::wrong::{HINT, MARK, Wrong};
 use crate::error::{Error, Result};
 
@@ -76,7 +76,7 @@ fn key(name: &str, head: &[&str]) -> Result<Key, Wrong> {
 }
 
 fn check(key: Key, text: &str, files: &Files) -> Result<(), Wrong> {
-    Values::default().set(key, text, files)
+    Values::new(Clock::Virtual).set(key, text, files)
 }
 
 /// Takes the place out of a YAML error, and the hint out of ours.

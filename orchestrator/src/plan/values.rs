@@ -9,6 +9,7 @@ use super::wrong::Wrong;
 /// Most members that one trial may have.
 pub(super) const MEMBERS_MAX: u32 = 1_000_000;
 const JOINERS: u32 = 30;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A key that every experiment understands if it makes sense for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +74,16 @@ pub enum Start {
     Together,
 }
 
+/// Whose time a trial takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// Nobody's: an hour at rest costs seconds.
+    #[default]
+    Virtual,
+    /// The user's: what is long is shortened unless it is asked for.
+    Real,
+}
+
 /// The values of one trial.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Values {
@@ -94,8 +105,14 @@ pub struct Values {
     pub measure: Duration,
 }
 
-impl Default for Values {
-    fn default() -> Self {
+impl Values {
+    /// What a file that says nothing means.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        let (rest, measure) = match clock {
+            Clock::Virtual => (30 * MINUTE, 30 * MINUTE),
+            Clock::Real => (MINUTE / 2, MINUTE),
+        };
         Self {
             public: 200,
             joiners: None,
@@ -103,13 +120,11 @@ impl Default for Values {
             latency: None,
             nat: Nat::Named("cones".to_owned()),
             loss: None,
-            rest: Duration::from_secs(120),
-            measure: Duration::from_secs(300),
+            rest,
+            measure,
         }
     }
-}
 
-impl Values {
     /// Further members that are measured, one after the other.
     #[must_use]
     pub fn joiners(&self) -> u32 {
@@ -234,7 +249,7 @@ mod tests {
     #[test]
     fn what_is_shown_can_be_read_again() {
         let files = Files::beside(".");
-        let values = Values::default();
+        let values = Values::new(Clock::Virtual);
         for (key, _) in KEYS {
             let mut again = values.clone();
             again.set(key, &values.show(key), &files).unwrap();
@@ -244,7 +259,7 @@ mod tests {
 
     #[test]
     fn nobody_joins_after_a_start_together_unless_asked() {
-        let mut values = Values::default();
+        let mut values = Values::new(Clock::Virtual);
         assert_eq!(values.joiners(), 30);
         values.start = Start::Together;
         assert_eq!(values.members(), values.public);

@@ -121,7 +121,7 @@ impl Folder {
     pub fn link_latest(&self) -> Result<()> {
         let target = match self.link.parent() == Some(&self.path) {
             true => Path::new("."),
-            false => self.path.file_name().map_or(Path::new("."), Path::new),
+            false => self.path.file_name().map_or_else(|| Path::new("."), Path::new),
         };
         let draft = self.link.with_file_name(".latest.part");
         let _ = fs::remove_file(&draft);

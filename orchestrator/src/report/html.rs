@@ -52,7 +52,11 @@ pub fn escape(text: &str) -> String {
 /// A drawing that takes the page's colours: no paper behind it, and its greys follow the text.
 fn inline(svg: &str) -> String {
     let start = svg.find("<svg").unwrap_or(0);
-    let mut drawing = svg[start..].replacen("<svg width=\"860\" height=\"500\"", "<svg role=\"img\"", 1);
+    let mut drawing = svg[start..].to_owned();
+    // The view box stays, so that the drawing keeps its shape at any width.
+    if let Some(end) = drawing.find("viewBox") {
+        drawing.replace_range(..end, "<svg role=\"img\" ");
+    }
     if let Some(paper) = drawing.find("<rect") {
         let end = drawing[paper..].find("/>").map_or(paper, |end| paper + end + 2);
         drawing.replace_range(paper..end, "");

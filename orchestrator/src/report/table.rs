@@ -1,9 +1,12 @@
 //! The result on a terminal.
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle};
 
 use crate::metric;
 use crate::record::{Record, RunSummary, Verdict};
+
+/// A line under the head and none else.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// Whether a terminal's colours are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +100,7 @@ pub fn whole(record: &Record, summary: &RunSummary, colours: Colours) -> String 
 #[must_use]
 pub fn table(head: &[&str], colours: Colours) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
     if colours == Colours::Off {
         table.force_no_tty();
     }

@@ -40,7 +40,8 @@ fn internet(values: &Values, rng: &Rng) -> Result<Topology, TopologyError> {
     let mut topology = match &values.nat {
         Nat::Named(name) => {
             let latency = latency.unwrap_or_else(|| generated(rng));
-            Topology::draw(&Population::named(name)?, values.members() as usize, latency, rng.seed(0))?
+            let members = values.members() as usize;
+            Topology::draw(&reachable(Population::named(name)?, members), members, latency, rng.seed(0))?
         }
         Nat::File(file) => {
             let mut topology = topology(file, rng.seed(0))?;
@@ -52,6 +53,18 @@ fn internet(values: &Values, rng: &Rng) -> Result<Topology, TopologyError> {
         topology.path.loss = atoll_topology::Loss { independent: loss, burst: None };
     }
     Ok(topology)
+}
+
+/// The population with its public share raised, where that is too small, to one of this many hosts: somebody has to
+/// let the others in.
+fn reachable(mut population: Population, members: usize) -> Population {
+    let others: f64 =
+        population.shares.iter().filter(|share| !share.behind.is_empty()).map(|share| share.weight).sum();
+    if let Some(public) = population.shares.iter_mut().find(|share| share.behind.is_empty()) {
+        // A little more than one host, so that rounding does not take it away.
+        public.weight = public.weight.max(1.01 * others / (members as f64 - 1.01).max(0.01));
+    }
+    population
 }
 
 fn generated(rng: &Rng) -> atoll_topology::Latency {
@@ -185,6 +198,19 @@ mod tests {
         let names: std::collections::BTreeSet<&str> = trial.nodes.iter().map(|node| &node.name[..]).collect();
         assert_eq!(names.len(), 1203);
         assert!(names.contains("m0000") && names.contains("j0002"));
+    }
+
+    #[test]
+    fn the_smallest_populations_have_a_member_that_lets_the_others_in() {
+        for (nat, public) in
+            ["cones", "default", "symmetric"].into_iter().flat_map(|nat| (1..15).map(move |n| (nat, n)))
+        {
+            let set = [format!("nat={nat}"), format!("public={public}"), "joiners=0".to_owned()];
+            let trial = trial(&set.each_ref().map(String::as_str), 1).unwrap();
+            let first = trial.nodes[0].host.0 as usize;
+            assert!(trial.topology.hosts[first].is_public(), "{nat} {public}");
+            assert_eq!(trial.nodes.len(), public);
+        }
     }
 
     #[test]

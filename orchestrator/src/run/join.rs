@@ -1,11 +1,12 @@
 //! The experiment `join`: how long a new member needs until it is connected.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use atoll_core::Rng;
 use atoll_core::control::{Command, Reply};
 
-use super::outcome::{Cut, Measured, Outcome, names};
+use super::outcome::{Cut, Findings, Measured, Outcome, names};
 use super::theory::{Census, Theory};
 use crate::environment::{Environment, NodeIndex, NodeStatus, OVERLAY, Surroundings, Traffic, Trial};
 use crate::metric::{self, Metric};
@@ -19,6 +20,8 @@ const JOIN_LIMIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(1);
 /// How often a joiner is looked at.
 const GLANCE: Duration = Duration::from_millis(250);
+/// The longest wait for the ring to close again around the last joiner.
+const RECOUNT_LIMIT: Duration = Duration::from_secs(20);
 /// Pairs whose route is measured.
 const ROUTES: usize = 100;
 
@@ -128,57 +131,39 @@ impl Join<'_> {
         Ok(false)
     }
 
-    /// Counts who is in the ring and who is not, and why.
+    /// Counts who is in the ring and who is not, and why, once the last joiner's neighbours had time to notice.
     fn count(&mut self, running: &[NodeIndex], theory: &Theory<'_>, late: &[NodeIndex]) -> Result<(), Cut> {
-        let statuses = self.environment.statuses(running)?;
-        let silent: Vec<NodeIndex> = running
-            .iter()
-            .zip(&statuses)
-            .filter(|(_, status)| status.is_none())
-            .map(|(node, _)| *node)
-            .collect();
-        if !silent.is_empty() {
-            let who = names(self.trial, &silent);
-            self.outcome.invalid_reasons.push(format!("no status from {who}"));
-        }
-        let census = theory.census(running, &statuses);
-        let mut failed = census.failed.clone();
-        failed.extend(late);
-        failed.sort_unstable();
-        failed.dedup();
-        let (unexplained, excused): (Vec<_>, Vec<_>) =
-            failed.iter().copied().partition(|member| !theory.excused(*member));
+        let began = self.environment.now();
+        let (census, statuses) = loop {
+            let statuses = self.environment.statuses(running)?;
+            let census = theory.census(running, &statuses);
+            if census.settled() || self.environment.now() >= began + RECOUNT_LIMIT {
+                break (census, statuses);
+            }
+            self.wait(LOOK)?;
+        };
+        self.distrust_silence(running, &statuses);
+        let failed: BTreeSet<NodeIndex> = census.failed.iter().chain(late).copied().collect();
+        let unexplained: Vec<NodeIndex> =
+            failed.iter().filter(|member| !theory.excused(**member)).copied().collect();
         if census.pairs > 0 {
             self.sample(None, metric::DIRECT, census.linked as f64 / census.pairs as f64);
             self.sample(None, metric::BLOCKED, census.blocked as f64 / census.pairs as f64);
         }
         self.sample(None, metric::FAILED, failed.len() as f64 / running.len() as f64);
         self.sample(None, metric::UNEXPLAINED, unexplained.len() as f64);
-        self.explain(&census, (&unexplained, &excused), theory);
+        let excused = failed.iter().filter(|member| theory.excused(**member)).copied().collect();
+        self.outcome.notes.extend(Findings { census, late, unexplained, excused }.notes(self.trial, theory));
         Ok(())
     }
 
-    fn explain(
-        &mut self,
-        census: &Census,
-        (unexplained, excused): (&[NodeIndex], &[NodeIndex]),
-        theory: &Theory<'_>,
-    ) {
-        let trial = self.trial;
-        if census.blocked > 0 {
-            self.note(format!(
-                "{} of {} pairs of ring neighbours cannot connect directly: they wait for relays",
-                census.blocked, census.pairs
-            ));
-        }
-        if !theory.cut_off().is_empty() {
-            self.note(format!("cannot reach any bootstrap over UDP: {}", names(trial, theory.cut_off())));
-        }
-        if !excused.is_empty() {
-            self.note(format!("did not join, as theory says: {}", names(trial, excused)));
-        }
-        if !unexplained.is_empty() {
-            self.note(format!("did not join though theory says they can: {}", names(trial, unexplained)));
+    /// A member that should run and says nothing makes the trial invalid.
+    fn distrust_silence(&mut self, running: &[NodeIndex], statuses: &[Option<NodeStatus>]) {
+        let pairs = running.iter().zip(statuses);
+        let silent: Vec<NodeIndex> =
+            pairs.filter(|(_, status)| status.is_none()).map(|(node, _)| *node).collect();
+        if !silent.is_empty() {
+            self.outcome.invalid_reasons.push(format!("no status from {}", names(self.trial, &silent)));
         }
     }
 

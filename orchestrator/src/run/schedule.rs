@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use super::draw;
 use super::join::Join;
 use super::outcome::{Cut, Outcome};
-use crate::environment::{Cancel, Environment, Progress, Sample, Surroundings, Trial, sim::Sim};
+use crate::environment::docker::{self, Docker};
+use crate::environment::sim::Sim;
+use crate::environment::{Cancel, Environment, Progress, Sample, Surroundings, Trial};
 use crate::error::{Error, OrFail, Result};
 use crate::plan::{Plan, Turn};
 use crate::record::{Costs, Folder, Manifest, Record, Row};
@@ -22,6 +24,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 pub enum Place {
     /// In virtual time.
     Sim,
+    /// In containers on this host.
+    Docker(docker::Options),
 }
 
 impl Place {
@@ -30,6 +34,7 @@ impl Place {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Sim => "sim",
+            Self::Docker(_) => "docker",
         }
     }
 
@@ -37,13 +42,19 @@ impl Place {
     fn workers(&self) -> usize {
         match self {
             Self::Sim => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            Self::Docker(_) => 1,
         }
     }
 
-    fn environment(&self, surroundings: Surroundings) -> Box<dyn Environment> {
-        match self {
+    /// An environment for one trial.
+    ///
+    /// # Errors
+    /// It cannot be had on this host.
+    pub fn environment(&self, surroundings: Surroundings) -> Result<Box<dyn Environment>> {
+        Ok(match self {
             Self::Sim => Box::new(Sim::new(surroundings)),
-        }
+            Self::Docker(options) => Box::new(Docker::new(surroundings, options.clone())?),
+        })
     }
 }
 
@@ -94,7 +105,7 @@ fn trial(run: &Run<'_>, turn: Turn) -> Result<Finished> {
     let point = &run.plan.points[turn.point];
     let trial = draw(&point.values, turn)?;
     let surroundings = Surroundings { cancel: run.cancel.clone(), progress: Arc::clone(&run.progress) };
-    let mut environment = run.place.environment(surroundings.clone());
+    let mut environment = run.place.environment(surroundings.clone())?;
     let mut outcome = Outcome::default();
     let prepared = environment.prepare(&trial);
     let ended = prepared.map(|()| {
@@ -213,7 +224,7 @@ impl<'a> Desk<'a> {
         self.run.progress.step("trials", pile.finished.len() as u64, total as u64);
         if pile.saved.elapsed() >= SAVE_EVERY && pile.finished.len() < total {
             let saved = self.run.folder.save(&self.record(&pile));
-            pile.failed = pile.failed.take().or(saved.err());
+            pile.failed = pile.failed.take().or_else(|| saved.err());
             pile.saved = Instant::now();
         }
     }

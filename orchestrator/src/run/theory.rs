@@ -39,7 +39,7 @@ pub(super) struct Census {
     /// Pairs that no hole punching can link.
     pub(super) blocked: usize,
     /// Pairs that could be linked and are not.
-    pub(super) missing: usize,
+    pub(super) missing: Vec<(NodeIndex, NodeIndex)>,
     /// Members that are not connected.
     pub(super) failed: Vec<NodeIndex>,
     /// Those of them for whom theory has no excuse.
@@ -54,7 +54,7 @@ impl Census {
 
     /// Nothing more can be expected without relays.
     pub(super) fn settled(&self) -> bool {
-        self.missing == 0 && self.unexplained.is_empty()
+        self.missing.is_empty() && self.unexplained.is_empty()
     }
 }
 
@@ -95,7 +95,9 @@ impl<'a> Theory<'a> {
             let linked = self.linked((*low, *high), &by_member);
             census.linked += usize::from(linked);
             census.blocked += usize::from(*pair == Pair::Blocked);
-            census.missing += usize::from(!linked && *pair == Pair::Sure);
+            if !linked && *pair == Pair::Sure {
+                census.missing.push((*low, *high));
+            }
         }
         let connected = |member: &&NodeIndex| {
             by_member.get(*member).is_some_and(|status| status.status.state == State::Connected)
@@ -153,5 +155,112 @@ impl<'a> Theory<'a> {
             // This version predicts no ports.
             Verdict::WithPrediction | Verdict::Never => Pair::Blocked,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use atoll_core::control::Status;
+
+    use super::*;
+    use crate::plan::{Overrides, Plan};
+    use crate::run::draw;
+
+    fn trial(set: &[&str]) -> Trial {
+        let set = set.iter().map(|text| (*text).to_owned()).collect();
+        let plan = Plan::load("join", &Overrides { set, ..Overrides::default() }).unwrap();
+        draw(&plan.points[0].values, plan.turns()[0]).unwrap()
+    }
+
+    fn members(trial: &Trial) -> Vec<NodeIndex> {
+        (0..trial.nodes.len() as u32).map(NodeIndex).collect()
+    }
+
+    /// Statuses of a perfect ring of these members.
+    fn ring(trial: &Trial, members: &[NodeIndex]) -> Vec<Option<NodeStatus>> {
+        let mut order: Vec<Address> =
+            members.iter().map(|member| trial.nodes[member.index()].address).collect();
+        order.sort_unstable();
+        let status = |address: Address| {
+            let at = order.iter().position(|other| *other == address).unwrap();
+            let beside = |step: usize| Some(order[(at + step) % order.len()]);
+            Status {
+                overlay: "public".to_owned(),
+                address,
+                state: State::Connected,
+                uptime_seconds: 9.0,
+                join_seconds: Some(1.0),
+                neighbours_changed_seconds: 2.0,
+                predecessor: beside(order.len() - 1),
+                successor: beside(1),
+                size_estimate: order.len() as f64,
+                connections: Vec::new(),
+                observed: Vec::new(),
+            }
+        };
+        let statuses = members.iter().map(|member| status(trial.nodes[member.index()].address));
+        statuses.map(|status| Some(NodeStatus { released: Duration::ZERO, status })).collect()
+    }
+
+    #[test]
+    fn a_perfect_ring_is_complete_and_one_wrong_claim_breaks_it() {
+        let trial = trial(&["public=20", "joiners=0", "nat=none"]);
+        let members = members(&trial);
+        let theory = Theory::new(&trial, &members);
+        let mut statuses = ring(&trial, &members);
+        let census = theory.census(&members, &statuses);
+        assert!(census.complete() && census.settled(), "{census:?}");
+        assert_eq!((census.pairs, census.linked, census.blocked), (20, 20, 0));
+        statuses[3].as_mut().unwrap().status.successor = None;
+        let census = theory.census(&members, &statuses);
+        assert!(!census.complete() && census.missing.len() == 1, "{census:?}");
+    }
+
+    #[test]
+    fn a_member_that_is_silent_or_not_connected_failed_without_an_excuse() {
+        let trial = trial(&["public=10", "joiners=0", "nat=none"]);
+        let members = members(&trial);
+        let theory = Theory::new(&trial, &members);
+        let mut statuses = ring(&trial, &members);
+        statuses[4] = None;
+        statuses[7].as_mut().unwrap().status.state = State::Joining;
+        let census = theory.census(&members, &statuses);
+        assert_eq!(census.failed, [NodeIndex(4), NodeIndex(7)]);
+        assert_eq!(census.unexplained, census.failed);
+        assert!(!census.settled());
+    }
+
+    #[test]
+    fn nats_that_no_punching_passes_are_an_excuse_for_both_neighbours() {
+        let trial = trial(&["public=40", "joiners=0", "nat=symmetric"]);
+        let members = members(&trial);
+        let theory = Theory::new(&trial, &members);
+        let census = theory.census(&members, &vec![None; members.len()]);
+        assert!(census.blocked > 20, "{census:?}");
+        let blocked = theory.pairs.iter().find(|(_, pair)| **pair == Pair::Blocked).unwrap().0;
+        assert!(theory.excused(blocked.0) && theory.excused(blocked.1));
+        assert!(census.unexplained.iter().all(|member| !theory.excused(*member)));
+    }
+
+    #[test]
+    fn who_can_reach_no_bootstrap_takes_no_part_in_the_ring() {
+        let trial = trial(&["public=60", "joiners=0", "nat=udp-blocked"]);
+        let members = members(&trial);
+        let theory = Theory::new(&trial, &members);
+        assert!(theory.cut_off().len() > 40, "{}", theory.cut_off().len());
+        assert_eq!(theory.ring.len() + theory.cut_off().len(), members.len());
+        assert!(theory.cut_off().iter().all(|member| theory.excused(*member)));
+    }
+
+    #[test]
+    fn a_joiner_takes_its_place_between_two_others() {
+        let trial = trial(&["public=10", "joiners=1", "nat=none"]);
+        let members = members(&trial);
+        let mut theory = Theory::new(&trial, &members[..10]);
+        theory.add(members[10]);
+        let census = theory.census(&members, &ring(&trial, &members));
+        assert!(census.complete() && census.pairs == 11, "{census:?}");
     }
 }

@@ -112,7 +112,7 @@ pub fn median_interval(samples: &[f64], seed: u64) -> Option<(f64, f64)> {
     if samples.len() < 2 {
         return None;
     }
-    let mut rng = Rng::new([0; 32]).fork("bootstrap").forked(seed);
+    let mut rng = Rng::new(Rng::new([0; 32]).fork("bootstrap").seed(seed));
     let mut draw = vec![0.0; samples.len()];
     let mut medians: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
@@ -132,16 +132,6 @@ fn median(samples: &mut [f64]) -> f64 {
     match even {
         true => f64::midpoint(low, above.iter().copied().fold(f64::INFINITY, f64::min)),
         false => low,
-    }
-}
-
-trait Forked {
-    fn forked(&self, number: u64) -> Rng;
-}
-
-impl Forked for Rng {
-    fn forked(&self, number: u64) -> Rng {
-        Rng::new(self.seed(number))
     }
 }
 

@@ -1,0 +1,70 @@
+//! `atoll up`: the members of an experiment in containers, for a person to look at and play with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::console::Console;
+use super::{Answer, Changes, interrupt, print};
+use crate::environment::docker::{Docker, Options};
+use crate::environment::{Cancel, Environment, NodeIndex, Progress, Surroundings};
+use crate::error::{Error, Result};
+use crate::plan::{Clock, Plan};
+use crate::run::draw;
+
+/// How long one wait for Ctrl-C is; the members are looked after in between.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Arguments of `atoll up`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A built-in experiment (`join`) or a file
+    #[arg(value_name = "FILE")]
+    experiment: String,
+    #[command(flatten)]
+    changes: Changes,
+    /// The daemon for the containers [default: `atoll-node` beside this program]
+    #[arg(long, value_name = "FILE")]
+    node_binary: Option<PathBuf>,
+    /// Show no progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Starts every member, joiners included, and removes them at Ctrl-C.
+///
+/// # Errors
+/// The plan is wrong or has several points, or the containers cannot be started.
+pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
+    let plan = Plan::load(&arguments.experiment, &arguments.changes.overrides(Clock::Real))?;
+    let [point] = &plan.points[..] else {
+        return Err(Error::new("cannot start a sweep", format!("it has {} points", plan.points.len()))
+            .with_hint("choose one with `--set KEY=VALUE`"));
+    };
+    let trial = draw(&point.values, plan.turns()[0])?;
+    let cancel = Cancel::default();
+    interrupt::watch(cancel.clone())?;
+    let console = Arc::new(Console::new(arguments.quiet, 1));
+    let surroundings =
+        Surroundings { cancel: cancel.clone(), progress: Arc::clone(&console) as Arc<dyn Progress> };
+    let mut docker = Docker::new(surroundings, Options { node_binary: arguments.node_binary.clone() })?;
+    let members: Vec<NodeIndex> = (0..trial.nodes.len() as u32).map(NodeIndex).collect();
+    let lived = docker.prepare(&trial).and_then(|()| docker.start(&members)).and_then(|()| {
+        console.finish();
+        print(&format!("{} members run\n{}\n", members.len(), docker.directions()?.join("\n")))?;
+        live(&mut docker, &cancel)
+    });
+    let removed = docker.tear_down();
+    lived?;
+    removed?;
+    Ok(Answer::Yes)
+}
+
+fn live(docker: &mut Docker, cancel: &Cancel) -> Result<()> {
+    while !cancel.is_cancelled() {
+        docker.advance(docker.now() + LOOK)?;
+    }
+    Ok(())
+}

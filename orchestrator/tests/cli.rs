@@ -1,0 +1,254 @@
+//! The program as a user and a script meet it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn atoll(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_atoll"));
+    command.args(arguments).current_dir(env!("CARGO_TARGET_TMPDIR")).env("NO_COLOR", "1");
+    command.output().expect("the program is there")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A small join that takes a second, in a folder of its own.
+fn join(out: &Path, more: &[&str]) -> Output {
+    let out = out.to_str().expect("the path is plain");
+    let mut arguments = vec!["run", "join", "--set", "public=20", "--set", "joiners=3", "--repeats", "2"];
+    arguments.extend(["--set", "rest=1 min", "--set", "measure=1 min", "--out", out]);
+    arguments.extend(more);
+    atoll(&arguments)
+}
+
+fn summary(folder: &Path) -> Value {
+    let text = std::fs::read_to_string(folder.join("summary.json")).expect("there is a summary");
+    serde_json::from_str(&text).expect("it is JSON")
+}
+
+#[test]
+fn a_run_fills_its_folder_and_says_where_it_is() {
+    let out = TempDir::new().expect("a folder for the test");
+    let output = join(out.path(), &[]);
+    let (shown, said) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{shown}\n{said}");
+    for file in
+        ["manifest.json", "plan.yaml", "samples.csv", "summary.json", "report.html", "junit.xml", "logs"]
+    {
+        assert!(out.path().join(file).exists(), "{file} is missing");
+    }
+    assert!(out.path().join("figures/public_join_seconds-cdf.svg").exists());
+    assert!(
+        shown.contains("public_join_seconds") && shown.contains(&out.path().display().to_string()),
+        "{shown}"
+    );
+    assert!(said.contains("2 of 2 trials done") && !shown.contains('\u{1b}'), "{said}");
+    let summary = summary(&out.path().join("latest"));
+    assert_eq!(summary["valid"], true, "{summary:#}");
+    assert_eq!(summary["metrics"]["public_join_seconds"]["count"], 6);
+    assert_eq!(summary["metrics"]["unexplained_failures"]["max"], 0.0);
+    for key in ["cpu_seconds", "wall_seconds", "peak_rss_bytes", "events"] {
+        assert!(summary["cost"][key].as_f64().is_some_and(|value| value > 0.0), "{key}: {summary:#}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_summary_and_another_seed_another() {
+    let measured = |seed: &str| {
+        let out = TempDir::new().expect("a folder for the test");
+        let output = join(out.path(), &["--quiet", "--seed", seed]);
+        assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+        let mut summary = summary(out.path());
+        summary["cost"] = Value::Null;
+        let samples = std::fs::read_to_string(out.path().join("samples.csv")).expect("there are samples");
+        (summary, samples)
+    };
+    let first = measured("5");
+    assert_eq!(first, measured("5"));
+    assert_ne!(first.1, measured("6").1);
+}
+
+#[test]
+fn a_start_together_measures_the_members_themselves() {
+    let out = TempDir::new().expect("a folder for the test");
+    let out_text = out.path().to_str().expect("the path is plain");
+    let output = atoll(&[
+        "run",
+        "join",
+        "--set",
+        "public=25",
+        "--set",
+        "start=together",
+        "--repeats",
+        "1",
+        "--out",
+        out_text,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let summary = summary(out.path());
+    assert_eq!(summary["metrics"]["public_join_seconds"]["count"], 25);
+    assert_eq!(summary["metrics"]["ring_complete_seconds"]["count"], 1);
+    let longest = &summary["metrics"]["public_join_seconds"]["max"];
+    let complete = &summary["metrics"]["ring_complete_seconds"]["max"];
+    assert!(longest.as_f64() <= complete.as_f64().map(|seconds| seconds + 1.0), "{summary:#}");
+}
+
+#[test]
+fn members_that_their_nats_keep_out_are_counted_and_named() {
+    let out = TempDir::new().expect("a folder for the test");
+    let output = join(out.path(), &["--set", "nat=symmetric", "--set", "public=30", "--set", "measure=0 s"]);
+    let summary = summary(out.path());
+    assert!(summary["metrics"]["failed_ratio"]["max"].as_f64() > Some(0.2), "{summary:#}");
+    assert!(summary["metrics"]["blocked_ratio"]["max"].as_f64() > Some(0.2), "{summary:#}");
+    let shown = text(&output.stdout);
+    assert!(shown.contains("cannot connect directly: they wait for relays"), "{shown}");
+    assert!(
+        shown.contains("did not join in time, as theory says") && shown.contains("(symmetric)"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn an_expectation_that_fails_is_exit_code_1_and_stands_in_every_report() {
+    let out = TempDir::new().expect("a folder for the test");
+    let file = out.path().join("strict.yaml");
+    let yaml =
+        "public: 8\njoiners: 2\nnat: none\nmeasure: 0 s\nexpect:\n  - public_join_seconds max <= 1 ms\n";
+    std::fs::write(&file, yaml).expect("the folder is writable");
+    let [file, results] = [file, out.path().join("results")].map(|path| path.display().to_string());
+    let output = atoll(&["run", &file, "--out", &results, "--format", "json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let summary: Value =
+        serde_json::from_slice(&output.stdout).expect("standard output is the summary alone");
+    assert_eq!(summary["expectations"][0]["ok"], false);
+    assert_eq!(summary["expectations"][0]["metric"], "public_join_seconds.max");
+    let junit = std::fs::read_to_string(Path::new(&results).join("junit.xml")).expect("it is there");
+    assert!(junit.contains("<failure"), "{junit}");
+}
+
+#[test]
+fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
+    let out = TempDir::new().expect("a folder for the test");
+    let folder = out.path().join("results").display().to_string();
+    let table: [(&[&str], &str, &str); 6] = [
+        (
+            &["run", "jion"],
+            "error: cannot read the experiment `jion`: unknown experiment",
+            "did you mean `join`?",
+        ),
+        (
+            &["run", "join", "--set", "nat=cone"],
+            "error: --set nat=cone: unknown NAT",
+            "did you mean `cones`?",
+        ),
+        (
+            &["run", "join", "--set", "private=9"],
+            "this version has no private overlays",
+            "hint: use `private: 0`",
+        ),
+        (&["run", "join", "--on", "model"], "this version has no model environment", "hint: use `--on sim`"),
+        (&["run", "join", "--set", "latency=none.csv"], "there is no file `none.csv`", "hint: looked for"),
+        (&["run", "join", "--repeats", "0"], "error: invalid value '0'", "--help"),
+    ];
+    for (arguments, error, hint) in table {
+        let output = atoll(&[arguments, &["--out", &folder]].concat());
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(error) && said.contains(hint), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty() && !Path::new(&folder).exists(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_found_out_before_anything_runs() {
+    let out = TempDir::new().expect("a folder for the test");
+    let file = out.path().join("file");
+    std::fs::write(&file, "in the way").expect("the folder is writable");
+    let output = join(&file.join("results"), &[]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("error: cannot write `") && said.contains("hint: "), "{said}");
+    assert_eq!(std::fs::read_to_string(&file).expect("it is there"), "in the way");
+}
+
+#[test]
+fn validate_shows_the_plan_or_the_mistake() {
+    let output = atoll(&["validate", "join", "--set", "public=100,300"]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(shown.contains("100, 300") && shown.contains("2 point(s) x 3 repeat(s) = 6 trial(s)"), "{shown}");
+    let out = TempDir::new().expect("a folder for the test");
+    let file = out.path().join("wrong.yaml");
+    std::fs::write(&file, "public: 7\nlos: 2 %\n").expect("the folder is writable");
+    let output = atoll(&["validate", file.to_str().expect("the path is plain")]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("wrong.yaml:2:1: unknown key `los`\nhint: did you mean `loss`?"), "{said}");
+}
+
+#[test]
+fn a_report_is_made_again_from_its_samples_and_two_runs_are_compared() {
+    let out = TempDir::new().expect("a folder for the test");
+    let [one, other] = ["one", "other"].map(|name| out.path().join(name));
+    join(&one, &["--quiet", "--seed", "1"]);
+    join(&other, &["--quiet", "--seed", "2"]);
+    let [first, second] = [&one, &other].map(|path| path.display().to_string());
+    let before = std::fs::read(one.join("summary.json")).expect("there is a summary");
+    for file in ["report.html", "summary.json", "figures/public_join_seconds-cdf.svg"] {
+        std::fs::remove_file(one.join(file)).expect("it was there");
+    }
+    let output = atoll(&["report", &first]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read(one.join("summary.json")).expect("it is there again"), before);
+    assert!(one.join("report.html").exists() && one.join("figures/public_join_seconds-cdf.svg").exists());
+
+    let same = atoll(&["compare", &first, &first, "--fail-above", "0.1"]);
+    assert_eq!(same.status.code(), Some(0), "{}", text(&same.stdout));
+    let differ =
+        atoll(&["compare", &first, &second, "--metric", "public_join_seconds", "--fail-above", "0.0001"]);
+    assert_eq!(differ.status.code(), Some(1), "{}", text(&differ.stdout));
+    assert!(text(&differ.stdout).contains("public_join_seconds"));
+    let unknown = atoll(&["compare", &first, &second, "--metric", "speed"]);
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
+fn an_interrupted_run_keeps_what_it_measured_and_says_that_it_is_not_valid() {
+    let out = TempDir::new().expect("a folder for the test");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_atoll"));
+    command.args([
+        "run",
+        "join",
+        "--set",
+        "public=30",
+        "--set",
+        "measure=0 s",
+        "--repeats",
+        "20000",
+        "--quiet",
+    ]);
+    command.arg("--out").arg(out.path());
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut child = command.spawn().expect("the program is there");
+    // The first trial's logs say that something was measured.
+    let logs = out.path().join("logs/trial-0000/world.txt");
+    while !logs.exists() {
+        assert_eq!(child.try_wait().expect("it is our child"), None, "it ended too early");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let killed =
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is there");
+    assert!(killed.success());
+    let status = child.wait().expect("it is our child");
+    assert_eq!(status.code(), Some(2));
+    let summary = summary(out.path());
+    assert_eq!(summary["valid"], false);
+    assert!(
+        summary["invalid_reasons"][0].as_str().is_some_and(|reason| reason.starts_with("interrupted after"))
+    );
+    assert!(summary["metrics"]["public_join_seconds"]["count"].as_u64() > Some(0), "{summary:#}");
+}

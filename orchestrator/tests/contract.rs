@@ -1,0 +1,203 @@
+//! The same five members on every environment: what an experiment may rely on wherever it runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll::environment::docker::{self, Docker, Options};
+use atoll::environment::sim::Sim;
+use atoll::environment::{
+    Cancel, Environment, Fault, NodeIndex, NodeStatus, OVERLAY, Progress, Stop, Surroundings, Traffic, Trial,
+};
+use atoll::plan::{Overrides, Plan};
+use atoll::run::draw;
+use atoll_core::control::{Command, Reply, State};
+use atoll_core::wire::Address;
+use tempfile::TempDir;
+
+/// The longest wait for the ring to be as it should be; a silent death is noticed within 15 s.
+const LIMIT: Duration = Duration::from_secs(40);
+
+struct Silent;
+
+impl Progress for Silent {
+    fn step(&self, _what: &str, _done: u64, _total: u64) {}
+}
+
+fn surroundings() -> Surroundings {
+    Surroundings { cancel: Cancel::default(), progress: Arc::new(Silent) }
+}
+
+fn trial() -> Trial {
+    let set = ["public=5", "joiners=0", "nat=none", "latency=20 ms"].map(str::to_owned).to_vec();
+    let plan = Plan::load("join", &Overrides { set, ..Overrides::default() }).expect("the plan is sound");
+    draw(&plan.points[0].values, plan.turns()[0]).expect("five public members")
+}
+
+/// A trial in an environment, taken down whatever happens.
+struct Stage<'a> {
+    environment: &'a mut dyn Environment,
+    trial: &'a Trial,
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        let torn_down = self.environment.tear_down();
+        if !std::thread::panicking() {
+            torn_down.expect("nothing is left behind");
+        }
+    }
+}
+
+impl Stage<'_> {
+    fn address(&self, node: u32) -> Address {
+        self.trial.nodes[node as usize].address
+    }
+
+    /// Waits until walking successors visits these members and no other.
+    fn wait_for_ring(&mut self, nodes: &[u32]) {
+        let members: Vec<NodeIndex> = nodes.iter().copied().map(NodeIndex).collect();
+        let mut order: Vec<Address> = nodes.iter().map(|node| self.address(*node)).collect();
+        order.sort_unstable();
+        let next = |address| {
+            let at = order.iter().position(|other| *other == address).expect("it is one of them");
+            order[(at + 1) % order.len()]
+        };
+        let began = self.environment.now();
+        loop {
+            let statuses = self.environment.statuses(&members).expect("the environment answers");
+            let closed = statuses.iter().all(|status| {
+                status.as_ref().is_some_and(|NodeStatus { status, .. }| {
+                    status.state == State::Connected && status.successor == Some(next(status.address))
+                })
+            });
+            if closed {
+                return;
+            }
+            assert!(
+                self.environment.now() < began + LIMIT,
+                "the ring of {nodes:?} is not closed: {statuses:#?}"
+            );
+            let until = self.environment.now() + Duration::from_millis(250);
+            self.environment.advance(until).expect("time passes");
+        }
+    }
+
+    fn ask(&mut self, node: u32, command: Command) -> Reply {
+        self.environment.command(NodeIndex(node), command).expect("the member answers")
+    }
+}
+
+fn script(environment: &mut dyn Environment) {
+    let trial = trial();
+    let all: Vec<NodeIndex> = (0..5).map(NodeIndex).collect();
+    let mut stage = Stage { environment, trial: &trial };
+    stage.environment.prepare(&trial).expect("it can be prepared");
+    assert!(stage.environment.now() < LIMIT);
+    let before = stage.environment.statuses(&all).expect("the environment answers");
+    assert!(before.iter().all(Option::is_none), "nobody runs before the release: {before:?}");
+
+    stage.environment.start(&all[..4]).expect("four can be released");
+    stage.wait_for_ring(&[0, 1, 2, 3]);
+    let released = stage.environment.now();
+    stage.environment.start(&all[4..]).expect("one more can be released");
+    stage.wait_for_ring(&[0, 1, 2, 3, 4]);
+    times_count_from_the_release(&mut stage, released);
+    members_reach_each_other(&mut stage);
+    everything_is_counted(&mut stage, &all);
+
+    stage.environment.stop(&all[4..], Stop::Leave).expect("it can leave");
+    stage.wait_for_ring(&[0, 1, 2, 3]);
+    stage.environment.stop(&all[3..4], Stop::Kill).expect("it can be killed");
+    stage.wait_for_ring(&[0, 1, 2]);
+    let after = stage.environment.statuses(&all[3..]).expect("the environment answers");
+    assert!(after.iter().all(Option::is_none), "who was stopped is gone: {after:?}");
+
+    faults_say_whom_they_hit(&mut stage, &all);
+    it_is_in_good_health_and_keeps_logs(&mut stage);
+}
+
+fn times_count_from_the_release(stage: &mut Stage<'_>, released: Duration) {
+    let status = stage.environment.statuses(&[NodeIndex(4)]).expect("the environment answers").remove(0);
+    let status = status.expect("the fifth runs");
+    assert!(status.released >= released, "{status:?}");
+    let join = status.status.join_seconds.expect("the fifth has joined");
+    assert!((0.02..20.0).contains(&join), "{status:?}");
+    assert!(status.status.uptime_seconds >= join, "{status:?}");
+}
+
+fn members_reach_each_other(stage: &mut Stage<'_>) {
+    let overlay = || OVERLAY.to_owned();
+    let address = stage.address(4);
+    let Reply::Ping { seconds, hops } = stage.ask(0, Command::Ping { overlay: overlay(), address }) else {
+        panic!("the ping got no answer");
+    };
+    assert!(seconds >= 0.04 && hops >= 1, "two ways of 20 ms each: {seconds} s over {hops} hops");
+    let Reply::Route { hops, .. } = stage.ask(0, Command::Route { overlay: overlay(), address }) else {
+        panic!("the route got no answer");
+    };
+    assert_eq!(hops.last(), Some(&address));
+    let stranger = Command::Ping { overlay: "no such overlay".to_owned(), address };
+    assert!(matches!(stage.ask(0, stranger), Reply::Failed { .. }));
+}
+
+fn everything_is_counted(stage: &mut Stage<'_>, all: &[NodeIndex]) {
+    let counted = |traffic: &Traffic| {
+        let least = 28 * traffic.sent_packets;
+        traffic.sent_bytes > least && traffic.received_bytes > 0 && traffic.received_packets > 0
+    };
+    let before = stage.environment.traffic(all).expect("the environment answers");
+    assert!(before.iter().all(counted), "{before:?}");
+    let until = stage.environment.now() + Duration::from_secs(12);
+    stage.environment.advance(until).expect("time passes");
+    assert!(stage.environment.now() >= until);
+    let after = stage.environment.traffic(all).expect("the environment answers");
+    let grew = before.iter().zip(&after).all(|(before, after)| after.sent_bytes > before.sent_bytes);
+    assert!(grew, "adjacent neighbours ping each other every 9 s: {before:?} {after:?}");
+    let samples = stage.environment.scrape().expect("the environment answers");
+    for node in all {
+        assert!(samples.iter().any(|sample| sample.node == Some(*node)), "no metric of {node:?}");
+    }
+}
+
+fn faults_say_whom_they_hit(stage: &mut Stage<'_>, all: &[NodeIndex]) {
+    let loss = stage.environment.apply(&Fault::Loss { ratio: 0.01 }).expect("paths can lose");
+    assert!(loss.hosts >= 3, "{loss:?}");
+    let rebind = stage.environment.apply(&Fault::Rebind { nodes: all.to_vec() }).expect("it hits nobody");
+    assert_eq!(rebind.hosts, 0, "no member is behind a NAT");
+}
+
+fn it_is_in_good_health_and_keeps_logs(stage: &mut Stage<'_>) {
+    let health = stage.environment.health().expect("the environment answers");
+    assert!(health.crashed.is_empty() && health.stalls.is_empty(), "{health:?}");
+    let folder = TempDir::new().expect("a folder for the test");
+    stage.environment.save_logs(folder.path()).expect("the folder is writable");
+    assert!(folder.path().read_dir().expect("it is there").next().is_some(), "there are logs");
+    let cost = stage.environment.cost();
+    assert!(cost.wall_seconds > 0.0 && cost.peak_rss_bytes > 0 && cost.events > 0, "{cost:?}");
+    stage.environment.tear_down().expect("nothing is left behind");
+    assert_eq!(stage.environment.cost().events, cost.events, "the cost outlives the environment");
+}
+
+#[test]
+fn the_simulator_keeps_the_contract() {
+    script(&mut Sim::new(surroundings()));
+}
+
+#[test]
+fn containers_keep_the_contract() {
+    if let Err(error) = docker::list() {
+        eprintln!("SKIPPED: containers cannot be tested here: {error}");
+        return;
+    }
+    script(&mut Docker::new(surroundings(), Options::default()).expect("there is an event loop"));
+}
+
+#[test]
+fn a_cancelled_environment_comes_back_at_once() {
+    let surroundings = surroundings();
+    let mut sim = Sim::new(surroundings.clone());
+    sim.prepare(&trial()).expect("it can be prepared");
+    surroundings.cancel.cancel();
+    sim.advance(Duration::from_secs(3600)).expect("it is no error");
+    assert!(sim.now() < Duration::from_secs(3600));
+}
