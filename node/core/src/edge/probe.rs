@@ -99,10 +99,10 @@ impl Probe {
         self.expects = None;
     }
 
-    /// Whether an announced ping is still to come.
+    /// The silence that an announced ping, which is still to come, ends.
     #[must_use]
-    pub fn expects_ping(&self) -> bool {
-        self.expects.is_some() && self.asked.is_none()
+    pub fn expects(&self) -> Option<Duration> {
+        self.expects.filter(|_| self.asked.is_none())
     }
 
     /// Pings now, because there is reason to doubt the peer.

@@ -15,6 +15,10 @@ const DIALS_MAX: usize = 5;
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// First wait before a connected member looks whether its ring is still the bootstraps' ring; it doubles.
+const PROBE_WAIT: Duration = Duration::from_secs(15);
+const PROBE_WAIT_MAX: Duration = Duration::from_secs(3600);
+
 #[derive(Debug)]
 enum Stage {
     Waiting(Time),
@@ -34,6 +38,8 @@ struct Bootstrap {
 pub struct Bootstraps {
     rng: Rng,
     list: Vec<Bootstrap>,
+    probe_at: Time,
+    probe_wait: Duration,
 }
 
 impl Bootstraps {
@@ -45,7 +51,7 @@ impl Bootstraps {
         let waiting = |remote| Bootstrap { remote, stage: Stage::Waiting(now), silences: 0 };
         let mut list: Vec<Bootstrap> = remotes.into_iter().map(waiting).collect();
         rng.shuffle(&mut list);
-        Self { rng, list }
+        Self { rng, list, probe_at: Time::MAX, probe_wait: PROBE_WAIT }
     }
 
     /// The next bootstrap to dial, if one is due and few enough are under way. Follow with [`Self::on_dial`].
@@ -99,6 +105,35 @@ impl Bootstraps {
             return silent.then_some((one.remote, one.silences));
         }
         None
+    }
+
+    /// There is reason to doubt that everybody is in one ring: probe soon, then ever more rarely.
+    pub fn probe_again(&mut self, now: Time) {
+        self.probe_wait = PROBE_WAIT;
+        self.probe_at = self.probe_at.min(now + self.rng.jitter(PROBE_WAIT, 0.3));
+    }
+
+    /// The bootstrap that a connected member dials now, to heal a ring that fell apart unnoticed.
+    pub fn probe(&mut self, now: Time) -> Option<SocketAddr> {
+        if self.probe_at > now {
+            return None;
+        }
+        self.probe_wait = (self.probe_wait * 2).min(PROBE_WAIT_MAX);
+        self.probe_at = now + self.rng.jitter(self.probe_wait, 0.3);
+        let idle: Vec<SocketAddr> = self
+            .list
+            .iter()
+            .filter(|one| matches!(one.stage, Stage::Waiting(_)))
+            .map(|one| one.remote)
+            .collect();
+        idle.get(self.rng.below(idle.len())).copied()
+    }
+
+    /// When the next probe is due.
+    #[must_use]
+    pub fn probe_timeout(&self) -> Option<Deadline> {
+        let probes = self.probe_at < Time::MAX && !self.list.is_empty();
+        probes.then_some(Deadline { at: self.probe_at, reason: "bootstrap probe" })
     }
 
     /// When the next one is due, if few enough are under way.

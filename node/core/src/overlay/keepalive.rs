@@ -69,8 +69,8 @@ impl Overlay {
         self.check_digest(peer, ping.digest);
         let is_adjacent = self.is_adjacent(peer);
         let Some(edge) = self.edges.get_mut(id) else { return };
-        if edge.probe.expects_ping() {
-            lent.paths.mapping_held();
+        if let Some(silence) = edge.probe.expects() {
+            lent.paths.mapping_held(silence);
         }
         let announced = Duration::from_secs(u64::from(ping.interval.max(1)));
         edge.probe.set_peer_bears(Duration::from_secs(u64::from(ping.interval_max.max(1))));

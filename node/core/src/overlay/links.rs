@@ -72,7 +72,11 @@ impl Overlay {
     /// Runs the linker's and the bootstraps' timers.
     pub(super) fn run_links(&mut self, lent: &mut Lent<'_>) {
         self.run_attempts(lent);
-        if !self.needs_bootstrap() {
+        if self.connected {
+            if let Some(remote) = self.bootstraps.probe(lent.now) {
+                let id = self.dial(remote, Intent::default(), lent);
+                self.bootstraps.on_dial(remote, id, lent.now);
+            }
             return;
         }
         while let Some(remote) = self.bootstraps.due(lent.now) {
@@ -81,12 +85,8 @@ impl Overlay {
         }
     }
 
-    fn needs_bootstrap(&self) -> bool {
-        !self.connected
-    }
-
     pub(super) fn bootstraps_timeout(&self) -> Option<Deadline> {
-        if self.needs_bootstrap() { self.bootstraps.poll_timeout() } else { None }
+        if self.connected { self.bootstraps.probe_timeout() } else { self.bootstraps.poll_timeout() }
     }
 
     fn run_attempts(&mut self, lent: &mut Lent<'_>) {
@@ -125,9 +125,11 @@ impl Overlay {
     /// Sends a `ConnectToMe` to our own place in the ring, through `first`.
     pub(super) fn announce(&mut self, first: Address, lent: &mut Lent<'_>) {
         let announcement = self.linker.announce();
+        // Once connected it only looks for strangers: those who know us need not answer.
+        let roles = if self.connected { Roles::NONE } else { Roles::from(Role::Near) };
         let message = ConnectToMe {
             id: announcement.id,
-            roles: Roles::from(Role::Near).bits(),
+            roles: roles.bits(),
             token: announcement.token,
             candidates: lent.paths.candidates(CANDIDATES_MAX),
         };
@@ -162,6 +164,9 @@ impl Overlay {
         lent: &mut Lent<'_>,
     ) {
         let peer = header.source;
+        if message.roles == Roles::NONE.bits() && self.connections.get(peer).is_some() {
+            return;
+        }
         let local_id = self.linker.answer(peer, message.token, lent.now).map(|attempt| attempt.token);
         let Some(token) = local_id else {
             self.counters.drop(DropReason::Full);
@@ -258,6 +263,12 @@ impl Overlay {
         if is_new {
             self.on_connected_to(peer, lent);
         }
+        if self.bootstraps.owns(id) {
+            self.announce(peer, lent);
+            if !self.connected {
+                self.ring.announce_again(lent.now);
+            }
+        }
     }
 
     /// A full table gives up its oldest newcomer, who has had the most time to find its place. False if there is none
@@ -278,11 +289,6 @@ impl Overlay {
         self.counters.connections_made += 1;
         self.mark_stale_around(peer);
         self.tell(EventKind::PeerConnected { peer }, lent);
-        let is_leaf = self.connections.get(peer).is_some_and(|connection| connection.ours.has(Role::Leaf));
-        if is_leaf {
-            self.announce(peer, lent);
-            self.ring.announce_again(lent.now);
-        }
     }
 
     /// The lists that we tell change for the peers next to `peer` in our table.
@@ -341,6 +347,7 @@ impl Overlay {
         self.connections.remove(peer);
         if self.place.predecessor == Some(peer) || self.place.successor == Some(peer) {
             self.ring.announce_again(lent.now);
+            self.bootstraps.probe_again(lent.now);
         }
         self.tell(EventKind::PeerLost { peer, why: why.to_owned() }, lent);
         if self.connections.is_empty() {

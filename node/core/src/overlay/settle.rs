@@ -65,6 +65,7 @@ impl Overlay {
             self.connected = true;
             self.joined.get_or_insert(lent.now);
             self.shortcuts.begin(lent.now);
+            self.bootstraps.probe_again(lent.now);
             self.tell(EventKind::Connected, lent);
         } else if self.connected && !alone && self.connections.is_empty() {
             self.connected = false;

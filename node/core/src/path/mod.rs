@@ -70,7 +70,8 @@ pub struct Table {
     local: Vec<SocketAddr>,
     observed: Vec<SocketAddr>,
     mapping_bears: Option<Duration>,
-    closed: u32,
+    /// Closed mappings in a row, and the shortest silence after which one was closed.
+    closed: (u32, Duration),
 }
 
 impl Table {
@@ -176,18 +177,22 @@ impl Table {
 
     /// A mapping or permission of ours seems to have closed in this much silence. It counts the second time in a row.
     pub fn mapping_closed(&mut self, after: Duration) {
-        self.closed += 1;
-        if self.closed < MAPPING_CLOSED_MIN {
+        let (times, shortest) = self.closed;
+        let shortest = if times == 0 { after } else { shortest.min(after) };
+        self.closed = (times + 1, shortest);
+        if times + 1 < MAPPING_CLOSED_MIN {
             return;
         }
-        self.closed = 0;
-        let bears = (after * 45 / 100).max(Duration::from_secs(10));
+        self.closed = (0, Duration::ZERO);
+        let bears = (shortest * 45 / 100).max(Duration::from_secs(10));
         self.mapping_bears = Some(self.mapping_bears.map_or(bears, |known| known.min(bears)));
     }
 
-    /// A peer's announced word came through.
-    pub fn mapping_held(&mut self) {
-        self.closed = 0;
+    /// A peer's announced word came through after this much silence.
+    pub fn mapping_held(&mut self, after: Duration) {
+        if after >= self.closed.1 {
+            self.closed = (0, Duration::ZERO);
+        }
     }
 }
 
@@ -202,5 +207,64 @@ fn is_global(ip: IpAddr) -> bool {
             let local = ip.segments()[0] & 0xffc0 == 0xfe80 || ip.segments()[0] & 0xfe00 == 0xfc00;
             !(local || ip.is_loopback() || ip.is_unspecified())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_path_lives_as_long_as_somebody_holds_it() {
+        let mut table = Table::default();
+        let one = table.hold(at("192.0.2.1:1"), Time::ZERO);
+        assert_eq!(table.hold(at("192.0.2.1:1"), Time::ZERO), one);
+        table.release(one);
+        assert!(table.get(one).is_some());
+        table.release(one);
+        assert!(table.get(one).is_none());
+        let two = table.hold(at("192.0.2.2:1"), Time::ZERO);
+        assert_eq!(table.get(two).map(|path| path.remote), Some(at("192.0.2.2:1")));
+    }
+
+    #[test]
+    fn a_private_candidate_is_worth_it_behind_one_nat_only() {
+        let mut table = Table::default();
+        table.set_local(vec![at("192.168.1.2:4001")]);
+        table.observe(at("198.51.100.1:7"));
+        let (private, same, other) = (at("192.168.1.3:4001"), at("198.51.100.1:8"), at("203.0.113.1:8"));
+        assert!(table.is_worth_dialling(private, &[same, private]));
+        assert!(!table.is_worth_dialling(private, &[other, private]));
+        assert!(table.is_worth_dialling(other, &[other, private]));
+        assert!(!table.is_worth_dialling(at("192.168.1.2:4001"), &[same]));
+    }
+
+    #[test]
+    fn one_closed_mapping_may_be_loss_and_two_are_a_timer() {
+        let mut table = Table::default();
+        let (long, short) = (Duration::from_secs(50), Duration::from_secs(9));
+        table.mapping_closed(long);
+        table.mapping_held(long);
+        table.mapping_closed(long);
+        assert_eq!(table.mapping_bears(), None);
+        table.mapping_held(short);
+        table.mapping_closed(long);
+        assert_eq!(table.mapping_bears(), Some(Duration::from_millis(22_500)));
+    }
+
+    #[test]
+    fn the_wait_for_an_answer_follows_the_round_trip() {
+        let mut table = Table::default();
+        let id = table.hold(at("192.0.2.1:1"), Time::ZERO);
+        let path = table.get_mut(id).expect("it is held");
+        assert_eq!(path.rto(), Duration::from_millis(800));
+        for _ in 0..50 {
+            path.sample(Duration::from_millis(200));
+        }
+        assert!(path.rto() >= Duration::from_millis(200) && path.rto() < Duration::from_millis(260));
     }
 }
