@@ -84,8 +84,12 @@ impl Identity {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Self::load(path)?.ok_or_else(|| malformed(path, "it vanished while it was read"))
             }
-            Err(error) => Err(Failure::new(shown(path), format!("cannot be written: {error}"))
-                .hint("--identity needs a folder that exists and that the daemon's user may write to")),
+            Err(error) => Err(Failure::new(shown(path), format!("cannot be written: {error}")).hint(
+                match error.kind() {
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space and start again",
+                    _ => "--identity needs a folder that exists and that the daemon's user may write to",
+                },
+            )),
         }
     }
 }
