@@ -12,7 +12,7 @@ use crate::wire::{Address, CloseReason};
 /// The shortest time between two lists to one peer, so that a burst of changes becomes one.
 const TELL_GAP: Duration = Duration::from_millis(400);
 /// How long a connection that nobody needs stays.
-const UNWANTED_GRACE: Duration = Duration::from_secs(10);
+const UNWANTED_GRACE: Duration = Duration::from_secs(5);
 /// How long a connected member keeps its bootstraps.
 const LEAF_GRACE: Duration = Duration::from_secs(10);
 

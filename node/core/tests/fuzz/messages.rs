@@ -1,0 +1,130 @@
+//! Every message that can be made is read back as it was.
+
+use std::net::{IpAddr, SocketAddr};
+
+use atoll_core::wire::{
+    Ack, Address, CANDIDATES_MAX, ConnectToMe, Echo, EdgeId, FrameHeader, FrameKind, Header, Link, Members,
+    Mode, NEIGHBOURS_MAX, Neighbours, OverlayTag, PacketHeader, PacketKind, Ping, ROUTE_MAX,
+};
+use atoll_core::{Buffer, Pool};
+use proptest::prelude::*;
+
+fn written(write: impl Fn(&mut Buffer)) -> Buffer {
+    let mut buffer = Pool::new().take(100);
+    write(&mut buffer);
+    buffer
+}
+
+fn address() -> impl Strategy<Value = Address> {
+    any::<[u8; Address::LEN]>().prop_map(Address::from_bytes)
+}
+
+fn transport() -> impl Strategy<Value = SocketAddr> {
+    (any::<IpAddr>(), 1..=u16::MAX).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+}
+
+fn addresses(max: usize) -> impl Strategy<Value = Vec<Address>> {
+    prop::collection::vec(address(), 0..=max)
+}
+
+fn frame() -> impl Strategy<Value = FrameHeader> {
+    let kinds = [
+        FrameKind::Ack,
+        FrameKind::Link,
+        FrameKind::Neighbours,
+        FrameKind::Ping,
+        FrameKind::Pong,
+        FrameKind::Close,
+        FrameKind::Packet,
+        FrameKind::Observed,
+    ];
+    let ack = (any::<u16>(), any::<u32>()).prop_map(|(next, bits)| Ack { next, bits });
+    (prop::sample::select(kinds.to_vec()), prop::option::of(ack), any::<Option<u16>>())
+        .prop_map(|(kind, ack, sequence)| FrameHeader { kind, ack, sequence })
+}
+
+fn header() -> impl Strategy<Value = Header> {
+    let short = any::<u32>().prop_map(|id| Header::Short { receiver: EdgeId(id) });
+    let long = any::<[u32; 3]>().prop_map(|[tag, sender, receiver]| Header::Long {
+        tag: OverlayTag(tag),
+        sender: EdgeId(sender),
+        receiver: EdgeId(receiver),
+    });
+    prop_oneof![short, long]
+}
+
+fn packet() -> impl Strategy<Value = PacketHeader> {
+    let modes = prop::sample::select(vec![Mode::Exact, Mode::Nearest, Mode::Sourced]);
+    let ends = (address(), address(), addresses(ROUTE_MAX - 1), address());
+    (modes, any::<bool>(), ends, any::<u8>()).prop_map(|(mode, record, (to, from, mut route, last), hops)| {
+        route.push(last);
+        let record = record && mode != Mode::Sourced;
+        let has_route = record || mode == Mode::Sourced;
+        PacketHeader {
+            record,
+            hop_limit: hops,
+            position: if has_route { hops % (route.len() as u8 + 1) } else { 0 },
+            route: if has_route { route } else { vec![] },
+            ..PacketHeader::new(PacketKind::EchoRequest, mode, from, to)
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn headers_are_read_as_they_were_written(datagram in header(), frame in frame(), body: Vec<u8>) {
+        let mut buffer = written(|buffer| buffer.extend(&body));
+        frame.prepend(&mut buffer);
+        datagram.prepend(&mut buffer);
+        prop_assert_eq!(Header::take(&mut buffer), Ok(datagram));
+        prop_assert_eq!(FrameHeader::take(&mut buffer), Ok(frame));
+        prop_assert_eq!(&buffer[..], &body[..]);
+    }
+
+    #[test]
+    fn packets_are_read_as_they_were_written(packet in packet(), body: Vec<u8>) {
+        let mut buffer = written(|buffer| buffer.extend(&body));
+        packet.prepend(&mut buffer);
+        let (read, at) = PacketHeader::read(&buffer).unwrap();
+        prop_assert_eq!(&buffer[at..], &body[..]);
+        prop_assert_eq!(read, packet);
+    }
+
+    #[test]
+    fn links_and_neighbours_are_read_as_they_were_written(
+        roles: u8, observed in transport(), list in addresses(NEIGHBOURS_MAX),
+    ) {
+        let link = Link { roles, observed, neighbours: list.clone() };
+        prop_assert_eq!(Link::read(&written(|buffer| link.write(buffer))), Ok(link));
+        let neighbours = Neighbours { roles, list };
+        prop_assert_eq!(Neighbours::read(&written(|buffer| neighbours.write(buffer))), Ok(neighbours));
+    }
+
+    #[test]
+    fn requests_and_replies_are_read_as_they_were_written(
+        id: u32, roles: u8, token: u64,
+        candidates in prop::collection::vec(transport(), 0..=CANDIDATES_MAX),
+        members in addresses(ROUTE_MAX),
+    ) {
+        let connect = ConnectToMe { id, roles, token, candidates };
+        prop_assert_eq!(ConnectToMe::read(&written(|buffer| connect.write(buffer))), Ok(connect));
+        let members = Members { id, members };
+        prop_assert_eq!(Members::read(&written(|buffer| members.write(buffer))), Ok(members));
+        let echo = Echo { id, hops: roles };
+        prop_assert_eq!(Echo::read(&written(|buffer| echo.write(buffer))), Ok(echo));
+    }
+
+    #[test]
+    fn pings_are_read_as_they_were_written(number: u16, digest: u32, interval: u8, interval_max: u8) {
+        let ping = Ping { number, digest, interval, interval_max };
+        prop_assert_eq!(Ping::read(&written(|buffer| ping.write(buffer))), Ok(ping));
+    }
+}
+
+#[test]
+fn a_list_that_is_too_long_is_malformed() {
+    let long = vec![Address::from_bytes([1; Address::LEN]); NEIGHBOURS_MAX + 1];
+    let mut body = vec![0, u8::try_from(long.len()).unwrap()];
+    long.iter().for_each(|address| body.extend(address.to_bytes()));
+    assert!(Neighbours::read(&body).is_err());
+}
