@@ -27,6 +27,9 @@ struct Arguments {
     /// Where metrics and targets are served, on loopback.
     #[arg(long, default_value = "127.0.0.1:0")]
     pages: SocketAddr,
+    /// Folder of the control group in which the fabric may have real-time priority, if its own is not one.
+    #[arg(long)]
+    scheduler_group: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -47,7 +50,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let setting = Setting::read(&arguments.setting).context("the setting cannot be read")?;
     let internet = Internet::new(setting.topology, setting.seed).context("the topology cannot be")?;
     let clock = Clock::starting_now();
-    let engine = Handle::start(Engine::new(internet, clock)?)?;
+    let engine = Handle::start(Engine::new(internet, clock)?, arguments.scheduler_group.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = server::serve(engine, clock, &arguments.socket, arguments.pages);
     runtime.block_on(served).with_context(|| format!("cannot serve on {}", arguments.socket.display()))

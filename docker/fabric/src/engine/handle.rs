@@ -2,12 +2,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use rustix::event::epoll::{self, EventFlags};
-use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Engine, Token, priority};
@@ -34,14 +34,21 @@ pub struct Handle {
 impl Handle {
     /// Starts the engine on a thread of its own. It ends at [`Handle::stop`] or with the process.
     ///
+    /// `group` is the folder of the control group in which it may have real-time priority, if its own is not one.
+    ///
     /// # Errors
     /// No thread or no event descriptor can be had.
-    pub fn start(engine: Engine) -> io::Result<Self> {
+    pub fn start(engine: Engine, group: Option<PathBuf>) -> io::Result<Self> {
         let waker = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         epoll::add(&engine.epoll, &waker, Token::Orders.data(), EventFlags::IN)?;
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         let ours = Arc::clone(&waker);
-        thread::Builder::new().name("fabric".to_owned()).spawn(move || run(engine, inbox, &ours))?;
+        thread::Builder::new().name("fabric".to_owned()).spawn(move || {
+            if let Err(error) = priority::go_first(group.as_deref()) {
+                tracing::warn!(%error, "no real-time priority: packets may be late when the processors are busy");
+            }
+            run(engine, inbox, &ours);
+        })?;
         Ok(Self { orders, waker })
     }
 
@@ -70,16 +77,16 @@ impl Handle {
 }
 
 fn run(mut engine: Engine, mut orders: mpsc::Receiver<Order>, waker: &OwnedFd) {
-    if let Err(error) = priority::go_first() {
-        tracing::warn!(%error, "no real-time priority: packets may be late when the processors are busy");
-    }
     let mut events = Vec::with_capacity(EVENTS_MAX);
     while !engine.stopping {
         engine.deliver_due();
-        let timeout = engine.patience().map(timespec);
         events.clear();
-        match epoll::wait(&engine.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        let waited = engine.set_alarm().and_then(|()| {
+            Ok(epoll::wait(&engine.epoll, rustix::buffer::spare_capacity(&mut events), None)?)
+        });
+        match waited {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return tracing::error!(%error, "the fabric cannot wait for packets"),
         }
         for event in &events {
@@ -99,8 +106,4 @@ fn obey(engine: &mut Engine, orders: &mut mpsc::Receiver<Order>, waker: &OwnedFd
         order(engine);
         engine.deliver_due();
     }
-}
-
-fn timespec(span: Duration) -> Timespec {
-    Timespec { tv_sec: span.as_secs().cast_signed(), tv_nsec: span.subsec_nanos().into() }
 }

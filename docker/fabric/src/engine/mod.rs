@@ -10,6 +10,7 @@ use std::time::Duration;
 use atoll_topology::{HostId, Internet, Packet};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
+mod alarm;
 mod handle;
 mod lateness;
 mod motion;
@@ -24,6 +25,7 @@ pub use tally::{Loss, Tally, Traffic};
 use crate::clock::Clock;
 use crate::namespace::Device;
 use crate::packet::LENGTH_MAX;
+use alarm::Alarm;
 use lateness::Meter;
 use queue::DelayQueue;
 
@@ -67,6 +69,7 @@ pub struct Engine {
     tally: Tally,
     spare: Vec<Vec<u8>>,
     scratch: Vec<u8>,
+    alarm: Alarm,
     epoll: OwnedFd,
     stopping: bool,
 }
@@ -75,6 +78,7 @@ pub struct Engine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
     Orders,
+    Alarm,
     Device(HostId),
     Process(HostId),
 }
@@ -83,6 +87,7 @@ impl Token {
     fn data(self) -> EventData {
         EventData::new_u64(match self {
             Self::Orders => 0,
+            Self::Alarm => 3 << 32,
             Self::Device(HostId(host)) => 1 << 32 | u64::from(host),
             Self::Process(HostId(host)) => 2 << 32 | u64::from(host),
         })
@@ -94,6 +99,7 @@ impl Token {
         match number >> 32 {
             1 => Self::Device(host),
             2 => Self::Process(host),
+            3 => Self::Alarm,
             _ => Self::Orders,
         }
     }
@@ -103,8 +109,10 @@ impl Engine {
     /// An engine at rest, with no device.
     ///
     /// # Errors
-    /// The kernel has no epoll instance left.
+    /// The kernel has no epoll instance or timer left.
     pub fn new(internet: Internet, clock: Clock) -> io::Result<Self> {
+        let (alarm, epoll) = (Alarm::new()?, epoll::create(CreateFlags::CLOEXEC)?);
+        epoll::add(&epoll, alarm.timer(), Token::Alarm.data(), EventFlags::IN)?;
         Ok(Self {
             clock,
             internet,
@@ -115,7 +123,8 @@ impl Engine {
             tally: Tally::default(),
             spare: Vec::new(),
             scratch: vec![0; LENGTH_MAX],
-            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            alarm,
+            epoll,
             stopping: false,
         })
     }

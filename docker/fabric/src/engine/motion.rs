@@ -1,5 +1,6 @@
 //! How a packet moves: in from a device, through the model, out to a device.
 
+use std::io;
 use std::time::Duration;
 
 use atoll_topology::{Arrival, Departure, HostId, Packet};
@@ -22,15 +23,15 @@ impl Engine {
         }
     }
 
-    /// When the loop has to wake, from now.
-    pub(super) fn patience(&self) -> Option<Duration> {
-        self.queue.next_due().map(|due| due.saturating_sub(self.clock.now()))
+    /// Sees to it that the loop wakes when the next packet is due.
+    pub(super) fn set_alarm(&mut self) -> io::Result<()> {
+        self.alarm.set(self.clock, self.queue.next_due())
     }
 
-    /// Does what an event asks for; orders are not its business.
+    /// Does what an event asks for. Orders are not its business, and after an alarm what is due goes out anyway.
     pub(super) fn handle(&mut self, token: Token) {
         match token {
-            Token::Orders => {}
+            Token::Orders | Token::Alarm => {}
             Token::Process(host) => self.ended(host),
             Token::Device(host) => self.receive(host),
         }

@@ -99,7 +99,7 @@ impl Lab {
             engine.attach(HostId(u32::try_from(n).unwrap()), device, Some(process)).unwrap();
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { handle: Handle::start(engine).unwrap(), hosts, addresses, runtime }
+        Self { handle: Handle::start(engine, None).unwrap(), hosts, addresses, runtime }
     }
 
     pub fn ask<T: Send + 'static>(&self, order: impl FnOnce(&mut Engine) -> T + Send + 'static) -> T {

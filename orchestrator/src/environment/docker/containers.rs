@@ -1,6 +1,7 @@
 //! The containers of a run: what they may do, and how they come and go.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use bollard::Docker as Api;
 use bollard::models::{
@@ -26,6 +27,8 @@ const PIDS_MAX: i64 = 64;
 /// them, run before them, and hand its socket to the owner of the run.
 const FABRIC_RIGHTS: [&str; 6] =
     ["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "SYS_NICE", "CHOWN", "DAC_OVERRIDE"];
+/// The root group of the processor's share, on hosts with version 1 control groups.
+const SCHEDULER_GROUP: &str = "/sys/fs/cgroup/cpu";
 /// User and group of members: nobody.
 const USER: &str = "65534:65534";
 /// Name of the fabric among a run's containers.
@@ -40,6 +43,14 @@ pub(super) struct Recipe {
 
 /// The fabric's container: it sees the host's processes, and may enter their networks; nothing else.
 pub(super) fn fabric(place: &RunPlace, image: &str) -> Recipe {
+    let command =
+        ["/atoll-fabric", "--setting", "/run/atoll/setting.json", "--socket", "/run/atoll/fabric.sock"];
+    let mut command = command.map(str::to_owned).to_vec();
+    let mut binds = vec![format!("{}:/run/atoll", place.folder.display())];
+    if Path::new(SCHEDULER_GROUP).join("tasks").exists() {
+        binds.push(format!("{SCHEDULER_GROUP}:/run/scheduler"));
+        command.extend(["--scheduler-group", "/run/scheduler"].map(str::to_owned));
+    }
     let tun = DeviceMapping {
         path_on_host: Some("/dev/net/tun".to_owned()),
         path_in_container: Some("/dev/net/tun".to_owned()),
@@ -54,15 +65,13 @@ pub(super) fn fabric(place: &RunPlace, image: &str) -> Recipe {
         readonly_rootfs: Some(true),
         network_mode: Some("host".to_owned()),
         pid_mode: Some("host".to_owned()),
-        binds: Some(vec![format!("{}:/run/atoll", place.folder.display())]),
+        binds: Some(binds),
         log_config: Some(log_config()),
         ..HostConfig::default()
     };
-    let command =
-        ["/atoll-fabric", "--setting", "/run/atoll/setting.json", "--socket", "/run/atoll/fabric.sock"];
     let body = ContainerCreateBody {
         image: Some(image.to_owned()),
-        entrypoint: Some(command.map(str::to_owned).to_vec()),
+        entrypoint: Some(command),
         labels: Some(place.labels()),
         host_config: Some(host),
         ..ContainerCreateBody::default()

@@ -30,8 +30,9 @@ impl Programs {
     pub fn find(node: Option<&Path>, progress: &dyn Progress) -> Result<Self> {
         let own = std::env::current_exe().or_fail(|| "cannot tell where this program is".to_owned())?;
         let beside = own.parent().unwrap_or(Path::new(".")).to_owned();
-        // A test program lives one folder below the programs that were built with it.
-        let beside = if beside.ends_with("deps") { beside.join("..") } else { beside };
+        // A test or an example lives one folder below the programs that were built with it.
+        let is_below = beside.ends_with("deps") || beside.ends_with("examples");
+        let beside = if is_below { beside.join("..") } else { beside };
         let paths = ["atoll-node", "atoll-fabric", "atoll-hold"].map(|name| beside.join(name));
         let missing =
             paths.iter().zip([node.is_some(), false, false]).any(|(path, given)| !given && !path.exists());
