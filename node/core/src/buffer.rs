@@ -1,27 +1,21 @@
 //! Byte buffers that a driver pools, with headroom so that every floor prepends in place.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex};
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Room in front of a fresh buffer's bytes: all headers of a relayed, sealed, routed packet fit.
 pub const HEADROOM: usize = 160;
 /// The largest payload that a buffer holds without growing, in bytes (an Ethernet MTU).
 pub const PAYLOAD_MAX: usize = 1500;
 
-const SMALL: usize = HEADROOM + 256;
-const LARGE: usize = HEADROOM + PAYLOAD_MAX;
+/// Payload capacities that are pooled: most control frames, routed ones with a long way behind them, all the rest.
+const CLASSES: [usize; 3] = [144, 384, PAYLOAD_MAX];
 const POOLED_MAX: usize = 4096;
-
-#[derive(Default)]
-struct Shelves {
-    small: Vec<Vec<u8>>,
-    large: Vec<Vec<u8>>,
-}
 
 /// A stock of buffers, owned by the driver and shared with its machines. A dropped buffer returns to it.
 #[derive(Clone, Default)]
-pub struct Pool(Arc<Mutex<Shelves>>);
+pub struct Pool(Arc<Mutex<[Vec<Vec<u8>>; CLASSES.len()]>>);
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,15 +33,15 @@ impl Pool {
     /// An empty buffer with headroom and room for `capacity` bytes.
     #[must_use]
     pub fn take(&self, capacity: usize) -> Buffer {
-        let small = HEADROOM + capacity <= SMALL;
-        let mut shelves = self.0.lock().expect("no holder of the pool panics");
-        let shelf = if small { &mut shelves.small } else { &mut shelves.large };
-        let size = (HEADROOM + capacity).max(if small { SMALL } else { LARGE });
-        let mut bytes = shelf.pop().unwrap_or_else(|| vec![0; size]);
-        if bytes.len() < size {
-            bytes.resize(size, 0);
-        }
-        Buffer { bytes, start: HEADROOM, end: HEADROOM, pool: self.clone() }
+        let class = CLASSES.iter().position(|class| capacity <= *class);
+        let pooled = class.and_then(|class| self.shelves()?[class].pop());
+        let size = HEADROOM + class.map_or(capacity, |class| CLASSES[class]);
+        let bytes = pooled.unwrap_or_else(|| vec![0; size]);
+        Buffer { bytes, start: HEADROOM as u32, end: HEADROOM as u32, pool: self.clone() }
+    }
+
+    fn shelves(&self) -> Option<MutexGuard<'_, [Vec<Vec<u8>>; CLASSES.len()]>> {
+        self.0.lock().ok()
     }
 
     /// A buffer that holds a copy of `payload`.
@@ -59,10 +53,10 @@ impl Pool {
     }
 
     fn give_back(&self, bytes: Vec<u8>) {
-        let Ok(mut shelves) = self.0.lock() else { return };
-        let shelf = if bytes.len() <= SMALL { &mut shelves.small } else { &mut shelves.large };
-        if shelf.len() < POOLED_MAX && bytes.len() <= LARGE {
-            shelf.push(bytes);
+        let class = CLASSES.iter().position(|class| bytes.len() == HEADROOM + class);
+        let (Some(class), Some(mut shelves)) = (class, self.shelves()) else { return };
+        if shelves[class].len() < POOLED_MAX {
+            shelves[class].push(bytes);
         }
     }
 }
@@ -70,53 +64,67 @@ impl Pool {
 /// A run of bytes with room in front of it. It reads and writes as a slice.
 pub struct Buffer {
     bytes: Vec<u8>,
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
     pool: Pool,
 }
 
 impl Buffer {
+    fn span(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    fn set_span(&mut self, span: Range<usize>) {
+        self.start = span.start as u32;
+        self.end = span.end as u32;
+    }
+
     /// Puts `header` in front of the bytes; in place as long as there is headroom.
     pub fn prepend(&mut self, header: &[u8]) {
-        if header.len() > self.start {
-            let more = header.len() - self.start + HEADROOM;
+        let Range { mut start, mut end } = self.span();
+        if header.len() > start {
+            let more = header.len() - start + HEADROOM;
             self.bytes.splice(0..0, std::iter::repeat_n(0, more));
-            self.start += more;
-            self.end += more;
+            start += more;
+            end += more;
         }
-        self.start -= header.len();
-        self.bytes[self.start..self.start + header.len()].copy_from_slice(header);
+        self.bytes[start - header.len()..start].copy_from_slice(header);
+        self.set_span(start - header.len()..end);
     }
 
     /// Appends bytes.
     pub fn extend(&mut self, tail: &[u8]) {
-        let end = self.end + tail.len();
-        if end > self.bytes.len() {
-            self.bytes.resize(end, 0);
+        let Range { start, end } = self.span();
+        let longer = end + tail.len();
+        if longer > self.bytes.len() {
+            self.bytes.resize(longer, 0);
         }
-        self.bytes[self.end..end].copy_from_slice(tail);
-        self.end = end;
+        self.bytes[end..longer].copy_from_slice(tail);
+        self.set_span(start..longer);
     }
 
     /// Drops `count` bytes from the front (all of them if there are fewer); they become headroom.
     pub fn advance(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
+        let Range { start, end } = self.span();
+        self.set_span((start + count).min(end)..end);
     }
 
     /// Keeps only the first `count` bytes.
     pub fn truncate(&mut self, count: usize) {
-        self.end = self.end.min(self.start + count);
+        let Range { start, end } = self.span();
+        self.set_span(start..end.min(start + count));
     }
 
     /// The room behind the headroom, for a driver to receive into; follow with [`Buffer::set_len`].
     pub fn spare(&mut self) -> &mut [u8] {
-        let start = self.start;
+        let start = self.span().start;
         &mut self.bytes[start..]
     }
 
     /// Declares that the first `len` bytes of [`Buffer::spare`] are the content (capped to its size).
     pub fn set_len(&mut self, len: usize) {
-        self.end = (self.start + len).min(self.bytes.len());
+        let start = self.span().start;
+        self.set_span(start..(start + len).min(self.bytes.len()));
     }
 
     /// The pool that this buffer goes back to.
@@ -130,13 +138,14 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
+        &self.bytes[self.span()]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.end]
+        let span = self.span();
+        &mut self.bytes[span]
     }
 }
 

@@ -17,6 +17,9 @@ use crate::wire::{Address, Header, PacketKind};
 /// Overlays of one node at most: the last byte of an edge's id names the overlay.
 pub const OVERLAYS_MAX: usize = 256;
 
+/// Outputs that a drained queue has room for.
+const OUTPUTS_KEPT: usize = 16;
+
 /// A running participant: one socket and its memberships.
 #[derive(Debug)]
 pub struct Node {
@@ -158,7 +161,12 @@ impl Machine for Node {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() && self.outputs.capacity() > OUTPUTS_KEPT {
+            // One burst is no reason to hold its room for ever.
+            self.outputs = VecDeque::with_capacity(OUTPUTS_KEPT);
+        }
+        output
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {

@@ -12,6 +12,9 @@ use crate::wire::{Address, EdgeId};
 /// Connections of one member at most; beyond, links that only the peer wants are refused.
 pub const CONNECTIONS_MAX: usize = 256;
 
+/// Connections by which the table grows.
+const GROWTH: usize = 8;
+
 /// A lasting relation with a peer. It survives a change of edge.
 #[derive(Debug)]
 pub struct Connection {
@@ -137,6 +140,10 @@ impl Table {
                 false
             }
             Err(at) => {
+                if self.connections.len() == self.connections.capacity() {
+                    // Doubling would leave half of the largest table of a node unused.
+                    self.connections.reserve_exact(GROWTH);
+                }
                 self.peers.insert(at, peer);
                 self.connections.insert(at, Connection::new(peer, edge, now));
                 true

@@ -40,8 +40,9 @@ pub struct Probe {
     number: u16,
     interval: Duration,
     next: Time,
-    asked: Option<Asked>,
-    answered: Option<Asked>,
+    /// The latest ping, and whether it still waits for an answer.
+    latest: Option<Asked>,
+    waiting: bool,
     expects: Option<Duration>,
     peer_bears: Duration,
 }
@@ -50,14 +51,13 @@ impl Probe {
     /// An edge that was heard just now; the first ping comes after `interval`.
     #[must_use]
     pub fn new(interval: Duration, now: Time) -> Self {
-        let (asked, answered, expects) = (None, None, None);
         Self {
             number: 0,
             interval,
             next: now + interval,
-            asked,
-            answered,
-            expects,
+            latest: None,
+            waiting: false,
+            expects: None,
             peer_bears: Duration::MAX,
         }
     }
@@ -102,12 +102,12 @@ impl Probe {
     /// The silence that an announced ping, which is still to come, ends.
     #[must_use]
     pub fn expects(&self) -> Option<Duration> {
-        self.expects.filter(|_| self.asked.is_none())
+        self.expects.filter(|_| !self.waiting)
     }
 
     /// Pings now, because there is reason to doubt the peer.
     pub fn ask(&mut self, now: Time) {
-        if self.asked.is_none() {
+        if !self.waiting {
             self.next = now;
             self.expects = None;
         }
@@ -116,16 +116,15 @@ impl Probe {
     /// Anything authentic came from the peer: it lives. Returns the silence that our own NAT did not bear, if the
     /// peer's announced ping had not come through.
     pub fn on_heard(&mut self) -> Option<Duration> {
-        let asked = self.asked.take()?;
-        self.answered = Some(asked);
+        let asked = self.asked()?;
+        self.waiting = false;
         asked.expected
     }
 
     /// The round trip, if `number` answers the latest ping.
     #[must_use]
     pub fn round_trip(&self, number: u16, now: Time) -> Option<Duration> {
-        let asked = self.asked.or(self.answered);
-        asked.filter(|asked| asked.number == number).map(|asked| now.since(asked.at))
+        self.latest.filter(|asked| asked.number == number).map(|asked| now.since(asked.at))
     }
 
     /// What is due at `now`; `rto` is the path's wait for an answer.
@@ -133,27 +132,34 @@ impl Probe {
         if self.due() > now {
             return None;
         }
-        let pings = self.asked.map_or(0, |asked| asked.pings);
+        let pings = self.asked().map_or(0, |asked| asked.pings);
         if pings == PINGS_MAX {
             return Some(Wanted::Dead);
         }
         let rto = rto.max(RTO_MIN);
         self.number = self.number.wrapping_add(1);
-        self.asked = Some(Asked {
+        let expected = self.asked().map_or(self.expects, |asked| asked.expected);
+        self.waiting = true;
+        self.latest = Some(Asked {
             number: self.number,
             at: now,
             pings: pings + 1,
             due: now + rto.mul_f64(1.0 + 0.25 * f64::from(pings)),
-            expected: self.asked.map_or(self.expects, |asked| asked.expected),
+            expected,
         });
         self.next = now + self.interval.max(RTO_MIN);
         Some(Wanted::Ping(self.number))
     }
 
+    /// The ping that still waits for an answer.
+    fn asked(&self) -> Option<Asked> {
+        self.latest.filter(|_| self.waiting)
+    }
+
     /// When something is due next.
     #[must_use]
     pub fn due(&self) -> Time {
-        self.asked.map_or(self.next, |asked| asked.due)
+        self.asked().map_or(self.next, |asked| asked.due)
     }
 }
 

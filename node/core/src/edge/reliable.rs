@@ -10,7 +10,7 @@ use crate::wire::{Ack, FrameKind};
 /// Frames that wait for an acknowledgement at most.
 const UNACKED_MAX: usize = 128;
 /// Retransmissions of one frame before its edge counts as dead.
-const RETRANSMISSIONS_MAX: u32 = 3;
+const RETRANSMISSIONS_MAX: u8 = 3;
 /// How long an acknowledgement waits for a frame to ride on.
 pub const ACK_DELAY: Duration = Duration::from_millis(60);
 
@@ -21,7 +21,7 @@ struct Unacked {
     sequence: u16,
     kind: FrameKind,
     body: Buffer,
-    retransmissions: u32,
+    retransmissions: u8,
     due: Time,
 }
 

@@ -12,7 +12,7 @@ use crate::wire::{Address, EdgeId, FrameKind, Ping};
 /// Rounds over the edges that one call makes: a doubted edge asks, and asking raises no further doubt.
 const EDGE_ROUNDS_MAX: usize = 4;
 /// How long a connection keeps an edge that a newer one replaced.
-const DUPLICATE_GRACE: Duration = Duration::from_secs(1);
+const DUPLICATE_GRACE: Duration = Duration::from_millis(400);
 
 impl Overlay {
     /// A linked edge begins to be kept alive: its initiator pings.

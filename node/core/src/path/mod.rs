@@ -13,6 +13,8 @@ use crate::time::Time;
 const RTT_UNKNOWN: Duration = Duration::from_millis(400);
 const RTO_MIN: Duration = Duration::from_millis(120);
 const RTO_MAX: Duration = Duration::from_millis(1500);
+/// Paths by which the table grows.
+const GROWTH: usize = 8;
 /// Own transport addresses that are remembered, the latest first.
 const OBSERVED_MAX: usize = 4;
 /// Closed mappings in a row before it counts: a single one may have been loss.
@@ -89,6 +91,9 @@ impl Table {
         let path = Path { remote, rtt: None, rtt_variation: Duration::ZERO, sent: now, heard: now, users: 0 };
         let id = self.free.pop().unwrap_or(PathId(self.paths.len() as u32));
         if id.0 as usize == self.paths.len() {
+            if self.paths.len() == self.paths.capacity() {
+                self.paths.reserve_exact(GROWTH);
+            }
             self.paths.push(path);
         } else {
             self.paths[id.0 as usize] = path;

@@ -30,6 +30,9 @@ const HELLOS_MAX: u32 = 6;
 /// Retries that one attempt follows, so that a liar cannot keep it busy.
 const RETRIES_MAX: u32 = 2;
 
+/// Actions that a drained queue has room for.
+const ACTIONS_KEPT: usize = 16;
+
 #[derive(Debug)]
 struct Dial {
     intent: Intent,
@@ -223,7 +226,11 @@ impl Engine for Plain {
     }
 
     fn poll(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        if action.is_none() && self.actions.capacity() > ACTIONS_KEPT {
+            self.actions = VecDeque::with_capacity(ACTIONS_KEPT);
+        }
+        action
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
