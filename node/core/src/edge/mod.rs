@@ -8,7 +8,7 @@ mod reliable;
 use std::time::Duration;
 
 pub use probe::{Probe, Wanted};
-pub use reliable::{ACK_DELAY, Overdue, Receipt, Reliable};
+pub use reliable::{ACK_DELAY, Again, Overdue, Receipt, Reliable};
 
 use crate::path::PathId;
 use crate::security::ChannelId;

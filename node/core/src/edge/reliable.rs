@@ -36,11 +36,24 @@ pub enum Receipt {
     OutOfWindow,
 }
 
+/// A frame to send again.
+#[derive(Debug)]
+pub struct Again {
+    /// Its number.
+    pub sequence: u16,
+    /// What the body is.
+    pub kind: FrameKind,
+    /// The body.
+    pub body: Buffer,
+    /// How often it has been sent again, this time included.
+    pub retransmissions: u8,
+}
+
 /// What the retransmission timer found.
 #[derive(Debug)]
 pub enum Overdue {
     /// Send these again.
-    Again(Vec<(u16, FrameKind, Buffer)>),
+    Again(Vec<Again>),
     /// The peer is silent.
     Dead,
 }
@@ -127,7 +140,12 @@ impl Reliable {
             }
             frame.retransmissions += 1;
             frame.due = now + rto.mul_f64(1.0 + 0.5 * f64::from(frame.retransmissions));
-            again.push((frame.sequence, frame.kind, frame.body.clone()));
+            again.push(Again {
+                sequence: frame.sequence,
+                kind: frame.kind,
+                body: frame.body.clone(),
+                retransmissions: frame.retransmissions,
+            });
         }
         Overdue::Again(again)
     }
@@ -200,7 +218,7 @@ mod tests {
                     frame.due = Time::ZERO;
                 }
                 let Overdue::Again(again) = sender.overdue(Time::ZERO, Duration::ZERO) else { panic!("dead") };
-                for (sequence, _, _) in again {
+                for Again { sequence, .. } in again {
                     if forth && receiver.on_sequence(sequence, Time::ZERO) == Receipt::New {
                         arrived.push(sequence);
                     }

@@ -4,11 +4,14 @@ use super::{Lent, Overlay};
 use crate::buffer::Buffer;
 use crate::connection::Roles;
 use crate::counters::DropReason;
-use crate::edge::{self, Edge, Overdue, Receipt, Stage};
+use crate::edge::{self, Again, Edge, Overdue, Receipt, Stage};
 use crate::wire::{
     Address, CloseReason, EdgeId, FrameHeader, FrameKind, Link, Malformed, Neighbours, Ping, RoleBits,
     read_observed,
 };
+
+/// The retransmission at which a packet also takes the next best way.
+const DETOUR_AT: u8 = 2;
 
 impl Overlay {
     /// Sends a frame that the peer acknowledges; beyond the window it is sent once, unacknowledged.
@@ -170,6 +173,18 @@ impl Overlay {
         self.send_frame(id, FrameKind::Neighbours, body, lent);
     }
 
+    fn send_again(&mut self, id: EdgeId, frame: Again, lent: &mut Lent<'_>) {
+        self.counters.retransmitted_frames += 1;
+        let peer = self.edges.get(id).and_then(Edge::peer);
+        if let Some(peer) =
+            peer.filter(|_| frame.kind == FrameKind::Packet && frame.retransmissions == DETOUR_AT)
+        {
+            self.detour(frame.body.clone(), peer, lent);
+        }
+        let header = FrameHeader { kind: frame.kind, ack: None, sequence: Some(frame.sequence) };
+        self.put_frame(id, header, frame.body, lent);
+    }
+
     /// Sends again what was not acknowledged, and what is owed.
     pub(super) fn run_reliable(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
         let Some(edge) = self.edges.get_mut(id) else { return };
@@ -184,10 +199,8 @@ impl Overlay {
                 if !frames.is_empty() {
                     self.suspect(id, lent);
                 }
-                for (sequence, kind, body) in frames {
-                    self.counters.retransmitted_frames += 1;
-                    let header = FrameHeader { kind, ack: None, sequence: Some(sequence) };
-                    self.put_frame(id, header, body, lent);
+                for frame in frames {
+                    self.send_again(id, frame, lent);
                 }
             }
         }

@@ -70,16 +70,26 @@ impl Overlay {
         self.send_frame(id, FrameKind::Packet, packet, lent);
     }
 
-    /// A packet that `failed` did not acknowledge takes the next best way.
-    pub(super) fn reroute(&mut self, packet: Buffer, failed: Address, lent: &mut Lent<'_>) {
-        let Ok((header, _)) = PacketHeader::read(&packet) else { return };
+    /// A packet that `failed` does not acknowledge takes the next best way. False if there is none.
+    pub(super) fn detour(&mut self, packet: Buffer, failed: Address, lent: &mut Lent<'_>) -> bool {
+        let Ok((header, _)) = PacketHeader::read(&packet) else { return false };
         match router::route(&header, self.own, &self.connections, Some(failed)) {
-            Route::Next(peer) if peer != failed => self.hand_over(peer, packet, lent),
-            _ => self.counters.drop(DropReason::PeerLost),
+            Route::Next(peer) if peer != failed => {
+                self.hand_over(peer, packet, lent);
+                true
+            }
+            _ => false,
         }
     }
 
-    /// A peer did not acknowledge in time: packets avoid it, and those in its charge take another way if there is one.
+    /// A packet whose next hop is lost takes the next best way, or is lost with it.
+    pub(super) fn reroute(&mut self, packet: Buffer, failed: Address, lent: &mut Lent<'_>) {
+        if !self.detour(packet, failed, lent) {
+            self.counters.drop(DropReason::PeerLost);
+        }
+    }
+
+    /// A peer did not acknowledge in time: packets avoid it, and it is asked whether it lives.
     pub(super) fn suspect(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
         let Some(peer) = self.edges.get(id).and_then(crate::edge::Edge::peer) else { return };
         let Some(connection) = self.connections.get_mut(peer) else { return };
