@@ -16,6 +16,7 @@ mod lateness;
 mod motion;
 mod priority;
 mod queue;
+mod reaper;
 mod tally;
 
 pub use handle::{Handle, Stopped};
@@ -28,6 +29,7 @@ use crate::packet::LENGTH_MAX;
 use alarm::Alarm;
 use lateness::Meter;
 use queue::DelayQueue;
+use reaper::Reaper;
 
 /// Exits remembered until they are asked for.
 const EXITS_MAX: usize = 1 << 16;
@@ -53,7 +55,6 @@ struct Parcel {
 struct Port {
     device: Device,
     /// Becomes readable when the container ends; a stand-in may have none.
-    #[expect(dead_code, reason = "it is watched for as long as it is open")]
     process: Option<OwnedFd>,
 }
 
@@ -70,6 +71,7 @@ pub struct Engine {
     spare: Vec<Vec<u8>>,
     scratch: Vec<u8>,
     alarm: Alarm,
+    reaper: Reaper,
     epoll: OwnedFd,
     stopping: bool,
 }
@@ -124,6 +126,7 @@ impl Engine {
             spare: Vec::new(),
             scratch: vec![0; LENGTH_MAX],
             alarm,
+            reaper: Reaper::start()?,
             epoll,
             stopping: false,
         })
@@ -145,16 +148,25 @@ impl Engine {
         if self.ports.len() <= index {
             self.ports.resize_with(index + 1, || None);
         }
-        self.ports[index] = Some(Port { device, process });
+        let before = self.ports[index].replace(Port { device, process });
+        self.retire(before);
         Ok(())
     }
 
     /// Closes a host's device, and so removes it from its container.
     pub fn detach(&mut self, host: HostId) {
-        // Closing the only descriptors takes them out of the epoll set as well.
-        if let Some(port) = self.ports.get_mut(host.0 as usize) {
-            *port = None;
+        let port = self.ports.get_mut(host.0 as usize).and_then(Option::take);
+        self.retire(port);
+    }
+
+    fn retire(&self, port: Option<Port>) {
+        let Some(port) = port else { return };
+        // Both are open and watched, so taking them out does not fail.
+        let _ = epoll::delete(&self.epoll, port.device.as_fd());
+        if let Some(process) = &port.process {
+            let _ = epoll::delete(&self.epoll, process);
         }
+        self.reaper.close(port);
     }
 
     /// Hosts with a device.
