@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
-use std::path::PathBuf;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atoll::environment::docker::{Docker, Options, list};
+use atoll::environment::docker::{Docker, Options, RunState, down, list};
 use atoll::environment::{Cancel, Environment, NodeIndex, NodeSpec, Progress, Stop, Surroundings, Trial};
-use atoll_core::control::{Command, Reply, State};
+use atoll_core::control::{Command as Question, Reply, State};
 use atoll_core::wire::Address;
 use atoll_topology::{HostId, Latency, Population, Topology};
+use futures_util::StreamExt as _;
 
 struct Silent;
 
@@ -80,7 +82,7 @@ fn members_behind_nats_join_answer_and_leave_nothing() {
     assert!(environment.traffic(&nodes).unwrap().iter().all(|traffic| traffic.sent_packets == 0));
     environment.start(&nodes).unwrap();
     wait_for_all(&mut environment, &nodes);
-    let reply = environment.command(nodes[1], Command::Peers { overlay: "public".to_owned() }).unwrap();
+    let reply = environment.command(nodes[1], Question::Peers { overlay: "public".to_owned() }).unwrap();
     assert!(matches!(reply, Reply::Peers(peers) if !peers.is_empty()));
     assert!(environment.scrape().unwrap().iter().any(|sample| sample.metric == "fabric_lateness_seconds"));
     assert!(environment.traffic(&nodes).unwrap().iter().all(|traffic| traffic.sent_bytes > 0));
@@ -92,11 +94,79 @@ fn members_behind_nats_join_answer_and_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     environment.save_logs(folder.path()).unwrap();
     assert!(folder.path().join("m000.log").exists() && folder.path().join("fabric.log").exists());
-    let before = runs();
+    let run = runs().pop().unwrap();
     environment.tear_down().unwrap();
-    assert_eq!(runs().len() + 1, before.len(), "the run is gone");
+    assert_gone(&run);
 }
 
-fn runs() -> Vec<PathBuf> {
-    list().unwrap().into_iter().filter_map(|run| run.folder).collect()
+#[test]
+fn when_the_fabric_is_killed_the_environment_says_so_and_leaves_nothing() {
+    if !has_engine("when_the_fabric_is_killed_the_environment_says_so_and_leaves_nothing") {
+        return;
+    }
+    let mut environment = Docker::new(surroundings(), Options::default()).unwrap();
+    environment.prepare(&trial("none", 4)).unwrap();
+    let nodes: Vec<_> = (0..4).map(NodeIndex).collect();
+    environment.start(&nodes[..2]).unwrap();
+    let run = runs().pop().unwrap();
+    kill_container(&format!("atoll-{}-fabric", run.id));
+    let soon = environment.now() + Duration::from_millis(10);
+    let error = environment.advance(soon).unwrap_err();
+    assert!(error.to_string().contains("the fabric is gone"), "{error}");
+    assert!(environment.statuses(&nodes).is_err());
+    environment.tear_down().unwrap();
+    assert_gone(&run);
+}
+
+#[test]
+fn what_a_killed_lab_left_is_listed_and_removed() {
+    if !has_engine("what_a_killed_lab_left_is_listed_and_removed") {
+        return;
+    }
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_atoll"))
+        .args(["up", "join", "--quiet", "--set", "public=4", "--set", "joiners=1", "--set", "nat=cones"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = lab.id();
+    let mut line = String::new();
+    BufReader::new(lab.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let run = runs_of(pid).pop().unwrap();
+    assert!(!run.is_left_over && run.has_fabric && run.running == 5, "{line}: {run:?}");
+    lab.kill().unwrap();
+    lab.wait().unwrap();
+    let left = list().unwrap().into_iter().find(|left| left.id == run.id).unwrap();
+    assert!(left.is_left_over && left.has_fabric && left.running == 5, "{left:?}");
+    let removed = down(false, &Silent).unwrap();
+    assert!(removed.runs >= 1 && removed.containers >= 6, "{removed:?}");
+    assert_gone(&run);
+}
+
+/// The runs of this test program.
+fn runs() -> Vec<RunState> {
+    runs_of(std::process::id())
+}
+
+fn runs_of(pid: u32) -> Vec<RunState> {
+    let is_its = |run: &RunState| {
+        let owner = run.folder.as_ref().and_then(|folder| std::fs::read_to_string(folder.join("owner")).ok());
+        owner.is_some_and(|owner| owner.starts_with(&format!("{pid}:")))
+    };
+    list().unwrap().into_iter().filter(is_its).collect()
+}
+
+#[track_caller]
+fn assert_gone(run: &RunState) {
+    assert!(list().unwrap().iter().all(|left| left.id != run.id), "containers of {} are left", run.id);
+    assert!(!run.folder.as_ref().unwrap().exists(), "files of {} are left", run.id);
+}
+
+fn kill_container(name: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let api = bollard::Docker::connect_with_defaults().unwrap().negotiate_version().await.unwrap();
+        api.kill_container(name, None).await.unwrap();
+        let mut ends = api.wait_container(name, None::<bollard::query_parameters::WaitContainerOptions>);
+        while ends.next().await.is_some_and(|end| end.is_ok()) {}
+    });
 }

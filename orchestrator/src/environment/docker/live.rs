@@ -88,7 +88,7 @@ impl Live {
         for (node, answer) in nodes.iter().zip(answers) {
             let member = &self.members[node.index()];
             let at = answer.map_err(|why| Error::new(format!("cannot release {}", member.name), why))?;
-            self.members[node.index()].released = Some(self.from_fabric(at));
+            self.members[node.index()].released = Some(self.at_fabric(at));
         }
         Ok(())
     }
@@ -150,7 +150,7 @@ impl Live {
             Fault::Loss { ratio } => FaultOrder::Loss(*ratio),
         };
         let done = self.client.fault(&order).await.or_fail(|| "cannot change the Internet".to_owned())?;
-        Ok(FaultReport { at: self.from_fabric(done.at), hosts: done.hosts })
+        Ok(FaultReport { at: self.at_fabric(done.at), hosts: done.hosts })
     }
 
     pub(super) async fn command(&self, node: NodeIndex, command: &Command) -> Result<Reply> {
@@ -273,7 +273,7 @@ impl Live {
     }
 
     /// From the fabric's clock to the environment's.
-    fn from_fabric(&self, seconds: f64) -> Duration {
+    fn at_fabric(&self, seconds: f64) -> Duration {
         (self.clock.start() + Duration::from_secs_f64(seconds)).saturating_sub(self.zero)
     }
 }

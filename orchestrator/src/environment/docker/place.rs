@@ -18,6 +18,8 @@ pub(super) const NODE: &str = "atoll.node";
 pub(super) const FOLDER: &str = "atoll.folder";
 /// Label with the process that the run belongs to.
 pub(super) const OWNER: &str = "atoll.owner";
+/// File with the process that a run belongs to, for the time before its first container.
+const OWNER_FILE: &str = "owner";
 /// Longest path of a unix socket (`sun_path` with its closing zero).
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -51,6 +53,8 @@ impl RunPlace {
         for folder in [&place.folder, &place.nodes()] {
             std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).or_fail(what)?;
         }
+        let own = owner(std::process::id()).unwrap_or_default();
+        std::fs::write(place.folder.join(OWNER_FILE), own).or_fail(what)?;
         Ok(place)
     }
 
@@ -133,6 +137,11 @@ pub(super) fn run_folders() -> Result<Vec<PathBuf>> {
     let mut folders: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     folders.sort();
     Ok(folders)
+}
+
+/// Whether the owner of a run's folder still runs.
+pub(super) fn is_folder_owned(folder: &Path) -> bool {
+    std::fs::read_to_string(folder.join(OWNER_FILE)).is_ok_and(|owner| is_alive(&owner))
 }
 
 /// A process by number and start time, since numbers are used again; `None` if it is gone.

@@ -29,7 +29,7 @@ impl Programs {
     /// One is missing and cannot be built, or is not static.
     pub fn find(node: Option<&Path>, progress: &dyn Progress) -> Result<Self> {
         let own = std::env::current_exe().or_fail(|| "cannot tell where this program is".to_owned())?;
-        let beside = own.parent().unwrap_or(Path::new(".")).to_owned();
+        let beside = own.parent().unwrap_or_else(|| Path::new(".")).to_owned();
         // A test or an example lives one folder below the programs that were built with it.
         let is_below = beside.ends_with("deps") || beside.ends_with("examples");
         let beside = if is_below { beside.join("..") } else { beside };

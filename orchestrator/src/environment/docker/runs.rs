@@ -8,7 +8,9 @@ use bollard::models::ContainerSummary;
 use futures_util::{StreamExt as _, stream};
 
 use super::containers::{self, TOGETHER_MAX, name_of};
-use super::place::{FOLDER, NODE, OWNER, RUN, RunPlace, is_alive, remove_folder, run_folders};
+use super::place::{
+    FOLDER, NODE, OWNER, RUN, RunPlace, is_alive, is_folder_owned, remove_folder, run_folders,
+};
 use super::{engine, images, runtime};
 use crate::environment::Progress;
 use crate::error::{Error, OrFail, Result};
@@ -109,11 +111,9 @@ async fn states(api: &Api) -> Result<Vec<RunState>> {
     }
     for folder in run_folders()? {
         let id = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        let run = runs.entry(id.clone()).or_insert_with(|| RunState {
-            id,
-            is_left_over: true,
-            ..RunState::default()
-        });
+        let is_left_over = !is_folder_owned(&folder);
+        let run =
+            runs.entry(id.clone()).or_insert_with(|| RunState { id, is_left_over, ..RunState::default() });
         run.folder = Some(folder);
     }
     Ok(runs.into_values().collect())
