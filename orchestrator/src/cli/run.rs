@@ -56,11 +56,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let progress = Arc::clone(&console) as Arc<dyn Progress>;
     let ran = run_plan(&Run { plan: &plan, place, folder: &folder, cancel, progress }, manifest);
     console.finish();
-    let record = ran?;
+    let (record, failed) = ran?;
+    if let Some(error) = failed.as_ref().filter(|_| record.manifest.trials.is_empty()) {
+        return Err(error.clone());
+    }
     let summary = publish(&folder, &record)?;
     folder.link_latest()?;
     show(arguments, (&record, &summary), &folder)?;
-    Ok(verdict(&summary))
+    failed.map_or_else(|| Ok(verdict(&summary)), Err)
 }
 
 fn place(arguments: &Arguments) -> Result<Place> {

@@ -12,7 +12,7 @@ use crate::environment::{Environment, NodeIndex, NodeStatus, OVERLAY, Surroundin
 use crate::metric::{self, Metric};
 use crate::plan::{Start, Values};
 
-/// The longest wait for the first members to settle.
+/// The longest wait for the first members to settle, if none of them crashed.
 const SETTLE_LIMIT: Duration = Duration::from_secs(300);
 /// The longest wait for one joiner; one that needs longer failed.
 const JOIN_LIMIT: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ const JOIN_LIMIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(1);
 /// How often a joiner is looked at.
 const GLANCE: Duration = Duration::from_millis(250);
-/// The longest wait for the ring to close again around the last joiner.
+/// The longest wait for the ring to close around the last joiner, or around a member that crashed.
 const RECOUNT_LIMIT: Duration = Duration::from_secs(20);
 /// Pairs whose route is measured.
 const ROUTES: usize = 100;
@@ -70,7 +70,9 @@ impl Join<'_> {
             let census = theory.census(first, &statuses);
             let connected = (first.len() - census.failed.len()) as u64;
             self.surroundings.progress.step("settling", connected, first.len() as u64);
-            let over = self.environment.now() >= began + SETTLE_LIMIT;
+            let limit =
+                if self.environment.health()?.crashed.is_empty() { SETTLE_LIMIT } else { RECOUNT_LIMIT };
+            let over = self.environment.now() >= began + limit;
             if over || census.settled() {
                 self.settled(first, (&census, over), &statuses);
                 return Ok(());
@@ -99,8 +101,8 @@ impl Join<'_> {
             ));
         } else {
             self.note(format!(
-                "the first members had not settled after {} s: {} of {} pairs of neighbours are linked",
-                SETTLE_LIMIT.as_secs(),
+                "the first members had not settled after {:.0} s: {} of {} pairs of neighbours are linked",
+                (self.environment.now() - released).as_secs_f64(),
                 census.linked,
                 census.pairs
             ));

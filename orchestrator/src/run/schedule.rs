@@ -72,11 +72,11 @@ pub struct Run<'a> {
     pub progress: Arc<dyn Progress>,
 }
 
-/// Runs every trial and saves what they measured. The record is saved and returned also if the run was interrupted.
+/// Runs every trial, saves what they measured and returns it, with the error that ended the run if there was one.
 ///
 /// # Errors
-/// A trial could not be prepared, or the results could not be written; what was measured before is saved.
-pub fn run(run: &Run<'_>, manifest: Manifest) -> Result<Record> {
+/// The results could not be written.
+pub fn run(run: &Run<'_>, manifest: Manifest) -> Result<(Record, Option<Error>)> {
     let desk = Desk::new(run, manifest);
     let turns = run.plan.turns();
     let next = AtomicUsize::new(0);
@@ -123,9 +123,14 @@ fn trial(run: &Run<'_>, turn: Turn) -> Result<Finished> {
         close(&mut outcome, ended);
         look_back(run.folder, (&trial, environment.as_mut()), &mut outcome)
     });
-    let torn_down = environment.tear_down();
-    wrapped?;
-    torn_down?;
+    if let Err(left) = environment.tear_down() {
+        // What was measured stays; that something was left behind is said with it.
+        let hint = left.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+        outcome.invalid_reasons.push(format!("{left}{hint}"));
+        wrapped.map_err(|error| Error { why: format!("{}; then {left}", error.why), ..error })?;
+    } else {
+        wrapped?;
+    }
     Ok(Finished { outcome, names: trial.nodes.into_iter().map(|node| node.name).collect() })
 }
 
@@ -247,14 +252,11 @@ impl<'a> Desk<'a> {
         Record { manifest, rows }
     }
 
-    /// Saves everything; an error that ended the run comes back after that.
-    fn finish(self) -> Result<Record> {
+    /// Saves everything.
+    fn finish(self) -> Result<(Record, Option<Error>)> {
         let pile = self.pile();
         let record = self.record(&pile);
         self.run.folder.save(&record)?;
-        match &pile.failed {
-            Some(error) => Err(error.clone()),
-            None => Ok(record),
-        }
+        Ok((record, pile.failed.clone()))
     }
 }
