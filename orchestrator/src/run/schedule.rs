@@ -1,7 +1,6 @@
 //! Which trial runs when: several at once in virtual time, one after the other in real time.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -151,23 +150,22 @@ fn look_back(
     (trial, environment): (&Trial, &mut dyn Environment),
     outcome: &mut Outcome,
 ) -> Result<()> {
-    let logs = folder.logs().join(format!("trial-{:04}", trial.number));
-    std::fs::create_dir_all(&logs).or_fail(|| format!("cannot make `{}`", logs.display()))?;
+    let logs = format!("logs/trial-{:04}", trial.number);
     match environment.health() {
         Ok(health) => outcome.judge(&health, trial),
         Err(error) => outcome.invalid_reasons.push(error.to_string()),
     }
-    if let Ok(samples) = environment.scrape() {
-        write_metrics(&logs, &samples)?;
-    }
-    environment.save_logs(&logs)?;
+    // An environment that is gone has no metrics; why it is gone is said already.
+    let samples = environment.scrape().unwrap_or_default();
+    folder.write(&format!("{logs}/metrics.csv"), &metrics(&samples)?)?;
+    environment.save_logs(&folder.path().join(&logs))?;
     outcome.trace_hash = environment.trace_hash();
     outcome.cost = Costs::from(environment.cost());
     Ok(())
 }
 
 /// The members' last metrics, summed: a line for each metric and its labels.
-fn write_metrics(logs: &Path, samples: &[Sample]) -> Result<()> {
+fn metrics(samples: &[Sample]) -> Result<Vec<u8>> {
     let mut sums: BTreeMap<(&str, String), (u64, f64, f64)> = BTreeMap::new();
     for sample in samples {
         let labels: Vec<String> =
@@ -178,14 +176,13 @@ fn write_metrics(logs: &Path, samples: &[Sample]) -> Result<()> {
         *max = max.max(sample.value);
     }
     let mut csv = csv::Writer::from_writer(Vec::new());
-    let what = || format!("cannot write `{}`", logs.join("metrics.csv").display());
+    let what = || "cannot write metrics.csv".to_owned();
     csv.write_record(["metric", "labels", "members", "sum", "max"]).or_fail(what)?;
     for ((metric, labels), (count, sum, max)) in sums {
         csv.write_record([metric, &labels, &count.to_string(), &sum.to_string(), &max.to_string()])
             .or_fail(what)?;
     }
-    let bytes = csv.into_inner().or_fail(what)?;
-    std::fs::write(logs.join("metrics.csv"), bytes).or_fail(what)
+    csv.into_inner().or_fail(what)
 }
 
 /// Collects finished trials, in whatever order they end.
