@@ -189,7 +189,7 @@ impl Prometheus {
         let answer = self.get("/api/v1/rules").unwrap();
         let groups = answer["data"]["groups"].as_array().unwrap();
         let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
-        rules.flat_map(|rule| rule_queries(rule)).collect()
+        rules.flat_map(rule_queries).collect()
     }
 }
 
