@@ -9,8 +9,6 @@ use crate::machine::Deadline;
 use crate::time::Time;
 use crate::wire::{Address, EdgeId, FrameKind, Ping};
 
-/// Rounds over the edges that one call makes: a doubted edge asks, and asking raises no further doubt.
-const EDGE_ROUNDS_MAX: usize = 4;
 /// How long a connection keeps an edge that a newer one replaced.
 const DUPLICATE_GRACE: Duration = Duration::from_millis(400);
 
@@ -111,17 +109,11 @@ impl Overlay {
         }
     }
 
-    /// Runs the timers of all edges. One may find reason to doubt the peer of another, which is then due at once.
+    /// Runs the timers of all edges.
     pub(super) fn run_edges(&mut self, lent: &mut Lent<'_>) {
-        for _ in 0..EDGE_ROUNDS_MAX {
-            self.edges.refresh();
-            let due = self.edges.take_due(lent.now);
-            if due.is_empty() {
-                return;
-            }
-            for id in due {
-                self.run_edge(id, lent);
-            }
+        self.edges.refresh();
+        for id in self.edges.take_due(lent.now) {
+            self.run_edge(id, lent);
         }
     }
 

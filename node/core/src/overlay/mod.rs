@@ -30,6 +30,9 @@ use crate::wire::{Address, EdgeId, Header, OverlayTag};
 /// The shortest time between two looks at all connections, so that a burst of changes costs one.
 const SETTLE_GAP: Duration = Duration::from_millis(20);
 
+/// Rounds over the timers that one call makes.
+const TIMER_ROUNDS_MAX: usize = 4;
+
 /// What a node lends to one of its overlays for one call.
 #[derive(Debug)]
 pub struct Lent<'a> {
@@ -198,11 +201,18 @@ impl Overlay {
         lent.paths.release(path);
     }
 
-    /// Runs every timer that is due.
+    /// Runs every timer that is due. What one does may make another due: a doubted edge asks, a place that is lost
+    /// calls for the bootstraps.
     pub fn handle_timeout(&mut self, lent: &mut Lent<'_>) {
-        if self.poll_timeout().is_none_or(|deadline| deadline.at > lent.now) {
-            return;
+        for _ in 0..TIMER_ROUNDS_MAX {
+            if self.poll_timeout().is_none_or(|deadline| deadline.at > lent.now) {
+                return;
+            }
+            self.run_timers(lent);
         }
+    }
+
+    fn run_timers(&mut self, lent: &mut Lent<'_>) {
         self.engine.handle_timeout(lent.now);
         self.run_links(lent);
         self.run_edges(lent);
