@@ -98,3 +98,45 @@ fn a_dead_host_loses_its_device_and_is_reported() {
     assert_eq!(exits[0].host, HostId(1));
     assert_eq!(lab.ask(|engine| engine.attached()), 1);
 }
+
+#[test]
+fn ipv6_hosts_behind_a_firewall_reach_public_ones_and_are_answered() {
+    if !may_make_namespaces("ipv6_hosts_behind_a_firewall_reach_public_ones_and_are_answered") {
+        return;
+    }
+    let topology = topology("stateful-ipv6", 40, ONE_WAY);
+    let find = |public: bool| {
+        let is_it = |host: &atoll_topology::Host| host.is_public() == public && host.address.is_ipv6();
+        topology.hosts.iter().position(is_it)
+    };
+    let (Some(public), Some(home)) = (find(true), find(false)) else { panic!("no IPv6 hosts were drawn") };
+    let lab = Lab::new(&topology, public.max(home) + 1);
+    let (server, client) = (lab.socket(public, 4000), lab.socket(home, 4000));
+    client.send_to(b"question", SocketAddr::new(lab.addresses[public], 4000)).unwrap();
+    let mut buffer = [0; 100];
+    let (length, from) = server.recv_from(&mut buffer).unwrap();
+    assert_eq!((&buffer[..length], from), (&b"question"[..], SocketAddr::new(lab.addresses[home], 4000)));
+    server.send_to(b"answer", from).unwrap();
+    assert_eq!(client.recv(&mut buffer).unwrap(), 6);
+}
+
+#[test]
+fn the_network_of_the_host_is_left_alone() {
+    if !may_make_namespaces("the_network_of_the_host_is_left_alone") {
+        return;
+    }
+    let look = || {
+        let devices = std::fs::read_to_string("/proc/self/net/dev").unwrap();
+        let names: Vec<_> = devices
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, _)| name.trim().to_owned())
+            .collect();
+        (names, std::fs::read_to_string("/proc/self/net/route").unwrap())
+    };
+    let before = look();
+    let lab = Lab::new(&topology("cones", 10, ONE_WAY), 10);
+    assert_eq!(look(), before);
+    drop(lab);
+    assert_eq!(look(), before);
+}

@@ -107,8 +107,8 @@ async fn a_gate_opens_at_the_release_and_not_before() {
 }
 
 #[tokio::test]
-async fn the_negative_controls_hold_behind_every_preset() {
-    if !may_make_namespaces("the_negative_controls_hold_behind_every_preset") {
+async fn the_negative_controls_hold_behind_permissive_and_strict_nats() {
+    if !may_make_namespaces("the_negative_controls_hold_behind_permissive_and_strict_nats") {
         return;
     }
     for preset in ["full-cone", "port-restricted-cone", "symmetric"] {
