@@ -4,7 +4,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atoll::environment::docker::{Docker, Options, RunState, down, list};
@@ -24,13 +24,16 @@ fn surroundings() -> Surroundings {
     Surroundings { cancel: Cancel::default(), progress: Arc::new(Silent) }
 }
 
-/// Whether containers can be made here. Says loudly if not.
-fn has_engine(test: &str) -> bool {
+/// The tests of one program tell their runs apart by its process: one at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The right to make containers, if that is possible here. Says loudly if not.
+fn engine(test: &str) -> Option<MutexGuard<'static, ()>> {
     match list() {
-        Ok(_) => true,
+        Ok(_) => Some(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)),
         Err(error) => {
             eprintln!("SKIPPED: {test}: {error}");
-            false
+            None
         }
     }
 }
@@ -71,9 +74,7 @@ fn wait_for_all(environment: &mut Docker, nodes: &[NodeIndex]) {
 
 #[test]
 fn members_behind_nats_join_answer_and_leave_nothing() {
-    if !has_engine("members_behind_nats_join_answer_and_leave_nothing") {
-        return;
-    }
+    let Some(_alone) = engine("members_behind_nats_join_answer_and_leave_nothing") else { return };
     let mut environment = Docker::new(surroundings(), Options::default()).unwrap();
     let trial = trial("cones", 8);
     environment.prepare(&trial).unwrap();
@@ -101,9 +102,9 @@ fn members_behind_nats_join_answer_and_leave_nothing() {
 
 #[test]
 fn when_the_fabric_is_killed_the_environment_says_so_and_leaves_nothing() {
-    if !has_engine("when_the_fabric_is_killed_the_environment_says_so_and_leaves_nothing") {
+    let Some(_alone) = engine("when_the_fabric_is_killed_the_environment_says_so_and_leaves_nothing") else {
         return;
-    }
+    };
     let mut environment = Docker::new(surroundings(), Options::default()).unwrap();
     environment.prepare(&trial("none", 4)).unwrap();
     let nodes: Vec<_> = (0..4).map(NodeIndex).collect();
@@ -120,9 +121,7 @@ fn when_the_fabric_is_killed_the_environment_says_so_and_leaves_nothing() {
 
 #[test]
 fn what_a_killed_lab_left_is_listed_and_removed() {
-    if !has_engine("what_a_killed_lab_left_is_listed_and_removed") {
-        return;
-    }
+    let Some(_alone) = engine("what_a_killed_lab_left_is_listed_and_removed") else { return };
     let mut lab = Command::new(env!("CARGO_BIN_EXE_atoll"))
         .args(["up", "join", "--quiet", "--set", "public=4", "--set", "joiners=1", "--set", "nat=cones"])
         .stdout(Stdio::piped())
