@@ -90,6 +90,7 @@ pub(super) fn node(place: &RunPlace, name: &str, image: &str) -> Recipe {
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         readonly_rootfs: Some(true),
+        sysctls: with_ipv6(),
         memory: Some(MEMORY_MAX),
         pids_limit: Some(PIDS_MAX),
         binds: Some(binds),
@@ -108,6 +109,12 @@ pub(super) fn node(place: &RunPlace, name: &str, image: &str) -> Recipe {
         ..ContainerCreateBody::default()
     };
     Recipe { name: place.container(name), body }
+}
+
+/// The engine switches IPv6 off where it has no network of its own to give; a kernel without it has no such switch.
+fn with_ipv6() -> Option<HashMap<String, String>> {
+    let switch = ("net.ipv6.conf.all.disable_ipv6".to_owned(), "0".to_owned());
+    Path::new("/proc/sys/net/ipv6").exists().then(|| HashMap::from([switch]))
 }
 
 fn log_config() -> HostConfigLogConfig {
