@@ -260,6 +260,10 @@ impl Overlay {
         }
         self.dirty = true;
         self.start_keepalive(id, lent);
+        if let Some(edge) = self.edges.get_mut(id).filter(|_| roles.has(Role::Shortcut)) {
+            // Which candidate is kept depends on its round trip.
+            edge.probe.ask(lent.now);
+        }
         if is_new {
             self.on_connected_to(peer, lent);
         }

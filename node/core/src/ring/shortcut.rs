@@ -12,8 +12,8 @@ use crate::wire::{Address, Distance};
 const RETRY_WAIT: Duration = Duration::from_secs(4);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(300);
 const FIRST_WAIT: Duration = Duration::from_millis(400);
-/// How long the candidates of one draw have to link before the best is chosen.
-const CHOICE_WAIT: Duration = Duration::from_secs(5);
+/// How long the candidates of one draw have to link and to answer a ping before the nearest in time is chosen.
+const CHOICE_WAIT: Duration = Duration::from_secs(3);
 /// Below this many members everybody is near anyway.
 const SIZE_MIN: f64 = 8.0;
 
@@ -104,11 +104,7 @@ impl Shortcuts {
                 self.stage = Stage::Idle(now + self.back_off());
                 None
             }
-            Stage::Choosing { candidates, until } => {
-                let linked = |one: &&Address| table.get(**one).is_some();
-                let complete = candidates.iter().filter(linked).count() == candidates.len();
-                if complete || *until <= now { self.choose(table, now) } else { None }
-            }
+            Stage::Choosing { until, .. } if *until <= now => self.choose(table, now),
             _ => None,
         }
     }
