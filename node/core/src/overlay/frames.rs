@@ -106,7 +106,7 @@ impl Overlay {
             FrameKind::Ping => self.on_ping(id, peer, Ping::read(&payload)?, lent),
             FrameKind::Pong => self.on_pong(id, peer, Ping::read(&payload)?, lent),
             FrameKind::Observed => lent.paths.observe(read_observed(&payload)?),
-            FrameKind::Packet => self.on_packet(payload, lent)?,
+            FrameKind::Packet => self.on_packet(peer, payload, lent)?,
             FrameKind::Link | FrameKind::Ack | FrameKind::Close => {}
         }
         Ok(())

@@ -37,8 +37,13 @@ impl Overlay {
         self.hand_over(peer, body, lent);
     }
 
-    /// A packet arrived on an edge.
-    pub(super) fn on_packet(&mut self, mut packet: Buffer, lent: &mut Lent<'_>) -> Result<(), Malformed> {
+    /// A packet arrived from a peer.
+    pub(super) fn on_packet(
+        &mut self,
+        from: Address,
+        mut packet: Buffer,
+        lent: &mut Lent<'_>,
+    ) -> Result<(), Malformed> {
         let (mut header, offset) = PacketHeader::read(&packet)?;
         if packet.len() > self.packet_max() {
             self.counters.drop(DropReason::TooBig);
@@ -48,7 +53,7 @@ impl Overlay {
             self.counters.drop(DropReason::Duplicate);
             return Ok(());
         }
-        match router::route(&header, self.own, &self.connections, None) {
+        match router::route(&header, self.own, &self.connections, Some(from)) {
             Route::Here => {
                 self.counters.delivered_packets += 1;
                 self.deliver(&header, &packet[offset..], lent)?;
@@ -152,7 +157,8 @@ impl Overlay {
 
     fn on_sample_request(&mut self, header: &PacketHeader, id: u32, lent: &mut Lent<'_>) {
         let near = self.connections.around(self.own, self.ring.near());
-        let members = near.into_iter().chain([self.own]).filter(|one| *one != header.source);
+        let ourselves = Some(self.own).filter(|_| self.takes_shortcuts());
+        let members = near.into_iter().chain(ourselves).filter(|one| *one != header.source);
         let sample = Members { id, members: members.take(SAMPLE_MAX).collect() };
         let mut body = lent.pool.take(400);
         sample.write(&mut body);

@@ -15,7 +15,8 @@ pub enum Route {
     Drop(DropReason),
 }
 
-/// Chooses the next step of a packet at the member `own`; `avoid` is a peer that failed to take it.
+/// Chooses the next step of a packet at the member `own`; `avoid` is the peer that it came from or that failed to take
+/// it.
 #[must_use]
 pub fn route(header: &PacketHeader, own: Address, table: &Table, avoid: Option<Address>) -> Route {
     let here = match header.mode {
@@ -61,8 +62,26 @@ fn next_hop(header: &PacketHeader, own: Address, table: &Table, avoid: Option<Ad
     let exact = table.get(to).filter(|connection| nearest_mode && usable(connection));
     let candidates = [exact, table.clockwise(to).find(usable), table.counter_clockwise(to).find(usable)];
     let nearest = candidates.into_iter().flatten().map(|connection| connection.peer);
-    let best = nearest.min_by_key(|peer| peer.distance(to))?;
-    (best.distance(to) < own.distance(to)).then_some(best)
+    let best = nearest.min_by_key(|peer| peer.distance(to));
+    let nearer = |one: &Address| one.distance(to) < own.distance(to);
+    best.filter(nearer).or_else(|| informant(header, own, table.iter().filter(usable)))
+}
+
+/// Where nobody connected is nearer, as where NATs keep neighbours apart: the peer that names the member nearest to the
+/// destination, if that one is nearer than we are. It takes one step back and at least one forward.
+fn informant<'a>(
+    header: &PacketHeader,
+    own: Address,
+    usable: impl Iterator<Item = &'a Connection>,
+) -> Option<Address> {
+    let to = header.destination;
+    let limit = own.distance(to);
+    let named = usable.filter_map(|connection| {
+        let others = connection.neighbours().iter().filter(|one| **one != header.source);
+        let distance = others.map(|one| one.distance(to)).min()?;
+        (distance < limit).then_some((distance, connection.peer))
+    });
+    named.min().map(|(_, peer)| peer)
 }
 
 #[cfg(test)]
@@ -105,6 +124,24 @@ mod tests {
         let table = table(100, &[10, 200]);
         assert_eq!(route(&packet(Mode::Nearest, 101), at(100), &table, None), Route::Here);
         assert_eq!(route(&packet(Mode::Exact, 101), at(100), &table, None), Route::Drop(DropReason::NoRoute));
+    }
+
+    #[test]
+    fn where_nobody_is_nearer_a_packet_goes_to_whoever_names_someone_nearer() {
+        let mut table = table(100, &[10, 200, 210]);
+        for (peer, named) in [(10, 130), (200, 140), (210, 250)] {
+            let connection = table.get_mut(at(peer)).expect("it is there");
+            connection.set_neighbours(vec![at(named), at(100)], at(100));
+        }
+        for mode in [Mode::Exact, Mode::Nearest] {
+            assert_eq!(route(&packet(mode, 135), at(100), &table, None), Route::Next(at(10)));
+            assert_eq!(route(&packet(mode, 135), at(100), &table, Some(at(10))), Route::Next(at(200)));
+            let back = PacketHeader { source: at(140), ..packet(mode, 135) };
+            assert_eq!(
+                route(&back, at(100), &table, Some(at(10))),
+                route(&packet(mode, 102), at(100), &table, None)
+            );
+        }
     }
 
     #[test]
