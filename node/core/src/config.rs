@@ -19,8 +19,10 @@ pub struct OverlayConfig {
     pub name: String,
     /// The member's place on the ring.
     pub address: Address,
-    /// Transport addresses of members that may know the way in; none for the first member.
+    /// Transport addresses of members that may know the way in; more may follow ([`crate::Input::Bootstraps`]).
     pub bootstraps: Vec<SocketAddr>,
+    /// The member begins the overlay: alone, it is connected.
+    pub is_first: bool,
     /// How the member keeps its ring.
     pub ring: RingConfig,
     /// How direct edges are kept alive.
@@ -28,12 +30,13 @@ pub struct OverlayConfig {
 }
 
 impl OverlayConfig {
-    /// A membership with the default settings.
+    /// A membership with the default settings; without bootstraps it is the first member.
     #[must_use]
     pub fn new(name: &str, address: Address, bootstraps: Vec<SocketAddr>) -> Self {
         Self {
             name: name.to_owned(),
             address,
+            is_first: bootstraps.is_empty(),
             bootstraps,
             ring: RingConfig::default(),
             keepalive: KeepaliveConfig::default(),

@@ -57,6 +57,13 @@ pub enum Input {
     },
     /// The host's own transport addresses, as its interfaces have them.
     LocalAddresses(Vec<SocketAddr>),
+    /// The bootstraps of an overlay are these from now on, as when their names were looked up.
+    Bootstraps {
+        /// Name of the overlay; an unknown one is ignored.
+        overlay: String,
+        /// Their transport addresses.
+        bootstraps: Vec<SocketAddr>,
+    },
 }
 
 /// What a machine wants done.

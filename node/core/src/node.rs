@@ -149,6 +149,10 @@ impl Machine for Node {
             }
             Input::Command { id, command } => self.on_command(id, command, now),
             Input::LocalAddresses(local) => self.paths.set_local(local),
+            Input::Bootstraps { overlay, bootstraps } => {
+                // A name that is not ours is the driver's mistake and changes nothing.
+                let _ = self.with(&overlay, now, |overlay, lent| overlay.set_bootstraps(&bootstraps, lent));
+            }
         }
     }
 

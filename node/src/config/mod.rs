@@ -12,7 +12,6 @@ mod yaml;
 
 use std::fs::File;
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use atoll_core::config::{Config, KeepaliveConfig, OverlayConfig, RingConfig};
@@ -96,11 +95,11 @@ impl Settings {
         self
     }
 
-    /// The core's configuration; `addresses` and `bootstraps` have one entry for each overlay.
+    /// The core's configuration; `addresses` has one entry for each overlay. Bootstraps that have names are left out.
     #[must_use]
-    pub fn core(&self, addresses: &[Address], bootstraps: &[Vec<SocketAddr>]) -> Config {
-        let members = self.overlays.iter().zip(addresses).zip(bootstraps);
-        let overlays = members.map(|((member, address), bootstraps)| OverlayConfig {
+    pub fn core(&self, addresses: &[Address]) -> Config {
+        let overlays = self.overlays.iter().zip(addresses).map(|(member, address)| OverlayConfig {
+            is_first: member.bootstraps.is_empty(),
             ring: RingConfig {
                 near: member.ring.near,
                 shortcuts: member.ring.shortcuts,
@@ -111,7 +110,7 @@ impl Settings {
                 idle_min: member.keepalive.idle_min.0,
                 idle_max: member.keepalive.idle_max.0,
             },
-            ..OverlayConfig::new(&member.name.0, *address, bootstraps.clone())
+            ..OverlayConfig::new(&member.name.0, *address, member.literal_bootstraps())
         });
         Config { overlays: overlays.collect() }
     }
@@ -125,7 +124,7 @@ mod tests {
     #[test]
     fn an_empty_file_is_one_public_member_with_the_defaults_of_the_core() {
         let settings = Settings::parse("x", "").unwrap().with_defaults();
-        let config = settings.core(&[Address::from_bytes([1; 20])], &[vec![]]);
+        let config = settings.core(&[Address::from_bytes([1; 20])]);
         let expected = OverlayConfig::new("public", Address::from_bytes([1; 20]), vec![]);
         assert_eq!(format!("{:?}", config.overlays), format!("{:?}", vec![expected]));
     }
@@ -140,7 +139,7 @@ mod tests {
     fn every_setting_of_the_core_can_be_set() {
         let text = "overlays: [{name: a, ring: {near: 2, shortcuts: 1, shortcut_sample: 4},
             keepalive: {adjacent: 1 s, idle_min: 2 s, idle_max: 3 s}}]";
-        let config = Settings::parse("x", text).unwrap().core(&[Address::from_bytes([1; 20])], &[vec![]]);
+        let config = Settings::parse("x", text).unwrap().core(&[Address::from_bytes([1; 20])]);
         let OverlayConfig { ring, keepalive, .. } = &config.overlays[0];
         assert_eq!((ring.near, ring.shortcuts, ring.shortcut_sample), (2, 1.0, 4));
         let seconds = [keepalive.adjacent, keepalive.idle_min, keepalive.idle_max];

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 
 use atoll_core::config::{KeepaliveConfig, RingConfig};
 use atoll_core::wire::Address;
@@ -39,6 +40,12 @@ impl Membership {
     pub fn new(name: OverlayName) -> Self {
         let (ring, keepalive) = (Ring::default(), Keepalive::default());
         Self { name, address: None, bootstraps: Vec::new(), ring, keepalive }
+    }
+
+    /// The bootstraps that need not be looked up.
+    #[must_use]
+    pub fn literal_bootstraps(&self) -> Vec<SocketAddr> {
+        self.bootstraps.iter().filter_map(Bootstrap::address).collect()
     }
 }
 

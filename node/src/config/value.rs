@@ -222,6 +222,17 @@ pub enum Bootstrap {
     Name(String),
 }
 
+impl Bootstrap {
+    /// Its transport address, if that is known without looking anything up.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Name(_) => None,
+        }
+    }
+}
+
 impl Text for Bootstrap {
     const FORM: &'static str = "a host and a port, such as \"203.0.113.7:4001\" or \"host.example:4001\"";
 }

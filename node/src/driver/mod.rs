@@ -37,7 +37,7 @@ pub use run::run;
 use interfaces::Watch;
 use journal::Journal;
 use names::Found;
-use requests::{Ask, Pending, failed};
+use requests::{Ask, Pending};
 use roster::Roster;
 use signals::Signals;
 use socket::Socket;
@@ -72,8 +72,7 @@ struct Driver<M> {
     pool: Pool,
     socket: Socket,
     roster: Roster,
-    make: Make<M>,
-    machine: Option<M>,
+    machine: M,
     pending: Pending,
     journal: Journal,
     local: Vec<SocketAddr>,
@@ -83,13 +82,15 @@ struct Driver<M> {
 impl<M: Machine> Driver<M> {
     fn new(clock: Clock, socket: Socket, roster: Roster, make: Make<M>) -> Self {
         let (pool, pending, journal) = (Pool::new(), Pending::default(), Journal::default());
-        let (machine, local, stage) = (None, Vec::new(), Stage::Running);
-        Self { clock, pool, socket, roster, make, machine, pending, journal, local, stage }
+        let machine = make(&roster.config(), &pool, roster.seed(), clock.now());
+        let (local, stage) = (Vec::new(), Stage::Running);
+        Self { clock, pool, socket, roster, machine, pending, journal, local, stage }
     }
 
     /// Runs until the node has left.
     async fn run(&mut self, inbox: &mut Inbox) {
-        self.start();
+        self.drain();
+        self.look_at_interfaces();
         while !self.is_done() {
             self.fire();
             let deadline = self.clock.instant(self.deadline());
@@ -112,36 +113,24 @@ impl<M: Machine> Driver<M> {
         }
     }
 
-    /// Makes the machine, as soon as the bootstraps are known.
-    fn start(&mut self) {
-        let Some(config) = self.roster.config() else { return };
-        let seed = self.roster.next_seed();
-        self.machine = Some((self.make)(&config, &self.pool, seed, self.clock.now()));
-        self.drain();
-        self.local.clear();
-        self.look_at_interfaces();
-    }
-
     fn input(&mut self, input: Input) {
         let now = self.clock.now();
-        let Some(machine) = &mut self.machine else { return };
-        machine.handle_input(input, now);
+        self.machine.handle_input(input, now);
         self.drain();
     }
 
     /// Runs the timers that are due.
     fn fire(&mut self) {
         let now = self.clock.now();
-        let Some(machine) = &mut self.machine else { return };
-        if machine.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
-            machine.handle_timeout(now);
+        if self.machine.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
+            self.machine.handle_timeout(now);
             self.drain();
         }
     }
 
     /// Carries out what the machine wants.
     fn drain(&mut self) {
-        while let Some(output) = self.machine.as_mut().and_then(Machine::poll_output) {
+        while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Transmit { to, payload } => {
                     tracing::trace!(%to, bytes = payload.len(), "sent");
@@ -154,7 +143,6 @@ impl<M: Machine> Driver<M> {
                 Output::Event(event) => {
                     let now = self.clock.now();
                     events::log(&event, now);
-                    self.roster.note(&event);
                     self.journal.push(event, now);
                 }
             }
@@ -201,16 +189,6 @@ impl<M: Machine> Driver<M> {
             tracing::info!(by = "control", "leaving");
             self.leave_within(LEAVE_MAX);
         }
-        if self.machine.is_none() {
-            let answer = match command {
-                Command::Status => Reply::Status(self.roster.waiting(self.clock.now())),
-                Command::Metrics => Reply::Metrics(Vec::new()),
-                Command::Leave => Reply::Left,
-                _ => failed("the bootstraps' names are not resolved yet"),
-            };
-            let _ = reply.send(self.complete(answer));
-            return;
-        }
         if let Some(id) = self.pending.attended(reply) {
             self.input(Input::Command { id, command });
         }
@@ -219,7 +197,7 @@ impl<M: Machine> Driver<M> {
     /// The first signal asks for a clean leave, the second for an end at once.
     fn signalled(&mut self, name: &'static str) {
         tracing::info!(by = name, "leaving");
-        if self.stage != Stage::Running || self.machine.is_none() {
+        if self.stage != Stage::Running {
             self.stage = Stage::Left { until: self.clock.now() };
             return;
         }
@@ -245,21 +223,18 @@ impl<M: Machine> Driver<M> {
 
     /// When to wake at the latest.
     fn deadline(&self) -> Time {
-        let machine = self.machine.as_ref().and_then(Machine::poll_timeout);
-        let machine = machine.map_or(Time::ZERO + FAR, |deadline| deadline.at);
+        let machine = self.machine.poll_timeout().map_or(Time::ZERO + FAR, |deadline| deadline.at);
         match self.stage {
             Stage::Running => machine,
             Stage::Leaving { until } | Stage::Left { until } => machine.min(until),
         }
     }
 
-    /// New bootstraps are of use only to a machine that has not found its overlay.
     fn resolved(&mut self, found: Found) {
-        tracing::debug!(overlay = found.overlay, bootstraps = ?found.bootstraps, "bootstraps resolved");
-        self.roster.resolved(found);
-        if self.stage == Stage::Running && !self.roster.is_connected() {
-            self.pending.fail_all("the node starts again with the bootstraps' new addresses");
-            self.start();
+        let Found { overlay, bootstraps } = found;
+        tracing::debug!(overlay, ?bootstraps, "bootstraps resolved");
+        if let Some(overlay) = self.roster.name(overlay) {
+            self.input(Input::Bootstraps { overlay, bootstraps });
         }
     }
 

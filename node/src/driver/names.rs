@@ -24,15 +24,6 @@ pub(super) struct Found {
     pub(super) bootstraps: Vec<SocketAddr>,
 }
 
-/// The transport addresses among the bootstraps.
-pub(super) fn literal(bootstraps: &[Bootstrap]) -> Vec<SocketAddr> {
-    let literal = bootstraps.iter().filter_map(|bootstrap| match bootstrap {
-        Bootstrap::Address(address) => Some(*address),
-        Bootstrap::Name(_) => None,
-    });
-    literal.collect()
-}
-
 /// Whether there is anything to look up.
 pub(super) fn has_names(bootstraps: &[Bootstrap]) -> bool {
     bootstraps.iter().any(|bootstrap| matches!(bootstrap, Bootstrap::Name(_)))
@@ -40,7 +31,7 @@ pub(super) fn has_names(bootstraps: &[Bootstrap]) -> bool {
 
 /// Looks the names up until `found` closes, and sends the bootstraps whenever they have changed.
 pub(super) async fn follow(overlay: usize, bootstraps: Vec<Bootstrap>, found: mpsc::Sender<Found>) {
-    let mut last = literal(&bootstraps);
+    let mut last: Vec<SocketAddr> = bootstraps.iter().filter_map(Bootstrap::address).collect();
     let mut attempts = 0u32;
     while !found.is_closed() {
         let (now, all) = resolve(&bootstraps, attempts).await;
@@ -57,7 +48,7 @@ pub(super) async fn follow(overlay: usize, bootstraps: Vec<Bootstrap>, found: mp
 
 /// All addresses that the names have now, and whether every name had one.
 async fn resolve(bootstraps: &[Bootstrap], attempts: u32) -> (Vec<SocketAddr>, bool) {
-    let mut addresses: BTreeSet<SocketAddr> = literal(bootstraps).into_iter().collect();
+    let mut addresses: BTreeSet<SocketAddr> = bootstraps.iter().filter_map(Bootstrap::address).collect();
     let mut all = true;
     for bootstrap in bootstraps {
         let Bootstrap::Name(name) = bootstrap else { continue };

@@ -88,13 +88,6 @@ impl Pending {
             let _ = waiting.send(reply);
         }
     }
-
-    /// Fails everything that waits, since the machine that would reply is gone.
-    pub(super) fn fail_all(&mut self, why: &str) {
-        for (_, reply) in std::mem::take(&mut self.waiting) {
-            let _ = reply.send(failed(why));
-        }
-    }
 }
 
 #[cfg(test)]

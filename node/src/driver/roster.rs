@@ -1,14 +1,9 @@
-//! The memberships with what changes about them: addresses of bootstraps, and whether they are connected.
-
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+//! The memberships as the configuration, the identity and the seed make them.
 
 use atoll_core::config::Config;
-use atoll_core::control::{Event, EventKind, State, Status};
 use atoll_core::wire::Address;
-use atoll_core::{Rng, Seed, Time};
+use atoll_core::{Rng, Seed};
 
-use super::names::{self, Found};
 use crate::config::Settings;
 
 /// The memberships of the node.
@@ -16,10 +11,7 @@ use crate::config::Settings;
 pub(super) struct Roster {
     settings: Settings,
     addresses: Vec<Address>,
-    bootstraps: Vec<Vec<SocketAddr>>,
-    connected: BTreeSet<String>,
     rng: Rng,
-    machines: u64,
 }
 
 impl Roster {
@@ -32,8 +24,7 @@ impl Roster {
             member.address.or(derived).unwrap_or_else(|| random(&rng, &member.name.0))
         });
         let addresses = addresses.collect();
-        let bootstraps = settings.overlays.iter().map(|member| names::literal(&member.bootstraps)).collect();
-        Self { settings, addresses, bootstraps, connected: BTreeSet::new(), rng, machines: 0 }
+        Self { settings, addresses, rng }
     }
 
     /// Each overlay's name with the member's address.
@@ -42,61 +33,19 @@ impl Roster {
         names.zip(self.addresses.iter().copied())
     }
 
-    /// What to make a machine from; `None` while a member that has bootstraps knows no address of any, since
-    /// the core would take it for the first of its overlay.
-    pub(super) fn config(&self) -> Option<Config> {
-        let mut members = self.settings.overlays.iter().zip(&self.bootstraps);
-        let lost = members.any(|(member, known)| !member.bootstraps.is_empty() && known.is_empty());
-        (!lost).then(|| self.settings.core(&self.addresses, &self.bootstraps))
+    /// The name of the overlay at this place in the configuration.
+    pub(super) fn name(&self, place: usize) -> Option<String> {
+        self.settings.overlays.get(place).map(|member| member.name.0.clone())
     }
 
-    /// How the members stand that wait for a machine.
-    pub(super) fn waiting(&self, now: Time) -> Vec<Status> {
-        let waiting = self.members().map(|(overlay, address)| Status {
-            overlay: overlay.to_owned(),
-            address,
-            state: State::Joining,
-            uptime_seconds: now.as_secs_f64(),
-            join_seconds: None,
-            neighbours_changed_seconds: 0.0,
-            predecessor: None,
-            successor: None,
-            size_estimate: 1.0,
-            connections: Vec::new(),
-            observed: Vec::new(),
-        });
-        waiting.collect()
+    /// What to make the machine from; bootstraps that have names follow once these are resolved.
+    pub(super) fn config(&self) -> Config {
+        self.settings.core(&self.addresses)
     }
 
-    /// A seed for the next machine; the first one is the same for the same seed of the node.
-    pub(super) fn next_seed(&mut self) -> Seed {
-        self.machines += 1;
-        self.rng.seed(self.machines)
-    }
-
-    /// Takes newly resolved bootstraps.
-    pub(super) fn resolved(&mut self, found: Found) {
-        if let Some(known) = self.bootstraps.get_mut(found.overlay) {
-            *known = found.bootstraps;
-        }
-    }
-
-    /// Notes what an event says about a membership.
-    pub(super) fn note(&mut self, event: &Event) {
-        match event.kind {
-            EventKind::Connected => {
-                self.connected.insert(event.overlay.clone());
-            }
-            EventKind::Disconnected => {
-                self.connected.remove(&event.overlay);
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether any membership is connected.
-    pub(super) fn is_connected(&self) -> bool {
-        !self.connected.is_empty()
+    /// The seed of the machine; the same for the same seed of the node.
+    pub(super) fn seed(&self) -> Seed {
+        self.rng.seed(1)
     }
 }
 
@@ -133,12 +82,9 @@ mod tests {
     }
 
     #[test]
-    fn a_member_whose_bootstraps_are_unknown_waits_for_their_addresses() {
-        assert!(roster("", None, 1).config().is_some(), "the first member has no bootstraps");
-        let mut waiting = roster("overlays: [{name: a, bootstraps: [\"host.example:1\"]}]", None, 1);
-        assert!(waiting.config().is_none());
-        let bootstraps: Vec<SocketAddr> = vec!["192.0.2.1:1".parse().unwrap()];
-        waiting.resolved(Found { overlay: 0, bootstraps: bootstraps.clone() });
-        assert_eq!(waiting.config().unwrap().overlays[0].bootstraps, bootstraps);
+    fn a_member_whose_bootstraps_are_only_names_is_not_taken_for_the_first() {
+        assert!(roster("", None, 1).config().overlays[0].is_first);
+        let config = roster("overlays: [{name: a, bootstraps: [\"host.example:1\"]}]", None, 1).config();
+        assert!(config.overlays[0].bootstraps.is_empty() && !config.overlays[0].is_first);
     }
 }

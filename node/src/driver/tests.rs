@@ -6,6 +6,7 @@ use std::net::UdpSocket;
 use atoll_core::control::{Event, EventKind};
 use atoll_core::{Deadline, RequestId};
 
+use super::requests::failed;
 use super::*;
 use crate::config::Settings;
 

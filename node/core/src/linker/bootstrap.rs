@@ -15,9 +15,13 @@ const DIALS_MAX: usize = 5;
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// First wait before a connected member looks whether its ring is still the bootstraps' ring; it doubles.
+/// First wait before a connected member looks whether its ring is still the bootstraps' ring.
 const PROBE_WAIT: Duration = Duration::from_secs(15);
-const PROBE_WAIT_MAX: Duration = Duration::from_secs(3600);
+/// How often a whole ring looks afterwards. Its members take turns, so that a bootstrap bears the same load from a ring
+/// of any size, and a small ring that is cut off looks often.
+const PROBE_TURN: Duration = Duration::from_secs(30);
+/// Beyond this many members the turns come no more rarely.
+const MEMBERS_MAX: f64 = 1e6;
 
 #[derive(Debug)]
 enum Stage {
@@ -31,6 +35,8 @@ struct Bootstrap {
     remote: SocketAddr,
     stage: Stage,
     silences: u32,
+    /// No longer named: forgotten once its edge is gone.
+    former: bool,
 }
 
 /// All bootstraps of one member, in the order in which they are tried.
@@ -39,19 +45,29 @@ pub struct Bootstraps {
     rng: Rng,
     list: Vec<Bootstrap>,
     probe_at: Time,
-    probe_wait: Duration,
 }
 
 impl Bootstraps {
     /// Bootstraps that are all due at once; one that is named twice counts once.
     #[must_use]
     pub fn new(remotes: &[SocketAddr], rng: &Rng, now: Time) -> Self {
-        let mut rng = rng.fork("bootstrap");
-        let remotes: BTreeSet<SocketAddr> = remotes.iter().copied().collect();
-        let waiting = |remote| Bootstrap { remote, stage: Stage::Waiting(now), silences: 0 };
-        let mut list: Vec<Bootstrap> = remotes.into_iter().map(waiting).collect();
-        rng.shuffle(&mut list);
-        Self { rng, list, probe_at: Time::MAX, probe_wait: PROBE_WAIT }
+        let mut bootstraps = Self { rng: rng.fork("bootstrap"), list: Vec::new(), probe_at: Time::MAX };
+        bootstraps.replace(remotes, now);
+        bootstraps
+    }
+
+    /// The bootstraps are these from now on. New ones are due at once; of the others those with an edge stay until it
+    /// is gone.
+    pub fn replace(&mut self, remotes: &[SocketAddr], now: Time) {
+        let mut fresh: BTreeSet<SocketAddr> = remotes.iter().copied().collect();
+        self.list.retain_mut(|one| {
+            one.former = !fresh.remove(&one.remote);
+            !one.former || !matches!(one.stage, Stage::Waiting(_))
+        });
+        let waiting = |remote| Bootstrap { remote, stage: Stage::Waiting(now), silences: 0, former: false };
+        let mut fresh: Vec<Bootstrap> = fresh.into_iter().map(waiting).collect();
+        self.rng.shuffle(&mut fresh);
+        self.list.append(&mut fresh);
     }
 
     /// The next bootstrap to dial, if one is due and few enough are under way. Follow with [`Self::on_dial`].
@@ -93,33 +109,34 @@ impl Bootstraps {
 
     /// The edge is gone. If it never answered: the bootstrap and how often in a row.
     pub fn on_edge_down(&mut self, edge: EdgeId, now: Time) -> Option<(SocketAddr, u32)> {
-        for one in &mut self.list {
-            let silent = match one.stage {
-                Stage::Dialling(own) if own == edge => true,
-                Stage::Linked(own) if own == edge => false,
-                _ => continue,
-            };
-            one.silences += u32::from(silent);
-            let wait = (RETRY_WAIT * 2u32.pow(one.silences.min(6))).min(RETRY_WAIT_MAX);
-            one.stage = Stage::Waiting(now + self.rng.jitter(wait, 0.25));
-            return silent.then_some((one.remote, one.silences));
+        let at = self
+            .list
+            .iter()
+            .position(|one| matches!(one.stage, Stage::Dialling(own) | Stage::Linked(own) if own == edge))?;
+        if self.list[at].former {
+            self.list.remove(at);
+            return None;
         }
-        None
+        let one = &mut self.list[at];
+        let silent = matches!(one.stage, Stage::Dialling(_));
+        one.silences += u32::from(silent);
+        let wait = (RETRY_WAIT * 2u32.pow(one.silences.min(6))).min(RETRY_WAIT_MAX);
+        one.stage = Stage::Waiting(now + self.rng.jitter(wait, 0.25));
+        silent.then_some((one.remote, one.silences))
     }
 
-    /// There is reason to doubt that everybody is in one ring: probe soon, then ever more rarely.
+    /// There is reason to doubt that everybody is in one ring: probe soon.
     pub fn probe_again(&mut self, now: Time) {
-        self.probe_wait = PROBE_WAIT;
         self.probe_at = self.probe_at.min(now + self.rng.jitter(PROBE_WAIT, 0.3));
     }
 
-    /// The bootstrap that a connected member dials now, to heal a ring that fell apart unnoticed.
-    pub fn probe(&mut self, now: Time) -> Option<SocketAddr> {
+    /// The bootstrap that a connected member of a ring of about `size` members dials now, to heal a ring that fell
+    /// apart unnoticed.
+    pub fn probe(&mut self, size: f64, now: Time) -> Option<SocketAddr> {
         if self.probe_at > now {
             return None;
         }
-        self.probe_wait = (self.probe_wait * 2).min(PROBE_WAIT_MAX);
-        self.probe_at = now + self.rng.jitter(self.probe_wait, 0.3);
+        self.probe_at = now + self.rng.jitter(PROBE_TURN.mul_f64(size.clamp(1.0, MEMBERS_MAX)), 0.5);
         let idle: Vec<SocketAddr> = self
             .list
             .iter()
@@ -169,11 +186,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_longer_named_is_forgotten_once_its_edge_is_gone() {
+        let mut list = bootstraps(&["192.0.2.1:1"]);
+        let old = list.due(Time::ZERO).expect("one is due");
+        list.on_dial(old, Some(EdgeId(1)), Time::ZERO);
+        let new: SocketAddr = "192.0.2.2:1".parse().expect("an address");
+        list.replace(&[new], Time::ZERO);
+        assert_eq!(list.due(Time::ZERO), Some(new));
+        assert!(list.owns(EdgeId(1)));
+        assert_eq!(list.on_edge_down(EdgeId(1), Time::ZERO), None);
+        assert!(list.list.iter().all(|one| one.remote == new));
+        list.replace(&[], Time::ZERO);
+        assert_eq!(list.due(Time::ZERO), None);
+    }
+
+    #[test]
     fn without_room_for_an_edge_a_bootstrap_waits() {
         let mut list = bootstraps(&["192.0.2.1:1"]);
         let remote = list.due(Time::ZERO).expect("one is due");
         list.on_dial(remote, None, Time::ZERO);
         assert!(list.due(Time::ZERO).is_none() && list.due(Time::from_secs(2)).is_some());
+    }
+
+    #[test]
+    fn a_ring_of_any_size_probes_equally_often_all_told() {
+        for size in [2.0, 1000.0] {
+            let mut list = bootstraps(&["192.0.2.1:1"]);
+            list.probe_again(Time::ZERO);
+            let mut turns = 0.0;
+            let end = Time::from_secs(3600 * 24);
+            while let Some(deadline) = list.probe_timeout().filter(|deadline| deadline.at < end) {
+                assert!(list.probe(size, deadline.at).is_some());
+                turns += size;
+            }
+            assert!((0.6..1.6).contains(&(turns / 2880.0)), "{size}: {turns}");
+        }
     }
 
     #[test]

@@ -73,7 +73,8 @@ impl Overlay {
     pub(super) fn run_links(&mut self, lent: &mut Lent<'_>) {
         self.run_attempts(lent);
         if self.connected {
-            if let Some(remote) = self.bootstraps.probe(lent.now) {
+            let size = self.ring.size_estimate(&self.connections);
+            if let Some(remote) = self.bootstraps.probe(size, lent.now) {
                 let id = self.dial(remote, Intent::default(), lent);
                 self.bootstraps.on_dial(remote, id, lent.now);
             }
@@ -82,6 +83,15 @@ impl Overlay {
         while let Some(remote) = self.bootstraps.due(lent.now) {
             let id = self.dial(remote, Intent::default(), lent);
             self.bootstraps.on_dial(remote, id, lent.now);
+        }
+    }
+
+    /// The bootstraps are these from now on.
+    pub fn set_bootstraps(&mut self, remotes: &[SocketAddr], lent: &mut Lent<'_>) {
+        self.bootstraps.replace(remotes, lent.now);
+        if !self.leaving {
+            self.run_links(lent);
+            self.pump(lent);
         }
     }
 
@@ -234,7 +244,8 @@ impl Overlay {
         let Some(Stage::Up(peer)) = self.edges.get(id).map(|edge| edge.stage) else { return };
         let roles = self.roles_for(peer, id);
         let is_new = self.connections.get(peer).is_none();
-        if is_new && self.connections.len() >= CONNECTIONS_MAX && !self.make_room(roles, lent) {
+        let theirs = Roles::from_bits(link.roles);
+        if is_new && !(self.has_place_for(roles, theirs) && self.make_room(roles, lent)) {
             self.counters.drop(DropReason::Full);
             self.close_edge(id, CloseReason::Full, lent);
             return;
@@ -252,7 +263,7 @@ impl Overlay {
         }
         if let Some(connection) = self.connections.get_mut(peer) {
             connection.ours = connection.ours.union(roles);
-            connection.theirs = Roles::from_bits(link.roles);
+            connection.theirs = theirs;
             connection.set_neighbours(link.neighbours, self.own);
             connection.suspected = false;
             connection.told_digest = told_digest;
@@ -275,9 +286,25 @@ impl Overlay {
         }
     }
 
+    /// Whether the peer wants more than to be one shortcut too many: whoever is near to many in time would else bear
+    /// the keepalives of all of them.
+    fn has_place_for(&self, ours: Roles, theirs: Roles) -> bool {
+        ours != Roles::NONE || theirs != Role::Shortcut.into() || self.takes_shortcuts()
+    }
+
+    /// Whether there are fewer shortcuts to us than members keep twice over (Symphony's bound).
+    pub(super) fn takes_shortcuts(&self) -> bool {
+        let size = self.ring.size_estimate(&self.connections);
+        let theirs = self.connections.iter().filter(|one| one.theirs.has(Role::Shortcut)).count();
+        theirs < 2 * self.shortcuts.target_count(size).max(1)
+    }
+
     /// A full table gives up its oldest newcomer, who has had the most time to find its place. False if there is none
     /// and we want nothing of the new peer ourselves.
     fn make_room(&mut self, wanted: Roles, lent: &mut Lent<'_>) -> bool {
+        if self.connections.len() < CONNECTIONS_MAX {
+            return true;
+        }
         let is_guest =
             |one: &&Connection| one.ours == Roles::NONE && one.theirs.without(Role::Leaf) == Roles::NONE;
         let oldest = self.connections.iter().filter(is_guest).min_by_key(|one| one.since).map(|one| one.peer);

@@ -113,7 +113,7 @@ impl Overlay {
             connections: connection::Table::new(own),
             linker: Linker::new(&rng),
             bootstraps: Bootstraps::new(&config.bootstraps, &rng, now),
-            is_first: config.bootstraps.is_empty(),
+            is_first: config.is_first,
             ring: Ring::new(own, config.ring.clone(), &rng),
             shortcuts: Shortcuts::new(own, config.ring.clone(), &rng),
             inquiries: Inquiries::new(&rng),

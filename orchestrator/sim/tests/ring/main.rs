@@ -4,4 +4,5 @@
 mod forming;
 mod healing;
 mod oddities;
+mod rest;
 mod town;

@@ -32,13 +32,13 @@ fn start(world: &mut World, host: u32) {
     let everyone: Vec<_> = (0..HOSTS).map(|other| socket(world, other)).collect();
     play(world, host, move |cue, hands| match cue {
         Cue::Input(Input::Datagram { from, payload }) if payload.len() > 8 => hands.send(from, &payload[..8]),
-        Cue::Input(Input::Datagram { .. } | Input::Command { .. } | Input::Unreachable { .. }) => {}
         Cue::Input(Input::LocalAddresses(_)) | Cue::Timeout => {
             let mut payload = vec![0; rng.below(200)];
             rng.fill(&mut payload);
             hands.send(everyone[rng.below(everyone.len())], &payload);
             hands.wake_in(rng.jitter(Duration::from_millis(50), 0.9));
         }
+        Cue::Input(_) => {}
     });
 }
 

@@ -1,0 +1,31 @@
+//! What members at rest cost, those too whom many others know.
+
+use std::time::Duration;
+
+use atoll_topology::HostId;
+
+use crate::town::Town;
+
+const HALF_AN_HOUR: Duration = Duration::from_secs(1800);
+
+/// Bytes a second that each host sends, IP and UDP headers counted.
+fn rates(town: &mut Town) -> Vec<(HostId, f64)> {
+    let sent = |town: &Town| -> Vec<u64> {
+        town.hosts().into_iter().map(|host| town.world.traffic(host).sent_bytes).collect()
+    };
+    let before = sent(town);
+    town.world.run_for(HALF_AN_HOUR).unwrap();
+    let after = sent(town);
+    let rate = |(before, after): (u64, u64)| (after - before) as f64 / HALF_AN_HOUR.as_secs_f64();
+    town.hosts().into_iter().zip(before.into_iter().zip(after).map(rate)).collect()
+}
+
+#[test]
+fn no_member_at_rest_sends_more_than_thirty_bytes_a_second_not_even_a_bootstrap() {
+    let mut town = Town::settled(300, "cones", 1);
+    town.world.run_for(HALF_AN_HOUR).unwrap();
+    let rates = rates(&mut town);
+    let most = rates.iter().max_by(|one, other| one.1.total_cmp(&other.1)).unwrap();
+    assert!(most.1 <= 30.0, "{most:?}");
+    assert!(town.is_complete());
+}
