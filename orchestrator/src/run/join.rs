@@ -25,6 +25,13 @@ const RECOUNT_LIMIT: Duration = Duration::from_secs(20);
 /// Pairs whose route is measured.
 const ROUTES: usize = 100;
 
+/// A joiner that needed longer than the limit.
+struct Late {
+    member: NodeIndex,
+    /// Theory says that it could not have been faster: others may have come between it and whom it cannot reach since.
+    excused: bool,
+}
+
 /// One trial under way.
 pub(super) struct Join<'a> {
     pub(super) environment: &'a mut dyn Environment,
@@ -45,10 +52,10 @@ impl Join<'_> {
         let mut late = Vec::new();
         for (done, joiner) in joiners.iter().enumerate() {
             self.surroundings.progress.step("joiners", done as u64, joiners.len() as u64);
-            if !self.join(*joiner)? {
-                late.push(*joiner);
-            }
             theory.add(*joiner);
+            if !self.join(*joiner)? {
+                late.push(Late { member: *joiner, excused: theory.excused(*joiner) });
+            }
             running.push(*joiner);
         }
         self.count(&running, &theory, &late)?;
@@ -134,7 +141,7 @@ impl Join<'_> {
     }
 
     /// Counts who is in the ring and who is not, and why, once the last joiner's neighbours had time to notice.
-    fn count(&mut self, running: &[NodeIndex], theory: &Theory<'_>, late: &[NodeIndex]) -> Result<(), Cut> {
+    fn count(&mut self, running: &[NodeIndex], theory: &Theory<'_>, late: &[Late]) -> Result<(), Cut> {
         let began = self.environment.now();
         let (census, statuses) = loop {
             let statuses = self.environment.statuses(running)?;
@@ -145,17 +152,24 @@ impl Join<'_> {
             self.wait(LOOK)?;
         };
         self.distrust_silence(running, &statuses);
-        let failed: BTreeSet<NodeIndex> = census.failed.iter().chain(late).copied().collect();
-        let unexplained: Vec<NodeIndex> =
-            failed.iter().filter(|member| !theory.excused(**member)).copied().collect();
+        let failed: BTreeSet<NodeIndex> =
+            census.failed.iter().copied().chain(late.iter().map(|one| one.member)).collect();
+        let without_excuse = |member: &NodeIndex| {
+            let then = late.iter().any(|one| one.member == *member && !one.excused);
+            then || (census.failed.contains(member) && !theory.excused(*member))
+        };
+        let (unexplained, excused): (Vec<NodeIndex>, Vec<NodeIndex>) =
+            failed.iter().partition(|member| without_excuse(member));
         if census.pairs > 0 {
             self.sample(None, metric::DIRECT, census.linked as f64 / census.pairs as f64);
             self.sample(None, metric::BLOCKED, census.blocked as f64 / census.pairs as f64);
         }
         self.sample(None, metric::FAILED, failed.len() as f64 / running.len() as f64);
         self.sample(None, metric::UNEXPLAINED, unexplained.len() as f64);
-        let excused = failed.iter().filter(|member| theory.excused(**member)).copied().collect();
-        self.outcome.notes.extend(Findings { census, late, unexplained, excused }.notes(self.trial, theory));
+        let late: Vec<NodeIndex> = late.iter().map(|one| one.member).collect();
+        self.outcome
+            .notes
+            .extend(Findings { census, late: &late, unexplained, excused }.notes(self.trial, theory));
         Ok(())
     }
 
