@@ -29,3 +29,12 @@ fn no_member_at_rest_sends_more_than_thirty_bytes_a_second_not_even_a_bootstrap(
     assert!(most.1 <= 30.0, "{most:?}");
     assert!(town.is_complete());
 }
+
+#[test]
+fn no_mapping_is_lost_in_an_hour_at_rest() {
+    let mut town = Town::settled(100, "cones", 1);
+    town.world.run_for(HALF_AN_HOUR).unwrap();
+    let before = town.world.counters().drops;
+    town.world.run_for(2 * HALF_AN_HOUR).unwrap();
+    assert_eq!(town.world.counters().drops, before, "a NAT dropped what a peer sent");
+}
