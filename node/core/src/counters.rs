@@ -32,11 +32,17 @@ pub enum DropReason {
     Unasked,
     /// The next hop died with the packet, and no other was left.
     PeerLost,
+    /// A handshake datagram after its handshake was over.
+    LateHandshake,
+    /// A record before the association was up.
+    NotUp,
+    /// A peer's certificate that cannot be read, or is none of the kind that is wanted.
+    BadCertificate,
 }
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Malformed,
         Self::UnknownOverlay,
         Self::UnknownEdge,
@@ -51,6 +57,9 @@ impl DropReason {
         Self::NotLinked,
         Self::Unasked,
         Self::PeerLost,
+        Self::LateHandshake,
+        Self::NotUp,
+        Self::BadCertificate,
     ];
 
     /// The value of the metric's `reason` label.
@@ -71,6 +80,9 @@ impl DropReason {
             Self::NotLinked => "not_linked",
             Self::Unasked => "unasked",
             Self::PeerLost => "peer_lost",
+            Self::LateHandshake => "late_handshake",
+            Self::NotUp => "not_up",
+            Self::BadCertificate => "bad_certificate",
         }
     }
 }

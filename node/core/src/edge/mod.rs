@@ -41,6 +41,8 @@ pub struct Edge {
     pub path: PathId,
     /// Whether the handshake began here.
     pub initiated: bool,
+    /// The member that must answer; anyone if it is not known.
+    pub target: Option<Address>,
     /// How far it has come.
     pub stage: Stage,
     /// When it came to that stage.
@@ -61,6 +63,7 @@ impl Edge {
             remote: remote.unwrap_or_default(),
             path,
             initiated: remote.is_none(),
+            target: None,
             stage: Stage::Handshake,
             since: now,
             reliable: Reliable::default(),

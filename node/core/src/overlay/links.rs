@@ -9,7 +9,7 @@ use crate::counters::DropReason;
 use crate::edge::{self, Edge, Stage};
 use crate::linker::Wanted;
 use crate::machine::Deadline;
-use crate::security::Intent;
+use crate::security::{Claim, Intent, Wall};
 use crate::time::Time;
 use crate::wire::{
     Address, CANDIDATES_MAX, CloseReason, ConnectToMe, EdgeId, FrameKind, Link, Mode, PacketHeader,
@@ -20,7 +20,8 @@ impl Overlay {
     /// Begins a handshake with a transport address.
     pub(super) fn dial(&mut self, remote: SocketAddr, intent: Intent, lent: &mut Lent<'_>) -> Option<EdgeId> {
         let path = lent.paths.hold(remote, lent.now);
-        let Some(id) = self.add_edge(Edge::new(path, None, lent.now)) else {
+        let edge = Edge { target: intent.target, ..Edge::new(path, None, lent.now) };
+        let Some(id) = self.add_edge(edge) else {
             lent.paths.release(path);
             return None;
         };
@@ -220,8 +221,29 @@ impl Overlay {
         self.dial_candidates(peer, message, lent);
     }
 
+    /// The peer of an association proved its claim: it is a member, the one that we meant, and it stays the same.
+    pub(super) fn on_claim(&mut self, id: EdgeId, claim: &Claim, lent: &mut Lent<'_>) {
+        let Some(edge) = self.edges.get(id) else { return };
+        let meant = edge.peer().or(edge.target);
+        let is_new = edge.stage == Stage::Handshake;
+        let verdict = self.trust.verify(claim, Wall::default()).and_then(|identity| identity.at(meant));
+        match verdict {
+            Ok(identity) if identity.address == self.own => {
+                self.refuse(id, DropReason::WrongMember, "it is we ourselves", lent);
+            }
+            Ok(identity) if is_new => self.on_up(id, identity.address, lent),
+            Ok(_) => {}
+            Err(refusal) => self.refuse(id, refusal.into(), &refusal.to_string(), lent),
+        }
+    }
+
+    fn refuse(&mut self, id: EdgeId, reason: DropReason, why: &str, lent: &mut Lent<'_>) {
+        self.counters.drop(reason);
+        self.drop_edge(id, why, lent);
+    }
+
     /// The association of an edge stands: say who we are to the peer.
-    pub(super) fn on_up(&mut self, id: EdgeId, peer: Address, lent: &mut Lent<'_>) {
+    fn on_up(&mut self, id: EdgeId, peer: Address, lent: &mut Lent<'_>) {
         let Some(edge) = self.edges.get_mut(id) else { return };
         edge.enter(Stage::Up(peer), lent.now);
         let Some(path) = lent.paths.get_mut(edge.path) else { return };

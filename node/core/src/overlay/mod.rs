@@ -23,7 +23,7 @@ use crate::machine::{Deadline, Output, RequestId};
 use crate::path;
 use crate::ring::{Place, Ring, Shortcuts};
 use crate::rng::Rng;
-use crate::security::{Action, Admission, Engine, Knock, Plain};
+use crate::security::{Action, Admission, Engine, Knock, Plain, Trust};
 use crate::time::Time;
 use crate::wire::{Address, EdgeId, Header, OverlayTag};
 
@@ -68,6 +68,7 @@ pub struct Overlay {
     rng: Rng,
     started: Time,
     engine: Box<dyn Engine>,
+    trust: Trust,
     edges: edge::Table,
     connections: connection::Table,
     linker: Linker,
@@ -108,7 +109,8 @@ impl Overlay {
             slot,
             keepalive: config.keepalive.clone(),
             started: now,
-            engine: Box::new(Plain::new(own, pool.clone(), &rng, now)),
+            engine: Box::new(Plain::engine(own, pool.clone(), &rng, now)),
+            trust: Trust::Believe,
             edges: edge::Table::default(),
             connections: connection::Table::new(own),
             linker: Linker::new(&rng),
@@ -284,11 +286,13 @@ impl Overlay {
                 Header::Short { receiver: edge.remote }.prepend(&mut datagram);
                 self.transmit_on(id, datagram, lent);
             }
-            Action::Up(channel, peer) => self.on_up(edge::of_channel(channel), peer, lent),
+            Action::Up(channel, claim) => self.on_claim(edge::of_channel(channel), &claim, lent),
+            Action::Renewed(channel, claim) => self.on_claim(edge::of_channel(channel), &claim, lent),
             Action::Opened(channel, payload) => self.on_record(edge::of_channel(channel), payload, lent),
             Action::Down(channel, why) => {
                 self.drop_edge(edge::of_channel(channel), &why.to_string(), lent);
             }
+            Action::Dropped(reason) => self.counters.drop(reason),
         }
     }
 

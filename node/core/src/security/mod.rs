@@ -4,14 +4,26 @@
 //! ring look alike: datagrams in, datagrams out, over a *channel* that is only a number. An engine demultiplexes all
 //! its peers by itself, may turn one send into any number of datagrams, and keeps its own timers. It owns no
 //! transport address, no socket and no clock, and knows nothing of rings.
+//!
+//! An engine proves that the peer holds the key of what it claims; whether the claim is good is for a trust rule.
+//! `door` admits strangers without keeping state, `filter` runs handshakes and records, and a [`Handshaker`] fills in
+//! what the flights say.
 
 mod cookie;
+mod door;
+mod filter;
 mod plain;
+mod trust;
 
 use std::fmt;
 
 pub use cookie::CookieJar;
+pub use filter::{
+    Filter, HALF_OPEN_KNOWN_MAX, HALF_OPEN_MAX, Handshake, Handshaker, Limits, Outcome, Protection, Reply,
+    Setting, Side, Start, Step,
+};
 pub use plain::Plain;
+pub use trust::{Identity, Refusal, Trust, Wall};
 
 use crate::buffer::Buffer;
 use crate::counters::DropReason;
@@ -30,6 +42,15 @@ pub struct Intent {
     pub target: Option<Address>,
     /// The token from the peer's `ConnectToMe`, which counts as its cookie.
     pub token: Option<u64>,
+}
+
+/// What a peer says that it is. An engine with cryptography has seen proof that the peer holds the key of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A bare address, which nothing supports.
+    Address(Address),
+    /// A certificate in DER, whose private key the peer holds.
+    Certificate(Vec<u8>),
 }
 
 /// A first datagram from a sender that is not known, with what its cookie is bound to.
@@ -57,15 +78,18 @@ pub enum Admission {
 pub enum Down {
     /// The peer did not answer the handshake.
     Silent,
-    /// Another member than the target answered.
-    WrongMember,
+    /// The handshake cannot be completed.
+    Failed,
+    /// The keys are used up, and no new ones could be agreed on.
+    Exhausted,
 }
 
 impl fmt::Display for Down {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Silent => "no answer",
-            Self::WrongMember => "another member answered",
+            Self::Failed => "the handshake failed",
+            Self::Exhausted => "the keys are used up",
         })
     }
 }
@@ -77,12 +101,16 @@ pub enum Action {
     Handshake(ChannelId, Buffer),
     /// Send a sealed record.
     Record(ChannelId, Buffer),
-    /// The association stands, with this member at the other end.
-    Up(ChannelId, Address),
+    /// The association stands, with somebody at the other end who claims this.
+    Up(ChannelId, Claim),
+    /// The association has new keys, and the peer now claims this.
+    Renewed(ChannelId, Claim),
     /// An opened payload arrived.
     Opened(ChannelId, Buffer),
     /// The association ended; the channel is forgotten.
     Down(ChannelId, Down),
+    /// Something that arrived was dropped.
+    Dropped(DropReason),
 }
 
 /// Why a payload was not sent.
@@ -91,6 +119,9 @@ pub enum SendError {
     /// The handshake is not complete.
     #[error("the association is not up")]
     NotUp,
+    /// The keys have sealed all that they may.
+    #[error("the keys are used up")]
+    Exhausted,
 }
 
 /// A security engine at the end of all channels of one overlay.
@@ -110,10 +141,10 @@ pub trait Engine: fmt::Debug + Send {
     /// Takes a record.
     fn record(&mut self, channel: ChannelId, record: Buffer, now: Time);
 
-    /// Seals and sends a payload.
+    /// Seals and sends a payload of at least one byte.
     ///
     /// # Errors
-    /// The association is not up.
+    /// The association is not up, or its keys are used up.
     fn send(&mut self, channel: ChannelId, payload: Buffer, now: Time) -> Result<(), SendError>;
 
     /// Forgets a channel without a word.

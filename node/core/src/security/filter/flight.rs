@@ -1,0 +1,177 @@
+//! Flights: what one end says at once, and how often it says it again.
+
+use std::time::Duration;
+
+use super::{Common, Handshake, Intent, Limits, Reply, Side, Start};
+use crate::rng::Rng;
+use crate::security::door::Kind;
+use crate::time::Time;
+use crate::wire::Address;
+
+/// Retries that one attempt follows, so that a liar cannot keep it busy.
+const RETRIES_MAX: u32 = 2;
+/// Datagrams and bytes of the peer's that one handshake takes.
+const DATAGRAMS_MAX: u32 = 96;
+const BYTES_MAX: usize = 64 * 1024;
+
+/// How often the last flight is said again, and how soon.
+const REPEATS_MAX: u32 = 16;
+const REPEAT_GAP: Duration = Duration::from_millis(150);
+/// How long the last flight is kept.
+const REPEAT_FOR: Duration = Duration::from_secs(15);
+
+/// Waits that grow by half, with jitter.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    sends: u32,
+    wait: Duration,
+    pub(super) due: Time,
+}
+
+impl Backoff {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self { sends: 0, wait: limits.wait, due: Time::MAX }
+    }
+
+    /// Takes note of a send at `now`.
+    pub(super) fn sent(&mut self, limits: &Limits, rng: &mut Rng, now: Time) {
+        self.due = now + rng.jitter(self.wait, 0.15);
+        self.wait = self.wait.mul_f64(1.5).min(limits.wait_max);
+        self.sends += 1;
+    }
+
+    pub(super) fn is_spent(&self, limits: &Limits) -> bool {
+        self.sends >= limits.sends
+    }
+}
+
+/// The datagrams of one flight, with the counter that numbers their parts.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    datagrams: Vec<Vec<u8>>,
+    numbers: u64,
+}
+
+impl Flight {
+    fn replace(&mut self, datagrams: Vec<Vec<u8>>) {
+        self.datagrams = datagrams;
+    }
+
+    /// The datagrams, freshly numbered.
+    pub(super) fn renumbered<T: Handshake>(&mut self) -> impl Iterator<Item = &[u8]> {
+        let numbers = &mut self.numbers;
+        self.datagrams.iter_mut().map(|datagram| {
+            T::renumber(datagram, numbers);
+            &datagram[..]
+        })
+    }
+}
+
+/// What an initiator says until it hears the responder's first flight.
+#[derive(Clone, Copy, Debug)]
+struct Hello {
+    target: Option<Address>,
+    proof: u64,
+    retries: u32,
+}
+
+/// A handshake under way.
+#[derive(Debug)]
+pub(super) struct Attempt<T> {
+    pub(super) handshake: T,
+    pub(super) start: Start,
+    pub(super) backoff: Option<Backoff>,
+    hello: Option<Hello>,
+    flight: Flight,
+    datagrams: u32,
+    bytes: usize,
+}
+
+impl<T: Handshake> Attempt<T> {
+    pub(super) fn new(handshake: T, start: Start) -> Self {
+        let (flight, datagrams, bytes) = (Flight::default(), 0, 0);
+        Self { handshake, start, backoff: None, hello: None, flight, datagrams, bytes }
+    }
+
+    /// The same, behind hellos.
+    pub(super) fn greeting(mut self, intent: Intent) -> Self {
+        let proof = intent.token.unwrap_or(0);
+        self.hello = Some(Hello { target: intent.target, proof, retries: 0 });
+        self
+    }
+
+    pub(super) fn is_initiator(&self) -> bool {
+        self.start.side == Side::Initiator
+    }
+
+    /// Whether another datagram of this length is within the bounds of one handshake.
+    pub(super) fn takes(&mut self, len: usize) -> bool {
+        self.datagrams += 1;
+        self.bytes += len;
+        self.datagrams <= DATAGRAMS_MAX && self.bytes <= BYTES_MAX
+    }
+
+    /// A new flight takes the place of the last one.
+    pub(super) fn set_flight(&mut self, reply: Reply, common: &Common) {
+        if self.backoff.is_some() {
+            self.hello = None;
+        }
+        self.flight.replace(reply.flight);
+        self.backoff = Some(Backoff::new(&common.limits));
+    }
+
+    /// A cookie came; false if it is not wanted.
+    pub(super) fn retry(&mut self, cookie: u64, common: &Common) -> bool {
+        let Some(hello) = self.hello.as_mut().filter(|hello| hello.retries < RETRIES_MAX) else {
+            return false;
+        };
+        hello.retries += 1;
+        hello.proof = cookie;
+        self.backoff = Some(Backoff::new(&common.limits));
+        true
+    }
+
+    /// The flight, and what stands in front of its datagrams.
+    pub(super) fn flight(&mut self) -> (Kind, &mut Flight) {
+        let kind = match self.hello {
+            Some(Hello { target, proof, .. }) => Kind::Hello { target, proof },
+            None => Kind::Flight,
+        };
+        (kind, &mut self.flight)
+    }
+
+    pub(super) fn due(&self) -> Time {
+        self.backoff.as_ref().map_or(Time::MAX, |backoff| backoff.due)
+    }
+
+    /// Keeps the last flight for a peer that missed it.
+    pub(super) fn into_farewell(self, now: Time) -> Farewell {
+        let until = now + REPEAT_FOR;
+        Farewell { flight: self.flight, repeats: 0, again: now + REPEAT_GAP, until }
+    }
+}
+
+/// The last flight of a handshake.
+#[derive(Debug)]
+pub(super) struct Farewell {
+    pub(super) flight: Flight,
+    repeats: u32,
+    again: Time,
+    until: Time,
+}
+
+impl Farewell {
+    /// Whether it is to be said again now, because the peer repeated itself.
+    pub(super) fn repeats(&mut self, now: Time) -> bool {
+        if now < self.again || self.repeats == REPEATS_MAX {
+            return false;
+        }
+        self.repeats += 1;
+        self.again = now + REPEAT_GAP;
+        true
+    }
+
+    pub(super) fn is_over(&self, now: Time) -> bool {
+        self.until <= now
+    }
+}
