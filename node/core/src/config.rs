@@ -10,6 +10,17 @@ use crate::wire::Address;
 pub struct Config {
     /// The overlays that the node is a member of, the public one first (1 to 256).
     pub overlays: Vec<OverlayConfig>,
+    /// What the wall clock says at the node's start, in seconds since 1970 (UTC); 0 if it is not known, and then no
+    /// certificate that expires is valid.
+    pub unix_seconds: u64,
+}
+
+impl Config {
+    /// Memberships of a node that does not know what the wall clock says.
+    #[must_use]
+    pub fn new(overlays: Vec<OverlayConfig>) -> Self {
+        Self { overlays, unix_seconds: 0 }
+    }
 }
 
 /// One membership.

@@ -57,6 +57,11 @@ pub enum Input {
     },
     /// The host's own transport addresses, as its interfaces have them.
     LocalAddresses(Vec<SocketAddr>),
+    /// What the wall clock says at `now`; told whenever it may have been set.
+    WallClock {
+        /// Seconds since 1970 (UTC).
+        unix_seconds: u64,
+    },
     /// The bootstraps of an overlay are these from now on, as when their names were looked up.
     Bootstraps {
         /// Name of the overlay; an unknown one is ignored.

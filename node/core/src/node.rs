@@ -11,6 +11,7 @@ use crate::machine::{Deadline, Input, Machine, Output, RequestId};
 use crate::overlay::{Arrival, Lent, Overlay};
 use crate::path;
 use crate::rng::{Rng, Seed};
+use crate::security::Wall;
 use crate::time::Time;
 use crate::wire::{Address, Header, PacketKind};
 
@@ -23,12 +24,29 @@ const OUTPUTS_KEPT: usize = 16;
 /// A running participant: one socket and its memberships.
 #[derive(Debug)]
 pub struct Node {
-    pool: Pool,
-    paths: path::Table,
     overlays: Vec<Overlay>,
-    outputs: VecDeque<Output>,
+    shared: Shared,
     /// Drops before any overlay was found.
     counters: Counters,
+}
+
+/// What all overlays of a node use.
+#[derive(Debug)]
+struct Shared {
+    pool: Pool,
+    paths: path::Table,
+    outputs: VecDeque<Output>,
+    /// What the wall clock said, and when; 0 as long as nobody told.
+    wall: (Wall, Time),
+}
+
+impl Shared {
+    /// Lends everything for one call.
+    fn lend(&mut self, now: Time) -> Lent<'_> {
+        let (Wall(seconds), then) = self.wall;
+        let wall = Wall(if seconds == 0 { 0 } else { seconds + now.since(then).as_secs() });
+        Lent { paths: &mut self.paths, pool: &self.pool, outputs: &mut self.outputs, now, wall }
+    }
 }
 
 impl Node {
@@ -40,13 +58,10 @@ impl Node {
         let overlays = config.overlays.iter().take(OVERLAYS_MAX).enumerate();
         let overlays =
             overlays.map(|(slot, overlay)| Overlay::new(overlay, slot as u8, pool, &rng, now)).collect();
-        Self {
-            pool: pool.clone(),
-            paths: path::Table::default(),
-            overlays,
-            outputs: VecDeque::new(),
-            counters: Counters::default(),
-        }
+        let wall = (Wall(config.unix_seconds), now);
+        let shared =
+            Shared { pool: pool.clone(), paths: path::Table::default(), outputs: VecDeque::new(), wall };
+        Self { overlays, shared, counters: Counters::default() }
     }
 
     fn on_datagram(&mut self, from: SocketAddr, mut payload: Buffer, now: Time) {
@@ -64,15 +79,14 @@ impl Node {
             self.counters.drop(DropReason::UnknownOverlay);
             return;
         };
-        let (paths, pool, outputs) = (&mut self.paths, &self.pool, &mut self.outputs);
-        overlay.handle_datagram(Arrival { header, from, payload }, &mut Lent { paths, pool, outputs, now });
+        overlay.handle_datagram(Arrival { header, from, payload }, &mut self.shared.lend(now));
     }
 
     fn on_command(&mut self, id: RequestId, command: Command, now: Time) {
         let reply = match command {
-            Command::Status => {
-                Reply::Status(self.overlays.iter().map(|overlay| overlay.status(&self.paths, now)).collect())
-            }
+            Command::Status => Reply::Status(
+                self.overlays.iter().map(|overlay| overlay.status(&self.shared.paths, now)).collect(),
+            ),
             Command::Metrics => Reply::Metrics(self.metrics(now)),
             Command::Peers { overlay } => match self.with(&overlay, now, |overlay, lent| overlay.peers(lent))
             {
@@ -86,13 +100,12 @@ impl Node {
                 return self.inquire(id, &overlay, PacketKind::TraceRequest, address, now);
             }
             Command::Leave => {
-                let (paths, pool, outputs) = (&mut self.paths, &self.pool, &mut self.outputs);
-                let mut lent = Lent { paths, pool, outputs, now };
+                let mut lent = self.shared.lend(now);
                 self.overlays.iter_mut().for_each(|overlay| overlay.leave(&mut lent));
                 Reply::Left
             }
         };
-        self.outputs.push_back(Output::Reply { id, reply });
+        self.shared.outputs.push_back(Output::Reply { id, reply });
     }
 
     #[expect(
@@ -102,7 +115,7 @@ impl Node {
     fn inquire(&mut self, id: RequestId, overlay: &str, kind: PacketKind, target: Address, now: Time) {
         let done = self.with(overlay, now, |overlay, lent| overlay.inquire(id, kind, target, lent));
         if let Err(reply) = done {
-            self.outputs.push_back(Output::Reply { id, reply });
+            self.shared.outputs.push_back(Output::Reply { id, reply });
         }
     }
 
@@ -112,12 +125,11 @@ impl Node {
         now: Time,
         act: impl FnOnce(&mut Overlay, &mut Lent<'_>) -> T,
     ) -> Result<T, Reply> {
-        let (paths, pool, outputs) = (&mut self.paths, &self.pool, &mut self.outputs);
         let overlay = self.overlays.iter_mut().find(|overlay| overlay.name() == name);
         let Some(overlay) = overlay else {
             return Err(Reply::Failed { why: format!("no overlay is named `{name}`") });
         };
-        Ok(act(overlay, &mut Lent { paths, pool, outputs, now }))
+        Ok(act(overlay, &mut self.shared.lend(now)))
     }
 
     fn metrics(&self, now: Time) -> Vec<crate::control::Metric> {
@@ -144,11 +156,12 @@ impl Machine for Node {
             Input::Datagram { from, payload } => self.on_datagram(from, payload, now),
             Input::Unreachable { to } => {
                 for overlay in &mut self.overlays {
-                    overlay.on_unreachable(to, now, &self.paths);
+                    overlay.on_unreachable(to, now, &self.shared.paths);
                 }
             }
             Input::Command { id, command } => self.on_command(id, command, now),
-            Input::LocalAddresses(local) => self.paths.set_local(local),
+            Input::LocalAddresses(local) => self.shared.paths.set_local(local),
+            Input::WallClock { unix_seconds } => self.shared.wall = (Wall(unix_seconds), now),
             Input::Bootstraps { overlay, bootstraps } => {
                 // A name that is not ours is the driver's mistake and changes nothing.
                 let _ = self.with(&overlay, now, |overlay, lent| overlay.set_bootstraps(&bootstraps, lent));
@@ -157,18 +170,17 @@ impl Machine for Node {
     }
 
     fn handle_timeout(&mut self, now: Time) {
-        let (paths, pool, outputs) = (&mut self.paths, &self.pool, &mut self.outputs);
-        let mut lent = Lent { paths, pool, outputs, now };
+        let mut lent = self.shared.lend(now);
         for overlay in &mut self.overlays {
             overlay.handle_timeout(&mut lent);
         }
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front();
-        if output.is_none() && self.outputs.capacity() > OUTPUTS_KEPT {
+        let output = self.shared.outputs.pop_front();
+        if output.is_none() && self.shared.outputs.capacity() > OUTPUTS_KEPT {
             // One burst is no reason to hold its room for ever.
-            self.outputs = VecDeque::with_capacity(OUTPUTS_KEPT);
+            self.shared.outputs = VecDeque::with_capacity(OUTPUTS_KEPT);
         }
         output
     }

@@ -52,7 +52,7 @@ impl Wire {
             let mut overlay = OverlayConfig::new("public", address(i), bootstraps);
             overlay.ring.near = 1;
             overlay.ring.shortcuts = 0.0;
-            Node::new(&Config { overlays: vec![overlay] }, &pool, [i as u8; 32], Time::ZERO)
+            Node::new(&Config::new(vec![overlay]), &pool, [i as u8; 32], Time::ZERO)
         };
         let nodes = (0..members).map(node).collect();
         Self { pool, nodes, now: Time::ZERO, replies: Vec::new(), watched: None, spent: 0 }

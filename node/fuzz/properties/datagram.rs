@@ -63,7 +63,7 @@ impl Town {
         let pool = Pool::new();
         let node = |n: usize| {
             let bootstraps = if n == 0 { vec![] } else { vec![place(0)] };
-            let config = Config { overlays: vec![OverlayConfig::new("public", address(n), bootstraps)] };
+            let config = Config::new(vec![OverlayConfig::new("public", address(n), bootstraps)]);
             Checked::new(Node::new(&config, &pool, [n as u8; 32], Time::ZERO))
         };
         let nodes = (0..NODES).map(node).collect();

@@ -112,7 +112,7 @@ impl Settings {
             },
             ..OverlayConfig::new(&member.name.0, *address, member.literal_bootstraps())
         });
-        Config { overlays: overlays.collect() }
+        Config::new(overlays.collect())
     }
 }
 

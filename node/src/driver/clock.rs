@@ -1,4 +1,6 @@
-//! The only reader of the OS clock.
+//! The only reader of the OS clocks.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use atoll_core::Time;
 use tokio::time::Instant;
@@ -20,6 +22,12 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Time {
         Time::ZERO + self.start.elapsed()
+    }
+
+    /// What the wall clock says, in seconds since 1970 (UTC).
+    #[must_use]
+    pub fn wall(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
     /// The moment that `time` stands for.

@@ -28,12 +28,13 @@ use atoll_core::config::Config;
 use atoll_core::control::{Command, Reply};
 use atoll_core::{Input, Machine, Output, Pool, Seed, Time};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep_until;
+use tokio::time::{Interval, interval, sleep_until};
 
 pub use clock::Clock;
 pub use journal::{EVENTS_MAX, Entry, Page};
 pub use run::run;
 
+use crate::failure::Failure;
 use interfaces::Watch;
 use journal::Journal;
 use names::Found;
@@ -44,6 +45,8 @@ use socket::Socket;
 
 /// Datagrams that are taken in one turn, before timers and servers have theirs.
 const DATAGRAMS_MAX: usize = 64;
+/// How often the machine is told what the wall clock says.
+const WALL_CLOCK_LOOK: Duration = Duration::from_secs(60);
 /// How long goodbyes may take.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
 
@@ -64,6 +67,7 @@ struct Inbox {
     found: mpsc::Receiver<Found>,
     signals: Signals,
     watch: Watch,
+    wall: Interval,
 }
 
 /// The loop and all that it owns.
@@ -79,10 +83,18 @@ struct Driver<M> {
     stage: Stage,
 }
 
+impl Inbox {
+    fn new(asks: mpsc::Receiver<Ask>, found: mpsc::Receiver<Found>) -> Result<Self, Failure> {
+        let (signals, watch, wall) = (Signals::new()?, Watch::new(), interval(WALL_CLOCK_LOOK));
+        Ok(Self { asks, found, signals, watch, wall })
+    }
+}
+
 impl<M: Machine> Driver<M> {
     fn new(clock: Clock, socket: Socket, roster: Roster, make: Make<M>) -> Self {
         let (pool, pending, journal) = (Pool::new(), Pending::default(), Journal::default());
-        let machine = make(&roster.config(), &pool, roster.seed(), clock.now());
+        let config = Config { unix_seconds: clock.wall(), ..roster.config() };
+        let machine = make(&config, &pool, roster.seed(), clock.now());
         let (local, stage) = (Vec::new(), Stage::Running);
         Self { clock, pool, socket, roster, machine, pending, journal, local, stage }
     }
@@ -101,6 +113,7 @@ impl<M: Machine> Driver<M> {
                 Some(ask) = inbox.asks.recv() => self.ask(ask),
                 Some(found) = inbox.found.recv() => self.resolved(found),
                 () = inbox.watch.changed() => self.look_at_interfaces(),
+                _ = inbox.wall.tick() => self.look_at_wall_clock(),
                 () = self.socket.ready() => {}
             }
             self.socket.flush();
@@ -236,6 +249,11 @@ impl<M: Machine> Driver<M> {
         if let Some(overlay) = self.roster.name(overlay) {
             self.input(Input::Bootstraps { overlay, bootstraps });
         }
+    }
+
+    /// It may have been set meanwhile.
+    fn look_at_wall_clock(&mut self) {
+        self.input(Input::WallClock { unix_seconds: self.clock.wall() });
     }
 
     fn look_at_interfaces(&mut self) {

@@ -10,12 +10,10 @@ use tokio::sync::mpsc;
 
 use super::control::{self, ControlSite};
 use super::http::{Listener, Server};
-use super::interfaces::Watch;
 use super::metrics::MetricsSite;
 use super::names::{self, Found};
 use super::requests;
 use super::roster::Roster;
-use super::signals::Signals;
 use super::socket::Socket;
 use super::{Clock, Driver, Inbox};
 use crate::config::{CONTROL_DEFAULT, Endpoint, Settings};
@@ -31,7 +29,6 @@ const FOUND_MAX: usize = 16;
 /// If a socket cannot be bound or the identity cannot be used. Nothing is left behind then.
 pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
     let settings = settings.with_defaults();
-    let signals = Signals::new()?;
     let socket = Socket::bind(settings.listen)?;
     let (control, metrics) = bind_servers(&settings)?;
     let roster = Roster::new(settings.clone(), address_from_identity(&settings)?, seed(&settings)?);
@@ -45,7 +42,7 @@ pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
         }),
         metrics.map(|listener| Server::start(listener, MetricsSite(asker.clone()))),
     ];
-    let mut inbox = Inbox { asks, found: follow_names(&settings), signals, watch: Watch::new() };
+    let mut inbox = Inbox::new(asks, follow_names(&settings))?;
     Driver::new(clock, socket, roster, member).run(&mut inbox).await;
     drop(inbox);
     for server in servers.into_iter().flatten() {

@@ -74,7 +74,7 @@ fn start(make: Make<Toy>) -> (requests::Asker, SocketAddr, tokio::task::JoinHand
     let place = socket.local();
     let (asker, asks) = requests::channel();
     let (_, found) = mpsc::channel(1);
-    let mut inbox = Inbox { asks, found, signals: Signals::new().unwrap(), watch: Watch::new() };
+    let mut inbox = Inbox::new(asks, found).unwrap();
     let roster = Roster::new(settings, None, Seed::default());
     let task = tokio::spawn(async move {
         Driver::new(Clock::start(), socket, roster, make).run(&mut inbox).await;

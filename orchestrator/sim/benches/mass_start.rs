@@ -130,7 +130,7 @@ fn start(size: usize, arguments: &Arguments) -> Result<(World, Shared), Box<dyn 
         let address = Address::from_bytes(address);
         let known = bootstraps(host, &public, &mut rng);
         let bootstraps = known.into_iter().filter_map(|host| world.socket(host)).collect();
-        let config = Config { overlays: vec![OverlayConfig::new(OVERLAY, address, bootstraps)] };
+        let config = Config::new(vec![OverlayConfig::new(OVERLAY, address, bootstraps)]);
         lock(&follower).started(host, address);
         let node = Node::new(&config, world.pool(), world.seed(host), world.now());
         world.start(host, Box::new(node));

@@ -20,7 +20,7 @@
 //!     let first = world.socket(HostId(0)).filter(|_| host != HostId(0));
 //!     let address = Address::from_bytes([host.0 as u8; Address::LEN]);
 //!     let overlay = OverlayConfig::new("public", address, first.into_iter().collect());
-//!     let node = Node::new(&Config { overlays: vec![overlay] }, world.pool(), world.seed(host), world.now());
+//!     let node = Node::new(&Config::new(vec![overlay]), world.pool(), world.seed(host), world.now());
 //!     world.start(host, Box::new(node));
 //! }
 //! world.run_until(Time::from_secs(5))?;

@@ -19,6 +19,9 @@ use crate::settings::{Settings, Stop};
 use crate::stall::{Stalled, Watch};
 use crate::trace::{Step, Trace};
 
+/// What wall clocks say at time zero: the beginning of 2026, in seconds since 1970.
+const EPOCH: u64 = 1_767_225_600;
+
 /// Hosts, the Internet between them and virtual time.
 pub struct World {
     pub(crate) settings: Settings,
@@ -79,6 +82,12 @@ impl World {
     #[must_use]
     pub fn now(&self) -> Time {
         self.now
+    }
+
+    /// What the wall clocks say now, in seconds since 1970.
+    #[must_use]
+    pub fn unix_seconds(&self) -> u64 {
+        EPOCH + self.now.since(Time::ZERO).as_secs()
     }
 
     /// The buffers that all machines of this world share.

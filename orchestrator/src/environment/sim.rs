@@ -63,7 +63,9 @@ impl Sim {
             self.world.as_ref().and_then(|world| world.socket(self.host(*bootstrap)))
         };
         let bootstraps = node.bootstraps.iter().filter_map(socket).collect();
-        Config { overlays: vec![OverlayConfig::new(OVERLAY, node.address, bootstraps)] }
+        let unix_seconds = self.world.as_ref().map_or(0, World::unix_seconds);
+        let overlay = OverlayConfig::new(OVERLAY, node.address, bootstraps);
+        Config { unix_seconds, ..Config::new(vec![overlay]) }
     }
 
     fn run_until(&mut self, until: Time) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::counters::DropReason;
 use crate::edge::{self, Edge, Stage};
 use crate::linker::Wanted;
 use crate::machine::Deadline;
-use crate::security::{Claim, Intent, Wall};
+use crate::security::{Claim, Intent};
 use crate::time::Time;
 use crate::wire::{
     Address, CANDIDATES_MAX, CloseReason, ConnectToMe, EdgeId, FrameKind, Link, Mode, PacketHeader,
@@ -226,7 +226,7 @@ impl Overlay {
         let Some(edge) = self.edges.get(id) else { return };
         let meant = edge.peer().or(edge.target);
         let is_new = edge.stage == Stage::Handshake;
-        let verdict = self.trust.verify(claim, Wall::default()).and_then(|identity| identity.at(meant));
+        let verdict = self.trust.verify(claim, lent.wall).and_then(|identity| identity.at(meant));
         match verdict {
             Ok(identity) if identity.address == self.own => {
                 self.refuse(id, DropReason::WrongMember, "it is we ourselves", lent);

@@ -23,7 +23,7 @@ use crate::machine::{Deadline, Output, RequestId};
 use crate::path;
 use crate::ring::{Place, Ring, Shortcuts};
 use crate::rng::Rng;
-use crate::security::{Action, Admission, Engine, Knock, Plain, Trust};
+use crate::security::{Action, Admission, Engine, Knock, Plain, Trust, Wall};
 use crate::time::Time;
 use crate::wire::{Address, EdgeId, Header, OverlayTag};
 
@@ -44,6 +44,8 @@ pub struct Lent<'a> {
     pub outputs: &'a mut VecDeque<Output>,
     /// The time of the call.
     pub now: Time,
+    /// The same on the wall clock; zero if nobody told.
+    pub wall: Wall,
 }
 
 /// A datagram whose long header named this overlay or whose short header named one of its edges.

@@ -71,7 +71,7 @@ impl Town {
     /// Starts one host with an address and bootstraps.
     pub(crate) fn start_at(&mut self, host: HostId, address: Address, bootstraps: &[HostId]) {
         let bootstraps = bootstraps.iter().map(|host| self.world.socket(*host).unwrap()).collect();
-        let config = Config { overlays: vec![OverlayConfig::new(OVERLAY, address, bootstraps)] };
+        let config = Config::new(vec![OverlayConfig::new(OVERLAY, address, bootstraps)]);
         let node = Node::new(&config, self.world.pool(), self.world.seed(host), self.world.now());
         self.lock().started(host, address);
         self.world.start(host, Box::new(node));
