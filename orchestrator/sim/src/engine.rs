@@ -10,6 +10,7 @@ use atoll_core::{Deadline, Input, Output, Time};
 use atoll_topology::{Arrival, Body, Departure, HostId, Icmp, IcmpError, Packet, Protocol, Quote};
 
 use crate::counters::headers;
+use crate::entropy;
 use crate::flight::{Flight, Hold, Slip};
 use crate::heap::Entry;
 use crate::host::Seat;
@@ -54,7 +55,7 @@ impl World {
     /// Hands an input to the machine on `host`, if one runs there, and carries out what it wants.
     pub(crate) fn input(&mut self, host: HostId, input: Input) {
         let Some(machine) = &mut self.seats[host.0 as usize].machine else { return };
-        machine.handle_input(input, self.now);
+        entropy::seeded(&mut self.entropy, || machine.handle_input(input, self.now));
         self.settle(host);
     }
 
@@ -107,7 +108,7 @@ impl World {
         self.wakes.disarm(host.0);
         self.trace.step(Step::Wake, self.now, host);
         let Some(machine) = &mut self.seats[host.0 as usize].machine else { return };
-        machine.handle_timeout(self.now);
+        entropy::seeded(&mut self.entropy, || machine.handle_timeout(self.now));
         self.settle(host);
         let seat = &mut self.seats[host.0 as usize];
         let late = seat.deadline().filter(|deadline| deadline.at <= self.now);

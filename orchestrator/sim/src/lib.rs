@@ -34,6 +34,7 @@
 mod counters;
 mod crash;
 mod engine;
+mod entropy;
 mod flight;
 mod heap;
 mod host;

@@ -10,6 +10,7 @@ use atoll_topology::{DropReason, Fault, FaultReport, HostId, Internet, NewHost, 
 
 use crate::counters::{Counters, Traffic};
 use crate::crash::{Contained, Crash, Crashes};
+use crate::entropy;
 use crate::flight::{Flights, Hold};
 use crate::heap::Wakes;
 use crate::host::{self, Seat};
@@ -42,6 +43,8 @@ pub struct World {
     pub(crate) stalled: Option<Stalled>,
     pub(crate) crashes: Crashes,
     rng: Rng,
+    /// What OpenSSL draws from while a machine runs.
+    pub(crate) entropy: Rng,
 }
 
 impl fmt::Debug for World {
@@ -54,6 +57,8 @@ impl World {
     /// A world at time zero in which nothing runs yet.
     #[must_use]
     pub fn new(internet: Internet, settings: Settings) -> Self {
+        entropy::install();
+        let rng = Rng::new(settings.seed).fork("world");
         let mut world = Self {
             internet,
             now: Time::ZERO,
@@ -71,7 +76,8 @@ impl World {
             watch: Watch::new(settings.stall),
             stalled: None,
             crashes: Crashes::default(),
-            rng: Rng::new(settings.seed).fork("world"),
+            entropy: rng.fork("entropy"),
+            rng,
             settings,
         };
         world.seat_hosts();
@@ -94,6 +100,11 @@ impl World {
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Makes something for this world, such as a machine: what OpenSSL draws meanwhile follows from the world's seed.
+    pub fn make<T>(&mut self, make: impl FnOnce() -> T) -> T {
+        entropy::seeded(&mut self.entropy, make)
     }
 
     /// A seed for the machine that starts next on `host`; another one after each start.
