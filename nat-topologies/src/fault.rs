@@ -33,6 +33,12 @@ pub enum Fault {
     Reboot(GatewayId),
     /// The gateway forgets its mappings and keeps its addresses.
     Rebind(GatewayId),
+    /// The own gateways of these hosts restart, as in `Reboot`. A host's own gateway is the innermost that it is behind:
+    /// its home router. What is further out, such as a carrier NAT, is not touched; one that several of these
+    /// hosts share restarts once; a host behind nothing has none.
+    RebootOwn(Vec<HostId>),
+    /// The own gateways of these hosts forget their mappings, as in `Rebind`.
+    RebindOwn(Vec<HostId>),
     /// The gateway behaves differently from now on; its mappings are gone.
     Replace(GatewayId, Gateway),
     /// The host moves and gets a new address.

@@ -12,6 +12,7 @@ use atoll::plan::{Overrides, Plan};
 use atoll::run::draw;
 use atoll_core::control::{Command, Reply, State};
 use atoll_core::wire::Address;
+use atoll_topology::Topology;
 use tempfile::TempDir;
 
 /// The longest wait for the ring to be as it should be; a silent death is noticed within 15 s.
@@ -31,6 +32,31 @@ fn trial() -> Trial {
     let set = ["public=5", "joiners=0", "nat=none", "latency=20 ms"].map(str::to_owned).to_vec();
     let plan = Plan::load("join", &Overrides { set, ..Overrides::default() }).expect("the plan is sound");
     draw(&plan.points[0].values, plan.turns()[0]).expect("five public members")
+}
+
+/// The same members: the first public, two in homes of their own at one carrier, two more as it comes.
+fn trial_at_a_carrier() -> Trial {
+    let text = "
+latency: 20 ms
+sites:
+  - name: town
+    gateways:
+      - {name: carrier, is: carrier-grade}
+      - {name: home, is: port-restricted-cone, behind: carrier}
+      - {name: other, is: port-restricted-cone, behind: carrier}
+    hosts:
+      - {name: server}
+      - {name: alice, behind: home}
+      - {name: bob, behind: other}
+      - {name: customer, behind: carrier}
+      - {name: neighbour}
+";
+    let mut trial = trial();
+    trial.topology = Topology::from_yaml(text, [1; 32], |_| Err(String::new())).expect("it is sound");
+    for node in &mut trial.nodes[1..] {
+        node.bootstraps = vec![NodeIndex(0)];
+    }
+    trial
 }
 
 /// A trial in an environment, taken down whatever happens.
@@ -166,6 +192,27 @@ fn faults_say_whom_they_hit(stage: &mut Stage<'_>, all: &[NodeIndex]) {
     assert_eq!(rebind.hosts, 0, "no member is behind a NAT");
 }
 
+/// What members are behind further out is another's: a fault at one of them hits its own gateway only.
+fn script_of_nat_faults(environment: &mut dyn Environment) {
+    let trial = trial_at_a_carrier();
+    let all: Vec<NodeIndex> = (0..5).map(NodeIndex).collect();
+    let stage = &mut Stage { environment, trial: &trial };
+    stage.environment.prepare(&trial).expect("it can be prepared");
+    stage.environment.start(&all).expect("they can be released");
+    stage.wait_for_ring(&[0, 1, 2, 3, 4]);
+    let hits =
+        |stage: &mut Stage<'_>, fault: Fault| stage.environment.apply(&fault).expect("it can be").hosts;
+    let nodes = |nodes: &[u32]| nodes.iter().copied().map(NodeIndex).collect();
+    assert_eq!(hits(stage, Fault::Rebind { nodes: nodes(&[1]) }), 1, "its home");
+    assert_eq!(hits(stage, Fault::Reboot { nodes: nodes(&[0, 1, 2]) }), 2, "two homes");
+    assert_eq!(hits(stage, Fault::Rebind { nodes: nodes(&[1, 3]) }), 3, "the carrier is the customer's own");
+    let noticed = stage.environment.now() + Duration::from_secs(15);
+    stage.environment.advance(noticed).expect("time passes");
+    stage.wait_for_ring(&[0, 1, 2, 3, 4]);
+    let health = stage.environment.health().expect("the environment answers");
+    assert!(health.crashed.is_empty(), "{health:?}");
+}
+
 fn it_is_in_good_health_and_keeps_logs(stage: &mut Stage<'_>) {
     let health = stage.environment.health().expect("the environment answers");
     assert!(health.crashed.is_empty() && health.stalls.is_empty(), "{health:?}");
@@ -181,6 +228,7 @@ fn it_is_in_good_health_and_keeps_logs(stage: &mut Stage<'_>) {
 #[test]
 fn the_simulator_keeps_the_contract() {
     script(&mut Sim::new(surroundings()));
+    script_of_nat_faults(&mut Sim::new(surroundings()));
 }
 
 #[test]
@@ -189,7 +237,9 @@ fn containers_keep_the_contract() {
         eprintln!("SKIPPED: containers cannot be tested here: {error}");
         return;
     }
-    script(&mut Docker::new(surroundings(), Options::default()).expect("there is an event loop"));
+    let docker = || Docker::new(surroundings(), Options::default()).expect("there is an event loop");
+    script(&mut docker());
+    script_of_nat_faults(&mut docker());
 }
 
 #[test]

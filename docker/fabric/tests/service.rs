@@ -4,15 +4,16 @@
 
 mod support;
 
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use atoll_fabric::api::{Ask, Attach, Client};
+use atoll_fabric::api::{Ask, Attach, Client, FaultOrder};
 use atoll_fabric::setting::Setting;
 use atoll_topology::Topology;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index, socket_with};
-use support::{StandIn, may_make_namespaces, topology};
+use support::{StandIn, homes_at_a_carrier, may_make_namespaces, topology};
 
 /// Longest wait for what must happen soon.
 const SOON: Duration = Duration::from_secs(20);
@@ -121,6 +122,34 @@ async fn the_negative_controls_hold_behind_permissive_and_strict_nats() {
         assert_eq!(controls.len(), 4, "{preset}");
         assert!(controls.iter().all(|control| control.holds), "{preset}: {controls:?}");
     }
+}
+
+#[tokio::test]
+async fn a_rebooted_home_is_not_reached_and_the_other_home_of_its_carrier_is() {
+    if !may_make_namespaces("a_rebooted_home_is_not_reached_and_the_other_home_of_its_carrier_is") {
+        return;
+    }
+    let topology = homes_at_a_carrier();
+    let service = Service::start(&topology).await;
+    let hosts: Vec<_> = topology.hosts.iter().map(|_| StandIn::start()).collect();
+    service.attach(&hosts, false).await;
+    let bind = |n: usize| {
+        let socket = hosts[n].namespace.enter(|| UdpSocket::bind((topology.hosts[n].address, 4000))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        socket
+    };
+    let [server, alice, bob] = [0, 1, 2].map(bind);
+    let observed = [&alice, &bob].map(|socket| {
+        socket.send_to(b"hello", server.local_addr().unwrap()).unwrap();
+        server.recv_from(&mut [0; 16]).unwrap().1
+    });
+    let done = service.client.fault(&FaultOrder::Reboot(vec![1])).await.unwrap();
+    assert_eq!(done.hosts, 1);
+    for address in observed {
+        server.send_to(b"back", address).unwrap();
+    }
+    assert_eq!(bob.recv(&mut [0; 16]).unwrap(), 4);
+    assert!(alice.recv(&mut [0; 16]).is_err());
 }
 
 #[tokio::test]

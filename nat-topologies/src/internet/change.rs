@@ -1,9 +1,10 @@
 //! Changes while the model runs: faults, moves, new hosts.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::wire::{LossState, SiteState};
-use super::{Behind, Internet, NewHost};
+use super::{Behind, Internet, NewHost, Spot};
 use crate::fault::PARTITIONS_MAX;
 use crate::nat::Nat;
 use crate::packet::Owner;
@@ -18,8 +19,10 @@ impl Internet {
             Fault::Partition { name, sides } => self.partition(name, sides),
             Fault::Heal { name } => self.heal(name),
             Fault::Loss { sites, loss } => self.set_loss(sites.as_deref(), *loss),
-            Fault::Reboot(id) => self.reboot(*id),
-            Fault::Rebind(id) => self.rebind(*id),
+            Fault::Reboot(id) => self.change_gateways([*id], Self::reboot),
+            Fault::Rebind(id) => self.change_gateways([*id], Self::rebind),
+            Fault::RebootOwn(hosts) => self.change_own_gateways(hosts, Self::reboot),
+            Fault::RebindOwn(hosts) => self.change_own_gateways(hosts, Self::rebind),
             Fault::Replace(id, behaviour) => self.replace(*id, behaviour),
             Fault::Roam { host, site, behind } => self.roam(*host, *site, behind),
         };
@@ -93,16 +96,34 @@ impl Internet {
         self.spots.iter().filter(|spot| chosen.contains(&SiteId(spot.site))).count()
     }
 
-    fn reboot(&mut self, id: GatewayId) -> usize {
-        let Some(gateway) = self.topology.gateways.get(id.0 as usize) else { return 0 };
-        let behaviour = gateway.behaviour.clone();
-        if self.readdress(id, behaviour) { self.hosts_behind(id) } else { 0 }
+    fn change_own_gateways(&mut self, hosts: &[HostId], change: fn(&mut Self, GatewayId) -> bool) -> usize {
+        if hosts.iter().any(|host| host.0 as usize >= self.spots.len()) {
+            return 0;
+        }
+        let own = hosts.iter().filter_map(|host| self.spots[host.0 as usize].gateway);
+        self.change_gateways(own.collect::<BTreeSet<_>>(), change)
     }
 
-    fn rebind(&mut self, id: GatewayId) -> usize {
-        let Some(gateway) = self.gateways.get_mut(id.0 as usize) else { return 0 };
+    /// Changes these gateways, and counts the hosts behind those where that was possible, each once.
+    fn change_gateways(
+        &mut self,
+        gateways: impl IntoIterator<Item = GatewayId>,
+        change: fn(&mut Self, GatewayId) -> bool,
+    ) -> usize {
+        let changed = gateways.into_iter().filter(|id| change(self, *id)).collect();
+        self.hosts_behind(&changed)
+    }
+
+    fn reboot(&mut self, id: GatewayId) -> bool {
+        let Some(gateway) = self.topology.gateways.get(id.0 as usize) else { return false };
+        let behaviour = gateway.behaviour.clone();
+        self.readdress(id, behaviour)
+    }
+
+    fn rebind(&mut self, id: GatewayId) -> bool {
+        let Some(gateway) = self.gateways.get_mut(id.0 as usize) else { return false };
         gateway.nat.forget();
-        self.hosts_behind(id)
+        true
     }
 
     fn replace(&mut self, id: GatewayId, behaviour: &Gateway) -> usize {
@@ -119,7 +140,7 @@ impl Internet {
         } else if !self.readdress(id, behaviour.clone()) {
             return 0;
         }
-        self.hosts_behind(id)
+        self.hosts_behind(&BTreeSet::from([id]))
     }
 
     /// Starts the gateway again with new external addresses; false if there are none left.
@@ -139,17 +160,13 @@ impl Internet {
         true
     }
 
-    fn hosts_behind(&self, id: GatewayId) -> usize {
-        let is_behind = |mut gateway: Option<GatewayId>| {
-            while let Some(inner) = gateway {
-                if inner == id {
-                    return true;
-                }
-                gateway = self.gateways[inner.0 as usize].behind;
-            }
-            false
+    /// Hosts with at least one of these gateways between them and the Internet.
+    fn hosts_behind(&self, gateways: &BTreeSet<GatewayId>) -> usize {
+        let outwards = |id: &GatewayId| self.gateways[id.0 as usize].behind;
+        let is_behind = |spot: &&Spot| {
+            std::iter::successors(spot.gateway, outwards).any(|gateway| gateways.contains(&gateway))
         };
-        self.spots.iter().filter(|spot| is_behind(spot.gateway)).count()
+        self.spots.iter().filter(is_behind).count()
     }
 
     fn roam(&mut self, host: HostId, site: SiteId, behind: &Behind) -> usize {

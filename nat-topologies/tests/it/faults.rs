@@ -81,6 +81,38 @@ fn a_rebooted_home_behind_a_carrier_gets_an_address_from_the_carrier() {
 }
 
 #[test]
+fn a_fault_at_a_hosts_own_gateway_leaves_its_carrier_and_the_carriers_other_homes_alone() {
+    for fault in [Fault::RebootOwn, Fault::RebindOwn] {
+        let mut lab = Lab::new();
+        let host = lab.home(&[gateway("full-cone"), gateway("carrier-grade")]);
+        let other = lab.subscriber(host, &[gateway("full-cone")]);
+        let [own, others] = [host, other].map(|host| lab.net.host(host).gateway.unwrap());
+        let carrier = lab.outermost(host);
+        let before = [host, other].map(|host| lab.observed(host, 5000, (0, 1)).unwrap());
+        assert_eq!(apply(&mut lab, &fault(vec![host])), 1);
+        assert_eq!([own, others, carrier].map(|id| lab.net.mappings(id, lab.now)), [0, 1, 2]);
+        assert!(!lab.reaches((0, 1), before[0], host) && lab.reaches((0, 1), before[1], other));
+        assert!(lab.observed(host, 5000, (0, 1)).is_some());
+    }
+}
+
+#[test]
+fn gateways_that_hosts_share_are_hit_once_and_so_are_the_hosts() {
+    let mut lab = Lab::new();
+    let host = lab.home(&[gateway("full-cone"), gateway("carrier-grade")]);
+    let housemate = lab.beside(host);
+    let carrier = lab.outermost(host);
+    let customer = lab.place_at(Behind::Gateway(carrier), lab.net.host(host).site);
+    assert_eq!(apply(&mut lab, &Fault::RebindOwn(vec![host, housemate, host])), 2);
+    assert_eq!(
+        apply(&mut lab, &Fault::RebindOwn(vec![host, customer])),
+        3,
+        "the carrier is the customer's own"
+    );
+    assert_eq!(apply(&mut lab, &Fault::RebootOwn(vec![HostId(0), HostId(1)])), 0, "they are behind nothing");
+}
+
+#[test]
 fn a_replaced_gateway_behaves_differently() {
     let mut lab = Lab::new();
     let host = lab.home(&[gateway("full-cone")]);
@@ -142,6 +174,8 @@ fn a_fault_without_a_target_hits_nobody() {
         Fault::Loss { sites: Some(nowhere), loss: Loss::default() },
         Fault::Reboot(GatewayId(5)),
         Fault::Rebind(GatewayId(5)),
+        Fault::RebootOwn(vec![HostId(0), HostId(99)]),
+        Fault::RebindOwn(vec![HostId(99)]),
         Fault::Replace(GatewayId(5), gateway("symmetric")),
         Fault::Roam { host: HostId(99), site: SiteId(0), behind: Behind::Public },
         Fault::Roam { host: HostId(0), site: SiteId(999), behind: Behind::Public },

@@ -124,16 +124,20 @@ pub enum Stop {
 }
 
 /// A change of the emulated Internet while members run.
+///
+/// A fault at a member hits its own gateway: of all that it is behind the innermost one, its home router. A carrier
+/// NAT further out keeps its mappings, since strangers are behind it too, and so a fault at some members means the
+/// same for each of them whatever is further out. All who share that gateway are hit with it, and counted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
-    /// The NATs in front of these members forget their mappings.
+    /// The own gateways of these members forget their mappings.
     Rebind {
-        /// The members behind them.
+        /// The members; one without a gateway is not hit.
         nodes: Vec<NodeIndex>,
     },
-    /// The NATs in front of these members restart: mappings gone, external address new.
+    /// The own gateways of these members restart: mappings gone, external address new.
     Reboot {
-        /// The members behind them.
+        /// The members; one without a gateway is not hit.
         nodes: Vec<NodeIndex>,
     },
     /// Every path from now on loses this share of its packets, independently.

@@ -9,7 +9,7 @@ use atoll_core::config::{Config, OverlayConfig};
 use atoll_core::control::{Command, Reply};
 use atoll_core::{Node, Time};
 use atoll_sim::{Events, Settings, World};
-use atoll_topology::{GatewayId, HostId, Internet, Loss};
+use atoll_topology::{HostId, Internet, Loss};
 
 use super::{
     COMMAND_LIMIT, Cost, Environment, Fault, FaultReport, Health, NODE_PORT, NodeIndex, NodeSpec, NodeStatus,
@@ -76,17 +76,6 @@ impl Sim {
         }
         Ok(())
     }
-
-    /// The gateways nearest to these members, each once.
-    fn gateways(&mut self, nodes: &[NodeIndex]) -> Result<Vec<GatewayId>> {
-        let hosts: Vec<HostId> = nodes.iter().map(|node| self.host(*node)).collect();
-        let internet = self.world()?.internet();
-        let mut gateways: Vec<GatewayId> =
-            hosts.into_iter().filter_map(|host| internet.host(host).gateway).collect();
-        gateways.sort_unstable();
-        gateways.dedup();
-        Ok(gateways)
-    }
 }
 
 impl Environment for Sim {
@@ -131,24 +120,16 @@ impl Environment for Sim {
     }
 
     fn apply(&mut self, fault: &Fault) -> Result<FaultReport> {
-        let faults: Vec<atoll_topology::Fault> = match fault {
-            Fault::Rebind { nodes } => {
-                self.gateways(nodes)?.into_iter().map(atoll_topology::Fault::Rebind).collect()
-            }
-            Fault::Reboot { nodes } => {
-                self.gateways(nodes)?.into_iter().map(atoll_topology::Fault::Reboot).collect()
-            }
+        let hosts = |nodes: &[NodeIndex]| nodes.iter().map(|node| self.host(*node)).collect();
+        let fault = match fault {
+            Fault::Rebind { nodes } => atoll_topology::Fault::RebindOwn(hosts(nodes)),
+            Fault::Reboot { nodes } => atoll_topology::Fault::RebootOwn(hosts(nodes)),
             Fault::Loss { ratio } => {
-                vec![atoll_topology::Fault::Loss {
-                    sites: None,
-                    loss: Loss { independent: *ratio, burst: None },
-                }]
+                atoll_topology::Fault::Loss { sites: None, loss: Loss { independent: *ratio, burst: None } }
             }
         };
-        let at = self.now();
-        let world = self.world()?;
-        let hosts: usize = faults.iter().map(|fault| world.apply(fault).hosts).sum();
-        Ok(FaultReport { at, hosts: u32::try_from(hosts).unwrap_or(u32::MAX) })
+        let report = self.world()?.apply(&fault);
+        Ok(FaultReport { at: report.at, hosts: u32::try_from(report.hosts).unwrap_or(u32::MAX) })
     }
 
     fn command(&mut self, node: NodeIndex, command: Command) -> Result<Reply> {

@@ -57,9 +57,9 @@ pub type Released = Result<f64, String>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultOrder {
-    /// The outermost NATs in front of these hosts forget their mappings.
+    /// The own gateways of these hosts, the innermost, forget their mappings.
     Rebind(Vec<u32>),
-    /// The outermost NATs in front of these hosts restart with new addresses.
+    /// The own gateways of these hosts restart with new addresses.
     Reboot(Vec<u32>),
     /// Every path loses this share of its packets, in `[0, 1]`.
     Loss(f64),

@@ -1,9 +1,8 @@
-//! Faults as the lab orders them, in terms of hosts; the model knows them in terms of gateways.
+//! Faults as the lab orders them; what they mean is the model's.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use atoll_topology::{Fault, GatewayId, Internet, Loss, Topology};
+use atoll_topology::{Fault, HostId, Internet, Loss};
 
 use super::Fabric;
 use crate::api::{FaultDone, FaultOrder};
@@ -21,28 +20,49 @@ impl Fabric {
 }
 
 fn carry_out(internet: &mut Internet, order: &FaultOrder, now: Duration) -> u32 {
-    let faults: Vec<Fault> = match order {
-        FaultOrder::Rebind(hosts) => outermost(internet.topology(), hosts).map(Fault::Rebind).collect(),
-        FaultOrder::Reboot(hosts) => outermost(internet.topology(), hosts).map(Fault::Reboot).collect(),
+    let ids = |hosts: &[u32]| hosts.iter().copied().map(HostId).collect();
+    let fault = match order {
+        FaultOrder::Rebind(hosts) => Fault::RebindOwn(ids(hosts)),
+        FaultOrder::Reboot(hosts) => Fault::RebootOwn(ids(hosts)),
         FaultOrder::Loss(ratio) => {
-            let loss = Loss { independent: *ratio, burst: None };
-            vec![Fault::Loss { sites: None, loss }]
+            Fault::Loss { sites: None, loss: Loss { independent: *ratio, burst: None } }
         }
     };
-    let hit: usize = faults.iter().map(|fault| internet.apply(fault, now).hosts).sum();
-    u32::try_from(hit).unwrap_or(u32::MAX)
+    u32::try_from(internet.apply(&fault, now).hosts).unwrap_or(u32::MAX)
 }
 
-/// The gateways nearest to the Internet in front of these hosts, each once.
-fn outermost(topology: &Topology, hosts: &[u32]) -> impl Iterator<Item = GatewayId> + use<> {
-    let gateways = topology.gateways.as_slice();
-    let found: BTreeSet<_> = hosts
-        .iter()
-        .filter_map(|host| topology.hosts.get(*host as usize)?.gateway)
-        .map(|inner| {
-            let outwards = |id: &GatewayId| gateways.get(id.0 as usize).and_then(|gateway| gateway.behind);
-            std::iter::successors(Some(inner), outwards).last().unwrap_or(inner)
-        })
-        .collect();
-    found.into_iter()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use atoll_topology::{Packet, Topology};
+
+    /// A server, and two homes at one carrier with a host in each.
+    const TOWN: &str = "
+latency: 5 ms
+sites:
+  - name: town
+    gateways:
+      - {name: carrier, is: carrier-grade}
+      - {name: home, is: full-cone, behind: carrier}
+      - {name: other, is: full-cone, behind: carrier}
+    hosts: [{name: server}, {name: alice, behind: home}, {name: bob, behind: other}]
+";
+
+    #[test]
+    fn a_fault_at_a_host_hits_its_own_gateway_and_neither_its_carrier_nor_other_homes() {
+        let topology = Topology::from_yaml(TOWN, [1; 32], |_| Err(String::new())).unwrap();
+        for order in [FaultOrder::Rebind, FaultOrder::Reboot] {
+            let mut internet = Internet::new(topology.clone(), [1; 32]).unwrap();
+            let address = |host: usize| (topology.hosts[host].address, 4000).into();
+            for host in [1, 2] {
+                let mut packet = Packet::udp(address(host as usize), address(0), 100);
+                internet.depart(HostId(host), &mut packet, Duration::ZERO);
+            }
+            assert_eq!(carry_out(&mut internet, &order(vec![1]), Duration::ZERO), 1);
+            let [carrier, home, other] =
+                [0, 1, 2].map(|id| internet.mappings(atoll_topology::GatewayId(id), Duration::ZERO));
+            assert_eq!((carrier, home, other), (2, 0, 1));
+            assert_eq!(carry_out(&mut internet, &order(vec![0]), Duration::ZERO), 0, "it is behind nothing");
+        }
+    }
 }

@@ -153,6 +153,21 @@ pub fn topology(population: &str, hosts: usize, one_way: Duration) -> Topology {
     Topology::draw(&population, hosts, Latency::Constant(one_way), [7; 32]).unwrap()
 }
 
+/// A server, and two homes at one carrier with a host in each.
+pub fn homes_at_a_carrier() -> Topology {
+    let text = "
+latency: 5 ms
+sites:
+  - name: town
+    gateways:
+      - {name: carrier, is: carrier-grade}
+      - {name: home, is: full-cone, behind: carrier}
+      - {name: other, is: full-cone, behind: carrier}
+    hosts: [{name: server}, {name: alice, behind: home}, {name: bob, behind: other}]
+";
+    Topology::from_yaml(text, [7; 32], |_| Err("there is none".to_owned())).unwrap()
+}
+
 /// The value that this share of the sorted values does not exceed.
 pub fn quantile(sorted: &[Duration], share: f64) -> Duration {
     let index = (share * (sorted.len() - 1) as f64).round();
