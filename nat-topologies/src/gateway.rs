@@ -1,6 +1,10 @@
 //! What a gateway does, as data: RFC 4787's words and nothing else. Owns no state and knows no preset.
+//!
+//! The words of these enums in serde are those of topology files: whoever renames one changes that format.
 
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::TopologyError;
 
@@ -10,7 +14,8 @@ pub(crate) const POOL_MAX: u16 = 256;
 pub(crate) const SUBSCRIBERS_MAX: u16 = 10_000;
 
 /// On how much of the remote transport address something depends (RFC 4787 sections 4.1 and 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Dependence {
     /// On nothing of it.
     EndpointIndependent,
@@ -27,7 +32,8 @@ impl Dependence {
 }
 
 /// Whether the gateway rewrites addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// There is no gateway: the host has a public address.
     None,
@@ -38,7 +44,8 @@ pub enum Kind {
 }
 
 /// The IP version behind the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Family {
     /// IPv4.
     Ipv4,
@@ -47,7 +54,8 @@ pub enum Family {
 }
 
 /// How the next port is picked when none is preserved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Allocator {
     /// The last one plus a step of 1 to 1,000: predictable.
     Sequential {
@@ -59,7 +67,8 @@ pub enum Allocator {
 }
 
 /// How external ports are picked (RFC 4787 section 4.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ports {
     /// Take the internal port if it is free.
     pub preserve: bool,
@@ -70,7 +79,8 @@ pub struct Ports {
 }
 
 /// What happens to a packet from inside to the gateway's own external address (RFC 4787 section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Hairpin {
     /// Lost.
     Off,
@@ -81,7 +91,8 @@ pub enum Hairpin {
 }
 
 /// Which packets keep a UDP mapping alive (RFC 4787 REQ-6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Refresh {
     /// Those from inside.
     Outbound,
@@ -90,7 +101,8 @@ pub enum Refresh {
 }
 
 /// How long mappings and filter entries live without packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Timers {
     /// UDP; RFC 4787 REQ-5 asks for 120 s or more.
     pub udp: Duration,
@@ -105,7 +117,8 @@ pub struct Timers {
 }
 
 /// How a gateway with several external addresses uses them (RFC 4787 REQ-2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Pooling {
     /// One internal host always has the same external address.
     Paired,
@@ -114,7 +127,8 @@ pub enum Pooling {
 }
 
 /// The answer to an inbound packet that has no mapping or that the filter refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnUnsolicited {
     /// None (RFC 5382 REQ-4: a SYN is held silently, so simultaneous open works).
     Silent,
@@ -123,7 +137,8 @@ pub enum OnUnsolicited {
 }
 
 /// What an inbound packet without a mapping leaves behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EarlyInbound {
     /// Nothing.
     Ignored,
@@ -133,7 +148,8 @@ pub enum EarlyInbound {
 }
 
 /// Which remote ports a protocol may go to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Allowed {
     /// Any.
     All,
@@ -155,7 +171,8 @@ impl Allowed {
 }
 
 /// What may leave through the gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Outbound {
     /// UDP.
     pub udp: Allowed,
@@ -166,7 +183,8 @@ pub struct Outbound {
 }
 
 /// Everything that a NAT or firewall does.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Gateway {
     /// NAT, firewall or nothing.
     pub kind: Kind,

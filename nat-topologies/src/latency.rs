@@ -6,11 +6,14 @@ mod matrix;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use generated::Generated;
 pub use matrix::RttMatrix;
 
 /// Delay between two sites.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Latency {
     /// The same one-way delay between any two sites.
     Constant(Duration),

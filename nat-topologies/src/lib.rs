@@ -6,7 +6,8 @@
 //! # Tour
 //!
 //! A [`Topology`] is plain data: sites, hosts, gateways (NATs and firewalls, each perhaps behind another one) and a
-//! [`Latency`]. It is drawn from a [`Population`] or read from YAML. [`Internet::new`] checks it and starts the model.
+//! [`Latency`]. It is drawn from a [`Population`], read from YAML, or handed over by another program of the same build
+//! with serde. [`Internet::new`] checks it and starts the model.
 //!
 //! A packet's way has two calls. [`Internet::depart`] takes it out through the sender's own line and gateways, outermost
 //! last, rewrites it in place, and says when it is at the far side. [`Internet::arrive`], to be called at that instant,
@@ -65,6 +66,8 @@ mod topology;
 mod value;
 mod yaml;
 
+use serde::{Deserialize, Serialize};
+
 pub use counters::{Counters, DropReason, GatewayCounters};
 pub use error::TopologyError;
 pub use fault::{Fault, FaultReport};
@@ -85,9 +88,9 @@ pub use topology::{Host, PlacedGateway, Site, Subnet, Topology};
 pub struct HostId(pub u32);
 
 /// Number of a site: a point of the latency matrix with the machines there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SiteId(pub u32);
 
 /// Number of a gateway: a box with a NAT, a firewall or both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GatewayId(pub u32);

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::TopologyError;
+
 /// Bursts of loss (Gilbert and Elliott): a path is good or bad, and may change before each packet.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Burst {
     /// Probability that a good path turns bad, 0 to 1.
     pub enter: f64,
@@ -14,7 +19,8 @@ pub struct Burst {
 }
 
 /// Which packets a path loses.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Loss {
     /// Share of packets lost independently, 0 to 1.
     pub independent: f64,
@@ -22,8 +28,21 @@ pub struct Loss {
     pub burst: Option<Burst>,
 }
 
+impl Loss {
+    /// Says which of these shares cannot be.
+    pub(crate) fn check(&self) -> Result<(), TopologyError> {
+        let burst = self.burst.map(|Burst { enter, leave, loss }| [enter, leave, loss]);
+        let mut shares = burst.into_iter().flatten().chain([self.independent]);
+        match shares.find(|share| !(0.0..=1.0).contains(share)) {
+            Some(share) => Err(TopologyError::new(format!("{share} is no share from 0 to 1")).key("loss")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What all paths between sites have in common.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Path {
     /// Up to this much is added to the delay, evenly.
     pub jitter: Duration,
@@ -47,7 +66,8 @@ impl Default for Path {
 }
 
 /// A bottleneck with a first-in first-out queue in front.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rate {
     /// Bits per second, 1 or more.
     pub bits_per_second: u64,
@@ -56,7 +76,8 @@ pub struct Rate {
 }
 
 /// The access link of a host or a gateway: its line to the outside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Link {
     /// One-way delay of the line itself.
     pub delay: Duration,

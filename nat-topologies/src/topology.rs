@@ -1,4 +1,7 @@
 //! A topology: sites, gateways, hosts and what joins them. Plain data, checked by `Internet::new`.
+//!
+//! Its serde form has every detail, drawn addresses included, and is for programs of one build; topology files have a
+//! form of their own, which `file` reads.
 
 mod addresses;
 mod draw;
@@ -7,12 +10,15 @@ mod spec;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::{Gateway, GatewayId, Latency, Link, Path, SiteId};
+use serde::{Deserialize, Serialize};
+
+use crate::{Gateway, GatewayId, Latency, Link, Path, SiteId, TopologyError};
 
 pub(crate) use addresses::{PUBLIC_V4, Place, Plan};
 
 /// A block of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Subnet {
     /// First address.
     pub base: IpAddr,
@@ -29,6 +35,19 @@ impl Subnet {
     /// An IPv6 block.
     pub const fn v6(base: Ipv6Addr, prefix: u8) -> Self {
         Self { base: IpAddr::V6(base), prefix }
+    }
+
+    /// Says why this is no block.
+    pub(crate) fn check(&self) -> Result<(), TopologyError> {
+        let Self { base, prefix } = self;
+        let (bits, inside) = match base {
+            IpAddr::V4(base) => (32, base.to_bits().checked_shl((*prefix).into()).unwrap_or(0).into()),
+            IpAddr::V6(base) => (128, base.to_bits().checked_shl((*prefix).into()).unwrap_or(0)),
+        };
+        if *prefix > bits || inside != 0 {
+            return Err(TopologyError::new(format!("{base}/{prefix} is no block of addresses")));
+        }
+        Ok(())
     }
 
     /// True if the address lies in the block.
@@ -57,7 +76,8 @@ impl Subnet {
 }
 
 /// A place: a point of the latency matrix.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Site {
     /// Its name, for people.
     pub name: String,
@@ -66,7 +86,8 @@ pub struct Site {
 }
 
 /// A gateway and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PlacedGateway {
     /// Its name, for people.
     pub name: String,
@@ -85,7 +106,8 @@ pub struct PlacedGateway {
 }
 
 /// A host and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Host {
     /// Its name, for people.
     pub name: String,
@@ -107,7 +129,8 @@ impl Host {
 }
 
 /// Everything that an `Internet` starts from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Topology {
     /// Places; `SiteId` is the index.
     pub sites: Vec<Site>,

@@ -2,20 +2,14 @@
 //!
 //! The file travels from one program to the other of one build; it is no format for people.
 
-use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
 
-use atoll_topology as model;
-use model::{GatewayId, Latency, RttMatrix, SiteId, Topology, TopologyError};
+use atoll_topology::Topology;
 use serde::{Deserialize, Serialize};
 
-mod gateway;
-
-use gateway::GatewayShape;
-
-/// Everything that an emulated Internet starts from.
-#[derive(Clone, Debug, PartialEq)]
+/// Everything that an emulated Internet starts from; `Internet::new` checks whether it can be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Setting {
     /// Sites, gateways, hosts and what joins them.
     pub topology: Topology,
@@ -29,12 +23,12 @@ pub enum SettingError {
     /// The file cannot be read.
     #[error("{0}")]
     Unreadable(#[from] std::io::Error),
-    /// It is not of this form.
+    /// It is not of this form; names the key.
     #[error("{0}")]
-    Malformed(#[from] serde_json::Error),
-    /// Its matrix is not one.
+    Malformed(#[from] serde_path_to_error::Error<serde_json::Error>),
+    /// It does not end where it should.
     #[error("{0}")]
-    Latency(#[from] TopologyError),
+    Trailing(serde_json::Error),
 }
 
 impl Setting {
@@ -43,7 +37,7 @@ impl Setting {
     /// # Errors
     /// Never for a setting that an `Internet` accepts.
     pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&SettingShape { topology: TopologyShape::of(&self.topology), seed: self.seed })
+        serde_json::to_vec(self)
     }
 
     /// Reads the bytes of a file.
@@ -51,8 +45,10 @@ impl Setting {
     /// # Errors
     /// They are not what [`Setting::to_json`] made.
     pub fn from_json(bytes: &[u8]) -> Result<Self, SettingError> {
-        let shape: SettingShape = serde_json::from_slice(bytes)?;
-        Ok(Self { topology: shape.topology.into_topology()?, seed: shape.seed })
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let setting = serde_path_to_error::deserialize(&mut reader)?;
+        reader.end().map_err(SettingError::Trailing)?;
+        Ok(setting)
     }
 
     /// Reads a file.
@@ -64,234 +60,93 @@ impl Setting {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct SettingShape {
-    topology: TopologyShape,
-    seed: [u8; 32],
-}
-
-#[derive(Serialize, Deserialize)]
-struct TopologyShape {
-    sites: Vec<(String, u32)>,
-    gateways: Vec<PlacedShape>,
-    hosts: Vec<HostShape>,
-    latency: LatencyShape,
-    path: PathShape,
-}
-
-impl TopologyShape {
-    fn of(topology: &Topology) -> Self {
-        Self {
-            sites: topology.sites.iter().map(|site| (site.name.clone(), site.point)).collect(),
-            gateways: topology.gateways.iter().map(PlacedShape::of).collect(),
-            hosts: topology.hosts.iter().map(HostShape::of).collect(),
-            latency: LatencyShape::of(topology),
-            path: PathShape::of(topology.path),
-        }
-    }
-
-    fn into_topology(self) -> Result<Topology, TopologyError> {
-        let site = |(name, point)| model::Site { name, point };
-        Ok(Topology {
-            sites: self.sites.into_iter().map(site).collect(),
-            gateways: self.gateways.into_iter().map(PlacedShape::into_model).collect(),
-            hosts: self.hosts.into_iter().map(HostShape::into_model).collect(),
-            latency: self.latency.into_model()?,
-            path: self.path.into_model(),
-        })
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct PlacedShape {
-    name: String,
-    site: u32,
-    behind: Option<u32>,
-    #[serde(with = "GatewayShape")]
-    behaviour: model::Gateway,
-    external: Vec<IpAddr>,
-    inside: (IpAddr, u8),
-    link: LinkShape,
-}
-
-impl PlacedShape {
-    fn of(gateway: &model::PlacedGateway) -> Self {
-        Self {
-            name: gateway.name.clone(),
-            site: gateway.site.0,
-            behind: gateway.behind.map(|id| id.0),
-            behaviour: gateway.behaviour.clone(),
-            external: gateway.external.clone(),
-            inside: (gateway.inside.base, gateway.inside.prefix),
-            link: LinkShape::of(gateway.link),
-        }
-    }
-
-    fn into_model(self) -> model::PlacedGateway {
-        model::PlacedGateway {
-            name: self.name,
-            site: SiteId(self.site),
-            behind: self.behind.map(GatewayId),
-            behaviour: self.behaviour,
-            external: self.external,
-            inside: model::Subnet { base: self.inside.0, prefix: self.inside.1 },
-            link: self.link.into_model(),
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct HostShape {
-    name: String,
-    site: u32,
-    gateway: Option<u32>,
-    address: IpAddr,
-    link: LinkShape,
-}
-
-impl HostShape {
-    fn of(host: &model::Host) -> Self {
-        Self {
-            name: host.name.clone(),
-            site: host.site.0,
-            gateway: host.gateway.map(|id| id.0),
-            address: host.address,
-            link: LinkShape::of(host.link),
-        }
-    }
-
-    fn into_model(self) -> model::Host {
-        model::Host {
-            name: self.name,
-            site: SiteId(self.site),
-            gateway: self.gateway.map(GatewayId),
-            address: self.address,
-            link: self.link.into_model(),
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct LinkShape {
-    delay: Duration,
-    up: Option<(u64, u32)>,
-    down: Option<(u64, u32)>,
-    mtu: Option<u16>,
-}
-
-impl LinkShape {
-    fn of(link: model::Link) -> Self {
-        let rate = |rate: model::Rate| (rate.bits_per_second, rate.queue);
-        Self { delay: link.delay, up: link.up.map(rate), down: link.down.map(rate), mtu: link.mtu }
-    }
-
-    fn into_model(self) -> model::Link {
-        let rate = |(bits_per_second, queue)| model::Rate { bits_per_second, queue };
-        model::Link { delay: self.delay, up: self.up.map(rate), down: self.down.map(rate), mtu: self.mtu }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct PathShape {
-    jitter: Duration,
-    reorder: bool,
-    independent: f64,
-    burst: Option<[f64; 3]>,
-    within_site: Duration,
-}
-
-impl PathShape {
-    fn of(path: model::Path) -> Self {
-        Self {
-            jitter: path.jitter,
-            reorder: path.reorder,
-            independent: path.loss.independent,
-            burst: path.loss.burst.map(|burst| [burst.enter, burst.leave, burst.loss]),
-            within_site: path.within_site,
-        }
-    }
-
-    fn into_model(self) -> model::Path {
-        let burst = |[enter, leave, loss]: [f64; 3]| model::Burst { enter, leave, loss };
-        model::Path {
-            jitter: self.jitter,
-            reorder: self.reorder,
-            loss: model::Loss { independent: self.independent, burst: self.burst.map(burst) },
-            within_site: self.within_site,
-        }
-    }
-}
-
-/// Measured and made-up delays alike travel as the matrix that they amount to, in microseconds.
-#[derive(Serialize, Deserialize)]
-enum LatencyShape {
-    Constant(Duration),
-    RttMicros(Vec<Vec<u64>>),
-}
-
-impl LatencyShape {
-    fn of(topology: &Topology) -> Self {
-        if let Latency::Constant(delay) = topology.latency {
-            return Self::Constant(delay);
-        }
-        let points = topology.sites.iter().map(|site| site.point + 1).max().unwrap_or(0);
-        // A zero would say that a pair was not measured.
-        let micros = |from, to| {
-            let nanos = 2 * topology.latency.one_way(from, to).as_nanos();
-            u64::try_from((nanos + 500) / 1000).unwrap_or(u64::MAX).max(1)
-        };
-        let cell = |from, to| if from == to { 0 } else { micros(from, to) };
-        Self::RttMicros((0..points).map(|from| (0..points).map(|to| cell(from, to)).collect()).collect())
-    }
-
-    fn into_model(self) -> Result<Latency, TopologyError> {
-        match self {
-            Self::Constant(delay) => Ok(Latency::Constant(delay)),
-            Self::RttMicros(rows) => {
-                let row = |row: &Vec<u64>| row.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
-                let text = rows.iter().map(row).collect::<Vec<_>>().join("\n");
-                RttMatrix::from_rtt_us_king(&text).map(Latency::Matrix)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use atoll_topology::{Generated, Internet, Population};
+    use std::fmt::Write as _;
+    use std::time::Duration;
 
-    fn drawn(latency: Latency) -> Setting {
-        let topology = Topology::draw(&Population::named("default").unwrap(), 60, latency, [3; 32]).unwrap();
+    use super::*;
+    use atoll_topology::{Generated, Internet, Latency, Population, RttMatrix};
+    use serde_json::{Value, json};
+
+    fn drawn(hosts: usize, latency: Latency) -> Setting {
+        let topology =
+            Topology::draw(&Population::named("default").unwrap(), hosts, latency, [3; 32]).unwrap();
         Setting { topology, seed: [9; 32] }
     }
 
-    #[test]
-    fn a_setting_survives_the_journey() {
-        let setting = drawn(Latency::Constant(Duration::from_millis(50)));
-        assert_eq!(Setting::from_json(&setting.to_json().unwrap()).unwrap(), setting);
-    }
-
-    #[test]
-    fn a_made_up_latency_arrives_within_a_microsecond() {
-        let setting = drawn(Latency::Generated(Generated::new(5)));
-        let copy = Setting::from_json(&setting.to_json().unwrap()).unwrap();
-        for from in 0..20 {
-            for to in (0..20).filter(|to| *to != from) {
-                let error = setting
-                    .topology
-                    .latency
-                    .one_way(from, to)
-                    .abs_diff(copy.topology.latency.one_way(from, to));
-                assert!(error <= Duration::from_micros(1), "{from} to {to}: {error:?}");
+    /// Round trips such as a measurement gives them, with a gap.
+    fn matrix(points: usize) -> Latency {
+        let mut csv = String::from("rtt_ms");
+        (0..points).for_each(|point| write!(csv, ",p{point}").unwrap());
+        for row in 0..points {
+            write!(csv, "\np{row}").unwrap();
+            for column in 0..points {
+                let micros = 1_000 + (row * 7_919 + column * 104_729) % 400_000;
+                write!(csv, ",{}", micros as f64 / 1_000.0).unwrap();
             }
         }
-        assert!(Internet::new(copy.topology, copy.seed).is_ok());
+        let gap = csv.rfind(',').unwrap();
+        let gap = csv[..gap].rfind(',').unwrap();
+        let end = gap + 1 + csv[gap + 1..].find(',').unwrap();
+        csv.replace_range(gap + 1..end, "");
+        Latency::Matrix(RttMatrix::from_rtt_ms_csv(&csv).unwrap())
     }
 
     #[test]
-    fn what_is_no_setting_is_refused() {
+    fn a_setting_survives_the_journey_whatever_its_latency() {
+        let made_up = Latency::Generated(Generated::new(u64::MAX));
+        for latency in [Latency::Constant(Duration::from_millis(50)), made_up, matrix(70)] {
+            let setting = drawn(60, latency);
+            let copy = Setting::from_json(&setting.to_json().unwrap()).unwrap();
+            assert_eq!(copy, setting);
+            assert!(Internet::new(copy.topology, copy.seed).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_large_matrix_takes_a_few_bytes_a_cell() {
+        let size = |latency| drawn(300, latency).to_json().unwrap().len();
+        let without = size(Latency::Generated(Generated::new(5)));
+        assert!(without < 500_000, "{without}");
+        let cells = size(matrix(490)) - without;
+        assert!(cells < 9 * 490 * 490, "{cells}");
+    }
+
+    /// The error for a setting of which one value is another one.
+    fn refused(place: &str, value: Value) -> String {
+        let mut setting = serde_json::to_value(drawn(20, matrix(20))).unwrap();
+        *setting.pointer_mut(place).unwrap() = value;
+        Setting::from_json(setting.to_string().as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_no_setting_is_refused_with_its_key() {
+        let kind = refused("/topology/gateways/0/behaviour/kind", json!("natt"));
+        assert!(kind.starts_with("topology.gateways[0].behaviour.kind: unknown variant `natt`"), "{kind}");
+        let link = refused("/topology/hosts/3/link", json!({"delay": {"secs": 0, "nanos": 0}, "colour": 7}));
+        assert!(link.starts_with("topology.hosts[3].link.colour: unknown field `colour`"), "{link}");
+        let seed = refused("/seed", json!([1, 2]));
+        assert!(seed.starts_with("seed"), "{seed}");
+    }
+
+    #[test]
+    fn what_is_no_matrix_is_refused() {
+        let cells = "/topology/latency/matrix/rtt_ms";
+        let few = refused(cells, json!([1.0, 2.0]));
+        assert!(few.contains("2 cells are no matrix of 20 points"), "{few}");
+        let negative = refused(&format!("{cells}/5"), json!(-3.0));
+        assert!(negative.contains("-3 ms is no round-trip time"), "{negative}");
+        let none = refused("/topology/latency/matrix/points", json!(0));
+        assert!(none.contains("400 cells are no matrix of 0 points"), "{none}");
+    }
+
+    #[test]
+    fn what_is_no_file_of_ours_is_refused() {
         assert!(matches!(Setting::from_json(b"{}"), Err(SettingError::Malformed(_))));
         assert!(matches!(Setting::read(Path::new("/nowhere")), Err(SettingError::Unreadable(_))));
+        let mut twice = drawn(2, matrix(2)).to_json().unwrap();
+        twice.extend_from_within(..);
+        assert!(matches!(Setting::from_json(&twice), Err(SettingError::Trailing(_))));
     }
 }

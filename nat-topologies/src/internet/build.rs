@@ -134,6 +134,7 @@ fn check(topology: &Topology) -> Result<(), TopologyError> {
         if gateway.behind.is_some_and(|behind| behind.0 as usize >= n) {
             return wrong("is behind a gateway that does not come before it".into());
         }
+        gateway.inside.check().map_err(|error| error.key(gateway.name.as_str()))?;
         if gateway.behaviour.kind == Kind::None {
             return wrong("is of kind `none`, which means that there is no gateway".into());
         }
@@ -153,6 +154,7 @@ fn check(topology: &Topology) -> Result<(), TopologyError> {
             return wrong("is behind a gateway that does not exist".into());
         }
     }
+    topology.path.loss.check()?;
     check_points(topology)
 }
 

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::scramble;
 
 /// Weight out of 256, and the centre on the unit sphere, of each region.
@@ -44,7 +46,8 @@ const DETOUR: f32 = 0.51;
 const ACCESS_MS: f32 = 290.0;
 
 /// The built-in latency generator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Generated {
     seed: u64,
 }

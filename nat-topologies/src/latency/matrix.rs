@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::TopologyError;
 
 /// Points of one matrix; 100 MB at that size.
@@ -15,11 +17,38 @@ const RTT_MAX_MS: f32 = 60_000.0;
 const MISSING: f32 = -1.0;
 
 /// Round-trip times between measured points.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct RttMatrix {
     points: u32,
     rtt_ms: Vec<f32>,
     filled: usize,
+}
+
+/// What another program says is a matrix.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unchecked {
+    points: u32,
+    rtt_ms: Vec<f32>,
+    filled: usize,
+}
+
+impl TryFrom<Unchecked> for RttMatrix {
+    type Error = TopologyError;
+
+    fn try_from(Unchecked { points, rtt_ms, filled }: Unchecked) -> Result<Self, TopologyError> {
+        let wanted = points as usize * points as usize;
+        if !is_size(points as usize) || rtt_ms.len() != wanted {
+            let found = rtt_ms.len();
+            return Err(TopologyError::new(format!("{found} cells are no matrix of {points} points")));
+        }
+        // A cell that was filled may be the way over a third point.
+        match rtt_ms.iter().find(|rtt| !(0.0..=2.0 * RTT_MAX_MS).contains(*rtt)) {
+            Some(rtt) => Err(TopologyError::new(format!("{rtt} ms is no round-trip time"))),
+            None => Ok(Self { points, rtt_ms, filled }),
+        }
+    }
 }
 
 impl std::fmt::Debug for RttMatrix {
@@ -188,8 +217,12 @@ fn push_row<'a>(
     Ok(())
 }
 
+fn is_size(points: usize) -> bool {
+    (2..=POINTS_MAX).contains(&points)
+}
+
 fn check_size(points: usize) -> Result<(), TopologyError> {
-    if (2..=POINTS_MAX).contains(&points) {
+    if is_size(points) {
         return Ok(());
     }
     let message = format!("expected 2 to {POINTS_MAX} points and found {points}");

@@ -16,13 +16,9 @@ use crate::{
 pub(crate) struct GatewaySpec {
     /// Name of the gateway to start from.
     pub(crate) preset: Option<String>,
-    #[serde(default, with = "option")]
     kind: Option<Kind>,
-    #[serde(default, with = "option")]
     family: Option<Family>,
-    #[serde(default, with = "option")]
     mapping: Option<Dependence>,
-    #[serde(default, with = "option")]
     filtering: Option<Dependence>,
     ports: Option<PortsWord>,
     taken: Option<TakenWord>,
@@ -30,20 +26,15 @@ pub(crate) struct GatewaySpec {
     block: Option<u16>,
     parity: Option<bool>,
     overloading: Option<bool>,
-    #[serde(default, with = "option")]
     early_inbound: Option<EarlyInbound>,
-    #[serde(default, with = "option")]
     hairpin: Option<Hairpin>,
     udp_timeout: Option<Span>,
-    #[serde(default, with = "option")]
     udp_refresh: Option<Refresh>,
     tcp_established: Option<Span>,
     tcp_transitory: Option<Span>,
     icmp_timeout: Option<Span>,
     pool: Option<u16>,
-    #[serde(default, with = "option")]
     pooling: Option<Pooling>,
-    #[serde(default, with = "option")]
     on_unsolicited: Option<OnUnsolicited>,
     ports_per_subscriber: Option<u32>,
     hold: Option<Span>,
@@ -189,43 +180,3 @@ impl GatewaySpec {
         })
     }
 }
-
-/// Words for the enums of the data, which know no serde.
-mod option {
-    use serde::{Deserialize, Deserializer, de::Error};
-
-    pub(super) trait Words: Copy + 'static {
-        const WORDS: &'static [(&'static str, Self)];
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>, T: Words>(d: D) -> Result<Option<T>, D::Error> {
-        let Some(word) = Option::<String>::deserialize(d)? else { return Ok(None) };
-        if let Some((_, value)) = T::WORDS.iter().find(|(known, _)| *known == word) {
-            return Ok(Some(*value));
-        }
-        let known: Vec<String> = T::WORDS.iter().map(|(known, _)| format!("`{known}`")).collect();
-        let message = format!("unknown variant `{word}`, expected one of {}", known.join(", "));
-        Err(D::Error::custom(message))
-    }
-}
-
-macro_rules! words {
-    ($type:ident { $($word:literal => $variant:ident),* $(,)? }) => {
-        impl option::Words for $type {
-            const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),*];
-        }
-    };
-}
-
-words!(Kind { "none" => None, "firewall" => Firewall, "nat" => Nat });
-words!(Family { "ipv4" => Ipv4, "ipv6" => Ipv6 });
-words!(Dependence {
-    "endpoint-independent" => EndpointIndependent,
-    "address-dependent" => AddressDependent,
-    "address-and-port-dependent" => AddressAndPortDependent,
-});
-words!(EarlyInbound { "ignored" => Ignored, "claims-port" => ClaimsPort });
-words!(Hairpin { "off" => Off, "internal-source" => InternalSource, "external-source" => ExternalSource });
-words!(Refresh { "outbound" => Outbound, "both" => Both });
-words!(Pooling { "paired" => Paired, "arbitrary" => Arbitrary });
-words!(OnUnsolicited { "silent" => Silent, "reset" => Reset });

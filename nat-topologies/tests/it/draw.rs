@@ -159,6 +159,15 @@ fn a_contradictory_topology_is_refused() {
     };
     assert!(broken(|topology| topology.hosts[0].site = SiteId(999)).contains("site 999"));
     assert!(broken(|topology| topology.hosts[0].gateway = Some(GatewayId(999))).contains("does not exist"));
+    assert!(broken(|topology| topology.gateways[0].inside.prefix = 33).contains("/33 is no block"));
+    assert!(
+        broken(|topology| topology.gateways[0].inside.base = [192, 168, 1, 7].into()).contains("192.168.1.7")
+    );
+    let burst = |topology: &mut Topology| {
+        topology.path.loss.burst = Some(Burst { enter: 0.1, leave: 1.5, loss: 1.0 });
+    };
+    assert!(broken(burst).contains("1.5 is no share"));
+    assert!(broken(|topology| topology.path.loss.independent = f64::NAN).contains("NaN is no share"));
     assert!(broken(|topology| topology.gateways[0].behind = Some(GatewayId(0))).contains("come before"));
     assert!(broken(|topology| topology.gateways[0].external.clear()).contains("0 external addresses"));
     assert!(broken(|topology| topology.gateways[0].behaviour.overloading = true).contains("needs mapping"));

@@ -18,7 +18,6 @@ const WORDS: [Word; 13] = [
         instead: "node, or transport address",
         allowed: &[
             ("nat-topologies/", "RFC 4787 names NAT behaviours after endpoints"),
-            ("docker/fabric/src/setting/gateway.rs", "mirrors those behaviours"),
             ("node/src/", "where a server of the daemon listens: a TCP address, a unix socket or nowhere"),
             ("node/core/src/control.rs", "the page for Prometheus, which calls it so"),
         ],
