@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Room in front of a fresh buffer's bytes: all headers of a relayed, sealed, routed packet fit.
 pub const HEADROOM: usize = 160;
+/// Room behind a fresh buffer's capacity: the tags of a record and of a wrapped datagram fit.
+const TAILROOM: usize = 32;
 /// The largest payload that a buffer holds without growing, in bytes (an Ethernet MTU).
 pub const PAYLOAD_MAX: usize = 1500;
 
@@ -35,7 +37,7 @@ impl Pool {
     pub fn take(&self, capacity: usize) -> Buffer {
         let class = CLASSES.iter().position(|class| capacity <= *class);
         let pooled = class.and_then(|class| self.shelves()?[class].pop());
-        let size = HEADROOM + class.map_or(capacity, |class| CLASSES[class]);
+        let size = HEADROOM + class.map_or(capacity, |class| CLASSES[class]) + TAILROOM;
         let bytes = pooled.unwrap_or_else(|| vec![0; size]);
         Buffer { bytes, start: HEADROOM as u32, end: HEADROOM as u32, pool: self.clone() }
     }
@@ -53,7 +55,7 @@ impl Pool {
     }
 
     fn give_back(&self, bytes: Vec<u8>) {
-        let class = CLASSES.iter().position(|class| bytes.len() == HEADROOM + class);
+        let class = CLASSES.iter().position(|class| bytes.len() == HEADROOM + class + TAILROOM);
         let (Some(class), Some(mut shelves)) = (class, self.shelves()) else { return };
         if shelves[class].len() < POOLED_MAX {
             shelves[class].push(bytes);

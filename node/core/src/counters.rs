@@ -38,11 +38,35 @@ pub enum DropReason {
     NotUp,
     /// A peer's certificate that cannot be read, or is none of the kind that is wanted.
     BadCertificate,
+    /// A handshake datagram that the group's secret does not open.
+    Foreign,
+    /// What a handshake datagram holds besides the handshake: anybody can make up an alert.
+    PlainAlert,
+    /// A record of a phase whose keys are not, or no longer, here.
+    NoKeys,
+    /// A record that its keys do not open: changed, cut, or made up.
+    Forged,
+    /// A record that was opened before.
+    Replayed,
+    /// A record too far behind the newest to tell whether it was opened before.
+    TooOld,
+    /// A peer's certificate for another group.
+    WrongGroup,
+    /// A peer's certificate that another authority signed.
+    UnknownAuthority,
+    /// A peer's certificate that no authority signed.
+    SelfSigned,
+    /// A peer whose membership is over.
+    Expired,
+    /// A peer whose membership has not begun.
+    NotYetValid,
+    /// A peer whose membership was withdrawn.
+    Revoked,
 }
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 29] = [
         Self::Malformed,
         Self::UnknownOverlay,
         Self::UnknownEdge,
@@ -60,6 +84,18 @@ impl DropReason {
         Self::LateHandshake,
         Self::NotUp,
         Self::BadCertificate,
+        Self::Foreign,
+        Self::PlainAlert,
+        Self::NoKeys,
+        Self::Forged,
+        Self::Replayed,
+        Self::TooOld,
+        Self::WrongGroup,
+        Self::UnknownAuthority,
+        Self::SelfSigned,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::Revoked,
     ];
 
     /// The value of the metric's `reason` label.
@@ -83,6 +119,18 @@ impl DropReason {
             Self::LateHandshake => "late_handshake",
             Self::NotUp => "not_up",
             Self::BadCertificate => "bad_certificate",
+            Self::Foreign => "foreign",
+            Self::PlainAlert => "plain_alert",
+            Self::NoKeys => "no_keys",
+            Self::Forged => "forged",
+            Self::Replayed => "replayed",
+            Self::TooOld => "too_old",
+            Self::WrongGroup => "wrong_group",
+            Self::UnknownAuthority => "unknown_authority",
+            Self::SelfSigned => "self_signed",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Revoked => "revoked",
         }
     }
 }

@@ -4,23 +4,34 @@
 //! hello     1 | target address 20 | proof 8 | first flight   (target 0: anyone; proof 0: none yet)
 //! retry     2 | cookie 8
 //! flight    3 | what the handshaker says
+//! renewal   4 | a record that holds: generation 1 | whether the sender answers 1 | what the handshaker says
 //! ```
-//! A retry is shorter than any hello, so that nobody is made to flood another.
+//! A retry is shorter than any hello, so that nobody is made to flood another. In a group with a secret all of it is
+//! wrapped (see `wrap`).
 
-use super::{Admission, CookieJar, Knock};
+use super::wrap::{self, Wrap};
+use super::{Admission, CookieJar, Knock, Setting, record};
 use crate::buffer::{Buffer, Pool};
 use crate::counters::DropReason;
 use crate::rng::Rng;
 use crate::time::Time;
-use crate::wire::Address;
 use crate::wire::codec::{Malformed, Reader, Write as _};
+use crate::wire::{Address, LONG_LEN};
 
 const HELLO: u8 = 1;
 const RETRY: u8 = 2;
 const FLIGHT: u8 = 3;
+const RENEWAL: u8 = 4;
 
-/// Bytes that the longest header of ours takes.
-const HEADER_MAX: usize = 29;
+/// UDP payload of a handshake datagram at most: what every path of IPv6 carries.
+const DATAGRAM_MAX: usize = 1232;
+/// Bytes that a hello adds to the first flight.
+const HELLO_LEN: usize = 1 + Address::LEN + 8;
+/// Bytes that a renewal adds to a later flight.
+const RENEWAL_LEN: usize = 1 + record::OVERHEAD + 2;
+/// Bytes that a handshaker may put into one datagram of a flight.
+pub(super) const FLIGHT_MAX: usize = DATAGRAM_MAX - LONG_LEN - wrap::OVERHEAD - HELLO_LEN;
+const _: () = assert!(RENEWAL_LEN <= HELLO_LEN, "FLIGHT_MAX leaves room for the longest header");
 
 /// What a handshake datagram is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +42,8 @@ pub(super) enum Kind {
     Retry { cookie: u64 },
     /// Any later flight.
     Flight,
+    /// A flight of a renewal, sealed.
+    Renewal,
 }
 
 /// A handshake datagram, read as far as the door goes.
@@ -46,11 +59,18 @@ pub(super) struct Door {
     address: Address,
     pool: Pool,
     jar: CookieJar,
+    wrap: Option<Wrap>,
 }
 
 impl Door {
-    pub(super) fn new(address: Address, pool: Pool, rng: &Rng, now: Time) -> Self {
-        Self { address, pool, jar: CookieJar::new(rng.fork("cookie"), now) }
+    pub(super) fn new(setting: &Setting, pool: Pool, rng: &Rng, now: Time) -> Self {
+        let wrap = setting.secret.as_ref().map(|secret| Wrap::new(secret, rng.fork("wrap")));
+        Self { address: setting.address, pool, jar: CookieJar::new(rng.fork("cookie"), now), wrap }
+    }
+
+    /// An empty buffer.
+    pub(super) fn blank(&self, capacity: usize) -> Buffer {
+        self.pool.take(capacity)
     }
 
     /// Judges a stranger's first datagram; nothing of it is kept.
@@ -80,13 +100,18 @@ impl Door {
     /// Reads a handshake datagram.
     pub(super) fn read(&self, datagram: &[u8]) -> Result<Letter, DropReason> {
         let mut body = self.pool.copy(datagram);
+        if let Some(wrap) = &self.wrap
+            && !wrap.open(&mut body)
+        {
+            return Err(DropReason::Foreign);
+        }
         let kind = take_kind(&mut body).map_err(|Malformed| DropReason::Malformed)?;
         Ok(Letter { kind, body })
     }
 
     /// Makes a handshake datagram.
     pub(super) fn write(&mut self, kind: Kind, body: &[u8]) -> Buffer {
-        let mut datagram = self.pool.take(HEADER_MAX + body.len());
+        let mut datagram = self.pool.take(HELLO_LEN + body.len());
         match kind {
             Kind::Hello { target, proof } => {
                 datagram.put_u8(HELLO);
@@ -98,8 +123,12 @@ impl Door {
                 datagram.put_u64(cookie);
             }
             Kind::Flight => datagram.put_u8(FLIGHT),
+            Kind::Renewal => datagram.put_u8(RENEWAL),
         }
         datagram.extend(body);
+        if let Some(wrap) = &mut self.wrap {
+            wrap.seal(&mut datagram);
+        }
         datagram
     }
 }
@@ -117,6 +146,7 @@ fn take_kind(datagram: &mut Buffer) -> Result<Kind, Malformed> {
         }
         RETRY => Kind::Retry { cookie: reader.u64()? },
         FLIGHT => Kind::Flight,
+        RENEWAL => Kind::Renewal,
         _ => return Err(Malformed),
     };
     let (left, is_retry) = (reader.len(), matches!(kind, Kind::Retry { .. }));

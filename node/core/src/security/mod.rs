@@ -9,21 +9,31 @@
 //! `door` admits strangers without keeping state, `filter` runs handshakes and records, and a [`Handshaker`] fills in
 //! what the flights say.
 
+mod certificate;
 mod cookie;
 mod door;
+mod dtls;
 mod filter;
+mod modelled;
 mod plain;
+mod record;
 mod trust;
+mod wrap;
 
 use std::fmt;
 
+pub use certificate::{Credentials, Unusable};
 pub use cookie::CookieJar;
+pub use dtls::Dtls;
 pub use filter::{
     Filter, HALF_OPEN_KNOWN_MAX, HALF_OPEN_MAX, Handshake, Handshaker, Limits, Outcome, Protection, Reply,
     Setting, Side, Start, Step,
 };
+pub use modelled::Modelled;
 pub use plain::Plain;
-pub use trust::{Identity, Refusal, Trust, Wall};
+pub use record::{Keys, WINDOW};
+pub use trust::{Authority, Identity, Refusal, Serial, Trust, Wall};
+pub use wrap::GroupSecret;
 
 use crate::buffer::Buffer;
 use crate::counters::DropReason;

@@ -1,18 +1,47 @@
 //! Trust rules: whether what a peer claims makes it a member, and which one.
 
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use openssl::asn1::{Asn1Time, Asn1TimeRef};
+use openssl::error::ErrorStack;
+use openssl::pkey::{PKey, Public};
+use openssl::x509::{CrlStatus, X509, X509Crl, X509Ref};
+
 use super::Claim;
+use super::certificate::{ADDRESS, GROUP, USER, address_of};
 use crate::counters::DropReason;
 use crate::wire::Address;
+
+/// Bytes of a certificate at most.
+const CERTIFICATE_MAX: usize = 8 * 1024;
+/// Letters of a group's or user's name at most.
+const NAME_MAX: usize = 64;
+/// Serials that are revoked one by one at most; beyond, the lowest is forgotten. A list of the authority has no such end.
+const REVOKED_MAX: usize = 65_536;
 
 /// The wall clock, in seconds since 1970 (UTC). Whoever asks reads it; the core has no clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wall(pub u64);
+
+/// The serial number of a certificate, big endian without leading zeros.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Serial(pub Vec<u8>);
 
 /// A member, as a trust rule sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Its place on the ring.
     pub address: Address,
+    /// Whose node it is, if an authority says so.
+    pub user: Option<String>,
+    /// The group, if an authority says so.
+    pub group: Option<String>,
+    /// The certificate's serial number; empty if there is no certificate.
+    pub serial: Serial,
+    /// When the membership ends; nothing if it does not.
+    pub not_after: Option<Wall>,
 }
 
 impl Identity {
@@ -29,11 +58,29 @@ impl Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// What the rule judges is not there, or cannot be read.
-    #[error("malformed claim")]
+    #[error("malformed certificate")]
     Malformed,
     /// It is not the address that was meant, or that belongs to the key.
     #[error("another member answered")]
     WrongAddress,
+    /// The certificate is for another group.
+    #[error("member of another group")]
+    WrongGroup,
+    /// An authority that is not ours signed it.
+    #[error("certificate of an unknown authority")]
+    UnknownAuthority,
+    /// No authority signed it.
+    #[error("self-signed certificate")]
+    SelfSigned,
+    /// The membership is over.
+    #[error("the membership has expired")]
+    Expired,
+    /// The membership has not begun.
+    #[error("the membership has not begun")]
+    NotYetValid,
+    /// The membership was withdrawn.
+    #[error("the membership is revoked")]
+    Revoked,
 }
 
 impl From<Refusal> for DropReason {
@@ -41,7 +88,20 @@ impl From<Refusal> for DropReason {
         match refusal {
             Refusal::Malformed => Self::BadCertificate,
             Refusal::WrongAddress => Self::WrongMember,
+            Refusal::WrongGroup => Self::WrongGroup,
+            Refusal::UnknownAuthority => Self::UnknownAuthority,
+            Refusal::SelfSigned => Self::SelfSigned,
+            Refusal::Expired => Self::Expired,
+            Refusal::NotYetValid => Self::NotYetValid,
+            Refusal::Revoked => Self::Revoked,
         }
+    }
+}
+
+/// What OpenSSL cannot read is malformed.
+impl From<ErrorStack> for Refusal {
+    fn from(_: ErrorStack) -> Self {
+        Self::Malformed
     }
 }
 
@@ -50,6 +110,10 @@ impl From<Refusal> for DropReason {
 pub enum Trust {
     /// A bare address is believed.
     Believe,
+    /// The address belongs to the certificate's key; nobody else vouches for it.
+    SelfCertified,
+    /// An authority vouches for address, user and group.
+    Authority(Box<Authority>),
 }
 
 impl Trust {
@@ -57,10 +121,177 @@ impl Trust {
     ///
     /// # Errors
     /// Why it is refused.
-    pub fn verify(&self, claim: &Claim, _wall: Wall) -> Result<Identity, Refusal> {
+    pub fn verify(&self, claim: &Claim, wall: Wall) -> Result<Identity, Refusal> {
         match (self, claim) {
-            (Self::Believe, Claim::Address(address)) => Ok(Identity { address: *address }),
-            (Self::Believe, Claim::Certificate(_)) => Err(Refusal::Malformed),
+            (Self::Believe, Claim::Address(address)) => {
+                let (user, group, serial, not_after) = (None, None, Serial::default(), None);
+                Ok(Identity { address: *address, user, group, serial, not_after })
+            }
+            (Self::SelfCertified, Claim::Certificate(der)) => self_certified(&*read(der)?),
+            (Self::Authority(authority), Claim::Certificate(der)) => authority.verify(&read(der)?, wall),
+            _ => Err(Refusal::Malformed),
         }
     }
+}
+
+fn read(der: &[u8]) -> Result<X509, Refusal> {
+    if der.len() > CERTIFICATE_MAX {
+        return Err(Refusal::Malformed);
+    }
+    let certificate = X509::from_der(der)?;
+    // One certificate has one encoding: nothing stands behind it.
+    if certificate.to_der()? == der { Ok(certificate) } else { Err(Refusal::Malformed) }
+}
+
+fn self_certified(certificate: &X509Ref) -> Result<Identity, Refusal> {
+    let key = certificate.public_key()?;
+    if !certificate.verify(&key)? {
+        return Err(Refusal::Malformed);
+    }
+    let address = address_of(&key)?;
+    if Names::of(certificate)?.address.is_some_and(|named| named != address) {
+        return Err(Refusal::WrongAddress);
+    }
+    let serial = serial(certificate)?;
+    Ok(Identity { address, user: None, group: None, serial, not_after: None })
+}
+
+/// The authority of a group, and whom it withdrew.
+pub struct Authority {
+    certificate: X509,
+    key: PKey<Public>,
+    group: String,
+    revoked: BTreeSet<Serial>,
+    list: Option<X509Crl>,
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authority({})", self.group)
+    }
+}
+
+impl Authority {
+    /// The authority with this certificate (DER) over this group.
+    ///
+    /// # Errors
+    /// The certificate cannot be read, or does not verify itself.
+    pub fn new(certificate: &[u8], group: &str) -> Result<Self, Refusal> {
+        let certificate = read(certificate)?;
+        let key = certificate.public_key()?;
+        if !certificate.verify(&key)? || !is_name(group) {
+            return Err(Refusal::Malformed);
+        }
+        Ok(Self { certificate, key, group: group.to_owned(), revoked: BTreeSet::new(), list: None })
+    }
+
+    /// Withdraws one certificate.
+    pub fn revoke(&mut self, serial: Serial) {
+        if self.revoked.len() == REVOKED_MAX {
+            self.revoked.pop_first();
+        }
+        self.revoked.insert(serial);
+    }
+
+    /// Takes a revocation list (DER) in place of the last one, if the authority signed it and it is not older.
+    ///
+    /// # Errors
+    /// It cannot be read, somebody else signed it, or it is older than the one that is there.
+    pub fn set_list(&mut self, list: &[u8]) -> Result<(), Refusal> {
+        let list = X509Crl::from_der(list)?;
+        if !list.verify(&self.key)? {
+            return Err(Refusal::UnknownAuthority);
+        }
+        if self.list.as_ref().is_some_and(|last| is_before(list.last_update(), last.last_update())) {
+            return Err(Refusal::Expired);
+        }
+        self.list = Some(list);
+        Ok(())
+    }
+
+    fn verify(&self, certificate: &X509, wall: Wall) -> Result<Identity, Refusal> {
+        self.check_signature(certificate)?;
+        check_validity(&self.certificate, wall)?;
+        check_validity(certificate, wall)?;
+        let serial = serial(certificate)?;
+        let listed = self.list.as_ref().map(|list| list.get_by_cert(certificate));
+        if self.revoked.contains(&serial) || matches!(listed, Some(CrlStatus::Revoked(_))) {
+            return Err(Refusal::Revoked);
+        }
+        let names = Names::of(certificate)?;
+        let address = names.address.ok_or(Refusal::Malformed)?;
+        if names.group.as_ref() != Some(&self.group) {
+            return Err(Refusal::WrongGroup);
+        }
+        let not_after = Some(seconds(certificate.not_after())?);
+        Ok(Identity { address, user: names.user, group: names.group, serial, not_after })
+    }
+
+    fn check_signature(&self, certificate: &X509Ref) -> Result<(), Refusal> {
+        if certificate.verify(&self.key)? {
+            return Ok(());
+        }
+        let own = certificate.public_key()?;
+        Err(if certificate.verify(&own)? { Refusal::SelfSigned } else { Refusal::UnknownAuthority })
+    }
+}
+
+fn check_validity(certificate: &X509Ref, wall: Wall) -> Result<(), Refusal> {
+    let now = Asn1Time::from_unix(i64::try_from(wall.0).map_err(|_| Refusal::Expired)?)?;
+    if is_before(&now, certificate.not_before()) {
+        return Err(Refusal::NotYetValid);
+    }
+    if is_before(certificate.not_after(), &now) { Err(Refusal::Expired) } else { Ok(()) }
+}
+
+/// Times that cannot be compared are not in order.
+fn is_before(one: &Asn1TimeRef, other: &Asn1TimeRef) -> bool {
+    one.compare(other).is_ok_and(|order| order == Ordering::Less)
+}
+
+fn seconds(time: &Asn1TimeRef) -> Result<Wall, Refusal> {
+    let start = Asn1Time::from_unix(0)?;
+    let span = start.diff(time)?;
+    let seconds = i64::from(span.days) * 86_400 + i64::from(span.secs);
+    u64::try_from(seconds).map(Wall).map_err(|_| Refusal::Malformed)
+}
+
+fn serial(certificate: &X509Ref) -> Result<Serial, Refusal> {
+    Ok(Serial(certificate.serial_number().to_bn()?.to_vec()))
+}
+
+/// What our names in a certificate say; each stands there once at most.
+#[derive(Debug, Default)]
+struct Names {
+    address: Option<Address>,
+    user: Option<String>,
+    group: Option<String>,
+}
+
+impl Names {
+    fn of(certificate: &X509Ref) -> Result<Self, Refusal> {
+        let mut names = Self::default();
+        for name in certificate.subject_alt_names().iter().flatten() {
+            let Some(uri) = name.uri() else { continue };
+            if let Some(group) = uri.strip_prefix(GROUP) {
+                set_once(&mut names.group, Some(group.to_owned()).filter(|name| is_name(name)))?;
+            } else if let Some(user) = uri.strip_prefix(USER) {
+                set_once(&mut names.user, Some(user.to_owned()).filter(|name| is_name(name)))?;
+            } else if let Some(address) = uri.strip_prefix(ADDRESS) {
+                set_once(&mut names.address, address.parse().ok())?;
+            }
+        }
+        Ok(names)
+    }
+}
+
+fn set_once<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), Refusal> {
+    let value = value.ok_or(Refusal::Malformed)?;
+    if place.replace(value).is_some() { Err(Refusal::Malformed) } else { Ok(()) }
+}
+
+/// Letters, digits and `-_.@`: what needs no escape in a URI's path.
+fn is_name(name: &str) -> bool {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "-_.@".contains(letter);
+    (1..=NAME_MAX).contains(&name.len()) && name.chars().all(fits)
 }

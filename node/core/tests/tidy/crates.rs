@@ -16,7 +16,19 @@ const ARROWS: [(&str, &str, &[&str]); 6] = [
 ];
 
 /// What the core is built from; a socket, a runtime or a clock is not among it.
-const CORE_LIBRARIES: [&str; 6] = ["proptest", "rand_chacha", "rand_core", "serde", "siphasher", "thiserror"];
+const CORE_LIBRARIES: [&str; 11] = [
+    "aws-lc-rs",
+    "foreign-types",
+    "openssl",
+    "openssl-sys",
+    "proptest",
+    "rand_chacha",
+    "rand_core",
+    "serde",
+    "siphasher",
+    "thiserror",
+    "zeroize",
+];
 
 /// The names under every kind of `dependencies` heading of a manifest.
 fn dependencies(manifest: &str) -> Vec<&str> {

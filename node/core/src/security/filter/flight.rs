@@ -82,7 +82,7 @@ pub(super) struct Attempt<T> {
     pub(super) start: Start,
     pub(super) backoff: Option<Backoff>,
     hello: Option<Hello>,
-    flight: Flight,
+    pub(super) flight: Flight,
     datagrams: u32,
     bytes: usize,
 }
@@ -131,13 +131,13 @@ impl<T: Handshake> Attempt<T> {
         true
     }
 
-    /// The flight, and what stands in front of its datagrams.
-    pub(super) fn flight(&mut self) -> (Kind, &mut Flight) {
-        let kind = match self.hello {
+    /// What stands in front of its datagrams.
+    pub(super) fn kind(&self) -> Kind {
+        match self.hello {
             Some(Hello { target, proof, .. }) => Kind::Hello { target, proof },
-            None => Kind::Flight,
-        };
-        (kind, &mut self.flight)
+            None if self.start.generation == 0 => Kind::Flight,
+            None => Kind::Renewal,
+        }
     }
 
     pub(super) fn due(&self) -> Time {
@@ -147,7 +147,7 @@ impl<T: Handshake> Attempt<T> {
     /// Keeps the last flight for a peer that missed it.
     pub(super) fn into_farewell(self, now: Time) -> Farewell {
         let until = now + REPEAT_FOR;
-        Farewell { flight: self.flight, repeats: 0, again: now + REPEAT_GAP, until }
+        Farewell { flight: self.flight, start: self.start, repeats: 0, again: now + REPEAT_GAP, until }
     }
 }
 
@@ -155,6 +155,7 @@ impl<T: Handshake> Attempt<T> {
 #[derive(Debug)]
 pub(super) struct Farewell {
     pub(super) flight: Flight,
+    pub(super) start: Start,
     repeats: u32,
     again: Time,
     until: Time,
@@ -163,7 +164,7 @@ pub(super) struct Farewell {
 impl Farewell {
     /// Whether it is to be said again now, because the peer repeated itself.
     pub(super) fn repeats(&mut self, now: Time) -> bool {
-        if now < self.again || self.repeats == REPEATS_MAX {
+        if now < self.again || self.is_over(now) || self.repeats == REPEATS_MAX {
             return false;
         }
         self.repeats += 1;

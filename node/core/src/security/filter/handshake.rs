@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{Claim, Down};
 use crate::counters::DropReason;
+use crate::security::record::Keys;
 
 /// Which end of a handshake we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +15,19 @@ pub enum Side {
     Responder,
 }
 
+impl Side {
+    /// The peer's side.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Initiator => Self::Responder,
+            Self::Responder => Self::Initiator,
+        }
+    }
+}
+
 /// How a handshake begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
     /// Which end we are.
     pub side: Side,
@@ -57,6 +69,10 @@ pub struct Outcome {
 pub enum Protection {
     /// Not at all: a record is its payload.
     Open,
+    /// As with keys, byte for byte, but without cryptography.
+    Modelled,
+    /// With these keys.
+    Sealed(Keys),
 }
 
 /// Makes handshakes of one kind.

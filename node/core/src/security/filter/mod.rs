@@ -7,6 +7,7 @@
 mod association;
 mod flight;
 mod handshake;
+mod renewal;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub use handshake::{Handshake, Handshaker, Outcome, Protection, Reply, Side, Start, Step};
 
 use super::door::Door;
+use super::wrap::GroupSecret;
 use super::{Action, Admission, ChannelId, Claim, Down, Engine, Intent, Knock, SendError};
 use crate::buffer::{Buffer, Pool};
 use crate::counters::DropReason;
@@ -42,11 +44,30 @@ pub struct Limits {
     pub wait_max: Duration,
     /// Sends of one flight before the peer counts as silent (about 10 s).
     pub sends: u32,
+    /// How old keys become before they are renewed.
+    pub renew_after: Duration,
+    /// Records in one direction before keys are renewed.
+    pub renew_records: u64,
+    /// Records that one key seals at most (RFC 9001 section 6.6).
+    pub records: u64,
+    /// Records that may fail to open before the association ends; far below the limit of RFC 9001 section 6.6.
+    pub forged: u64,
+    /// How long old keys open after the peer has used the new ones.
+    pub grace: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { wait: Duration::from_millis(350), wait_max: Duration::from_secs(1), sends: 12 }
+        Self {
+            wait: Duration::from_millis(350),
+            wait_max: Duration::from_secs(1),
+            sends: 12,
+            renew_after: Duration::from_secs(3600),
+            renew_records: 1 << 22,
+            records: 1 << 23,
+            forged: 1 << 36,
+            grace: Duration::from_secs(3),
+        }
     }
 }
 
@@ -55,6 +76,8 @@ impl Default for Limits {
 pub struct Setting {
     /// The member's own address.
     pub address: Address,
+    /// The group's secret: without it nobody gets an answer.
+    pub secret: Option<GroupSecret>,
     /// Times and counts.
     pub limits: Limits,
 }
@@ -63,7 +86,7 @@ impl Setting {
     /// A member with this address and the usual limits.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Self { address, limits: Limits::default() }
+        Self { address, secret: None, limits: Limits::default() }
     }
 }
 
@@ -97,7 +120,7 @@ impl<H: Handshaker> Filter<H> {
     #[must_use]
     pub fn new(handshaker: H, setting: Setting, pool: Pool, rng: &Rng, now: Time) -> Self {
         let common = Common {
-            door: Door::new(setting.address, pool, rng, now),
+            door: Door::new(&setting, pool, rng, now),
             limits: setting.limits,
             rng: rng.fork("security"),
             actions: VecDeque::new(),
@@ -131,11 +154,11 @@ impl<H: Handshaker> Filter<H> {
         let Some(association) = self.associations.get_mut(&channel) else { return };
         let (common, handshaker) = (&mut self.common, &mut self.handshaker);
         act(association, &mut Call { channel, now, common, handshaker });
-        let ended = association.ended();
-        self.common.due = self.common.due.min(association.due());
-        if let Some(why) = ended {
+        if let Some(why) = association.ended {
             self.associations.remove(&channel);
             self.common.actions.push_back(Action::Down(channel, why));
+        } else {
+            self.common.due = self.common.due.min(association.due(&self.common));
         }
     }
 
@@ -187,7 +210,7 @@ impl<H: Handshaker> Engine for Filter<H> {
 
     fn handshake(&mut self, channel: ChannelId, datagram: &[u8], now: Time) {
         match self.common.door.read(datagram) {
-            Ok(letter) => self.with(channel, now, |association, call| association.on_letter(&letter, call)),
+            Ok(letter) => self.with(channel, now, |association, call| association.on_letter(letter, call)),
             Err(reason) => self.common.drop(reason),
         }
     }
@@ -213,10 +236,11 @@ impl<H: Handshaker> Engine for Filter<H> {
         self.common.due = Time::MAX;
         let mut due = Vec::new();
         for (channel, association) in &self.associations {
-            if association.due() <= now {
+            let at = association.due(&self.common);
+            if at <= now {
                 due.push(*channel);
             } else {
-                self.common.due = self.common.due.min(association.due());
+                self.common.due = self.common.due.min(at);
             }
         }
         for channel in due {
