@@ -1,0 +1,14 @@
+//! The security floor: engines against each other over a bad network, in virtual time.
+
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may, and the harness is shared")]
+
+mod admission;
+mod bytes;
+mod handshakes;
+mod harness;
+mod makers;
+mod modelled;
+mod records;
+mod renewals;
+mod trust;
+mod wrapping;
