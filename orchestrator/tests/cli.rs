@@ -164,6 +164,35 @@ fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
 }
 
 #[test]
+fn an_earlier_result_is_replaced_only_by_force() {
+    let out = TempDir::new().expect("a folder for the test");
+    let small = ["--quiet", "--set", "measure=0 s"];
+    assert_eq!(join(out.path(), &small).status.code(), Some(0));
+    let before = std::fs::read(out.path().join("summary.json")).expect("there is a summary");
+    let refused = join(out.path(), &small);
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("it holds the result of an earlier run\nhint: ") && said.contains("--force"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read(out.path().join("summary.json")).expect("it is there"), before);
+    let forced = join(out.path(), &[&small[..], &["--seed", "2", "--force"]].concat());
+    assert_eq!(forced.status.code(), Some(0), "{}", text(&forced.stderr));
+    assert_eq!(summary(out.path())["seed"], 2);
+}
+
+#[test]
+fn a_run_that_measured_nothing_leaves_nothing() {
+    let out = TempDir::new().expect("a folder for the test");
+    let folder = out.path().join("results");
+    let output = join(&folder, &["--on", "docker", "--node-binary", "/nowhere/atoll-node"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(!folder.exists(), "{said}");
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_found_out_before_anything_runs() {
     let out = TempDir::new().expect("a folder for the test");
     let file = out.path().join("file");

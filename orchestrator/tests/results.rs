@@ -4,7 +4,9 @@ use std::path::Path;
 
 use atoll::figure::{self, Figure};
 use atoll::plan::{Expectation, Overrides, Plan};
-use atoll::record::{self, Costs, Folder, Host, Manifest, Record, Row, RunSummary, TrialEntry, Versions};
+use atoll::record::{
+    self, Costs, Folder, Host, Manifest, Record, Row, RunSummary, Target, TrialEntry, Versions,
+};
 use atoll::report::{html, junit, table};
 use atoll_core::Rng;
 use quick_xml::Reader;
@@ -215,7 +217,7 @@ fn the_table_on_the_terminal_names_every_metric_and_verdict() {
 fn a_saved_record_is_loaded_as_it_was_and_the_link_points_at_it() {
     let out = TempDir::new().expect("a folder for the test");
     let record = record(&[]);
-    let folder = Folder::create(Some(out.path()), &record.manifest).expect("it is writable");
+    let folder = Folder::create(Target::Fresh(out.path()), &record.manifest).expect("it is writable");
     folder.save(&record).expect("it is writable");
     folder.link_latest().expect("it is writable");
     assert_eq!(record::load(&out.path().join("latest")).expect("it was saved"), record);
@@ -227,7 +229,7 @@ fn a_saved_record_is_loaded_as_it_was_and_the_link_points_at_it() {
 fn a_write_that_fails_leaves_what_was_there() {
     let out = TempDir::new().expect("a folder for the test");
     let record = record(&[]);
-    let folder = Folder::create(Some(out.path()), &record.manifest).expect("it is writable");
+    let folder = Folder::create(Target::Fresh(out.path()), &record.manifest).expect("it is writable");
     folder.write("figures/a.svg", b"before").expect("it is writable");
     // A folder stands where the file's draft would be.
     std::fs::create_dir(out.path().join("figures/.figures-a.svg.part")).expect("it is writable");
@@ -236,6 +238,36 @@ fn a_write_that_fails_leaves_what_was_there() {
     assert_eq!(std::fs::read(out.path().join("figures/a.svg")).expect("it is there"), b"before");
     folder.keep_figures(&[]).expect("it is writable");
     assert!(!out.path().join("figures/a.svg").exists());
+}
+
+#[test]
+fn an_earlier_result_stays_unless_it_is_to_be_replaced_and_other_files_stay_always() {
+    let out = TempDir::new().expect("a folder for the test");
+    let record = record(&[]);
+    let create = |target| Folder::create(target, &record.manifest);
+    let folder = create(Target::Replaced(out.path())).expect("an empty folder is fine");
+    folder.save(&record).expect("it is writable");
+    folder.write("figures/a.svg", b"drawn").expect("it is writable");
+    folder.write("logs/trial-0009/world.txt", b"said").expect("it is writable");
+    std::fs::write(out.path().join("notes.txt"), "mine").expect("it is writable");
+
+    let error = create(Target::Fresh(out.path())).expect_err("there is a result");
+    assert_eq!(error.why, "it holds the result of an earlier run");
+    assert!(error.hint.is_some_and(|hint| hint.contains("--force")));
+    assert_eq!(record::load(out.path()).expect("it is untouched"), record);
+
+    create(Target::Replaced(out.path())).expect("it may be replaced");
+    for gone in ["manifest.json", "samples.csv", "figures", "logs/trial-0009"] {
+        assert!(!out.path().join(gone).exists(), "{gone} is still there");
+    }
+    assert!(out.path().join("plan.yaml").exists());
+    assert_eq!(std::fs::read(out.path().join("notes.txt")).expect("it is there"), b"mine");
+
+    let other = TempDir::new().expect("a folder for the test");
+    std::fs::create_dir(other.path().join("logs")).expect("it is writable");
+    let error = create(Target::Replaced(other.path())).expect_err("this is no result");
+    assert_eq!(error.why, "it holds other files");
+    assert!(other.path().join("logs").exists());
 }
 
 #[test]

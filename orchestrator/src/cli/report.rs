@@ -22,8 +22,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let path = &arguments.results.folder;
     let record = record::load(path)?;
-    let folder = Folder::create(Some(path), &record.manifest)?;
-    let summary = publish(&folder, &record)?;
+    let summary = publish(&Folder::open(path), &record)?;
     let text = table::whole(&record, &summary, colours());
     print(&format!("{text}report: {}\n", path.join("report.html").display()))?;
     Ok(Answer::Yes)

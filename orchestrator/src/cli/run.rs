@@ -11,7 +11,7 @@ use crate::environment::docker::Options;
 use crate::environment::{Cancel, Progress};
 use crate::error::{Error, OrFail, Result};
 use crate::plan::{Clock, Plan};
-use crate::record::{Folder, Manifest, Record, RunSummary};
+use crate::record::{Folder, Manifest, Record, RunSummary, Target};
 use crate::report::{publish, table};
 use crate::run::{Place, Run, run as run_plan};
 
@@ -26,9 +26,12 @@ pub(super) struct Arguments {
     on: On,
     #[command(flatten)]
     changes: Changes,
-    /// Folder for the results [default: results/NAME/DATE-TIME-SEED]
+    /// Folder for the results, new or empty [default: results/NAME/DATE-TIME-SEED]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Replace the result of an earlier run in the folder of `--out`
+    #[arg(long, requires = "out")]
+    force: bool,
     /// The daemon for the containers [default: `atoll-node` beside this program]
     #[arg(long, value_name = "FILE")]
     node_binary: Option<PathBuf>,
@@ -49,7 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let clock = if place == Place::Sim { Clock::Virtual } else { Clock::Real };
     let plan = Plan::load(&arguments.experiment, &arguments.changes.overrides(clock))?;
     let manifest = Manifest::new(&plan, place.name(), std::env::args().collect());
-    let folder = Folder::create(arguments.out.as_deref(), &manifest)?;
+    let folder = Folder::create(target(arguments), &manifest)?;
     let cancel = Cancel::default();
     interrupt::watch(cancel.clone())?;
     let console = Arc::new(Console::new(arguments.quiet, plan.points.len() as u64 * u64::from(plan.repeats)));
@@ -58,12 +61,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     console.finish();
     let (record, failed) = ran?;
     if let Some(error) = failed.as_ref().filter(|_| record.manifest.trials.is_empty()) {
+        folder.discard();
         return Err(error.clone());
     }
     let summary = publish(&folder, &record)?;
     folder.link_latest()?;
     show(arguments, (&record, &summary), &folder)?;
     failed.map_or_else(|| Ok(verdict(&summary)), Err)
+}
+
+fn target(arguments: &Arguments) -> Target<'_> {
+    match &arguments.out {
+        None => Target::Dated,
+        Some(out) if arguments.force => Target::Replaced(out),
+        Some(out) => Target::Fresh(out),
+    }
 }
 
 fn place(arguments: &Arguments) -> Result<Place> {

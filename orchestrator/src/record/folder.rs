@@ -9,6 +9,23 @@ use std::path::{Path, PathBuf};
 use super::{Manifest, Record, samples};
 use crate::error::{Error, OrFail, Result};
 
+/// The first file of every result; it tells a results folder from any other.
+const PLAN: &str = "plan.yaml";
+/// All that a run writes, but for the folders of logs and figures.
+const FILES: [&str; 7] =
+    [PLAN, "manifest.json", "samples.csv", "summary.json", "report.html", "junit.xml", "latest"];
+
+/// Where a run's results go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// `results/NAME/DATE-TIME-SEED`.
+    Dated,
+    /// This folder, which is new or empty.
+    Fresh(&'a Path),
+    /// This folder, in place of an earlier run's result if there is one.
+    Replaced(&'a Path),
+}
+
 /// A results folder that can be written.
 #[derive(Clone, Debug)]
 pub struct Folder {
@@ -17,20 +34,74 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder: `out`, or `results/NAME/DATE-TIME-SEED`. The plan is its first file, so that a folder
-    /// that cannot be written is found out before anything runs.
+    /// Makes the folder. The plan is its first file, so that a folder that cannot be written is found out before
+    /// anything runs.
     ///
     /// # Errors
-    /// The folder cannot be made or written.
-    pub fn create(out: Option<&Path>, manifest: &Manifest) -> Result<Self> {
-        let folder = match out {
-            // The link inside lets a script look for `latest` under any folder that it gave.
-            Some(out) => Self { path: out.to_path_buf(), link: out.join("latest") },
-            None => Self::dated(manifest),
+    /// The folder holds something that must stay, or cannot be made or written.
+    pub fn create(target: Target<'_>, manifest: &Manifest) -> Result<Self> {
+        let folder = match target {
+            Target::Dated => Self::dated(manifest),
+            Target::Fresh(path) | Target::Replaced(path) => Self::open(path),
         };
+        match folder.content() {
+            Content::Nothing => {}
+            Content::Result if matches!(target, Target::Replaced(_)) => folder.clear()?,
+            found => return Err(folder.keep(found)),
+        }
         fs::create_dir_all(folder.logs()).map_err(|error| folder.refuse(&folder.logs(), &error))?;
-        folder.write("plan.yaml", manifest.plan.as_bytes())?;
+        folder.write(PLAN, manifest.plan.as_bytes())?;
         Ok(folder)
+    }
+
+    /// A results folder that is there, to compute its reports again.
+    #[must_use]
+    pub fn open(path: &Path) -> Self {
+        // The link inside lets a script look for `latest` under any folder that it gave.
+        Self { path: path.to_path_buf(), link: path.join("latest") }
+    }
+
+    fn content(&self) -> Content {
+        // What cannot be read as a folder is refused when it is made.
+        let first = fs::read_dir(&self.path).ok().and_then(|mut entries| entries.next());
+        match first {
+            None => Content::Nothing,
+            Some(_) if self.path.join(PLAN).exists() => Content::Result,
+            Some(_) => Content::Other,
+        }
+    }
+
+    fn keep(&self, found: Content) -> Error {
+        let (why, hint) = match found {
+            Content::Other => ("it holds other files", "choose a new or an empty folder with `--out DIR`"),
+            _ => ("it holds the result of an earlier run", "choose another folder, or replace it: `--force`"),
+        };
+        Error::new(format!("cannot write into `{}`", self.path.display()), why).with_hint(hint)
+    }
+
+    /// Removes what a run wrote, and nothing else.
+    fn clear(&self) -> Result<()> {
+        let files = FILES.map(|name| self.path.join(name));
+        let folders = ["logs", "figures"].map(|name| self.path.join(name));
+        let removed = files.iter().map(|file| (file, fs::remove_file(file)));
+        let removed = removed.chain(folders.iter().map(|folder| (folder, fs::remove_dir_all(folder))));
+        for (path, result) in removed {
+            match result {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(self.refuse(path, &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a run left that measured nothing; logs stay, and so does everything beside them.
+    pub fn discard(&self) {
+        if fs::remove_dir(self.logs()).is_ok() {
+            let _ = self.clear();
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 
     fn dated(manifest: &Manifest) -> Self {
@@ -141,6 +212,14 @@ impl Folder {
         };
         Error::new(format!("cannot write `{}`", file.display()), error).with_hint(hint)
     }
+}
+
+/// What a folder holds before a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Nothing,
+    Result,
+    Other,
 }
 
 /// Reads a results folder.

@@ -8,7 +8,7 @@ mod manifest;
 mod samples;
 mod summary;
 
-pub use folder::{Folder, load};
+pub use folder::{Folder, Target, load};
 pub use manifest::{Host, Manifest, PointEntry, TrialEntry, Versions};
 pub use samples::Row;
 pub use summary::{Costs, RunSummary, Verdict};

@@ -28,6 +28,8 @@ impl Programs {
     /// # Errors
     /// One is missing and cannot be built, or is not static.
     pub fn find(node: Option<&Path>, progress: &dyn Progress) -> Result<Self> {
+        // What the user named is looked at before anything is built.
+        node.map_or(Ok(()), check_static)?;
         let own = std::env::current_exe().or_fail(|| "cannot tell where this program is".to_owned())?;
         let beside = own.parent().unwrap_or_else(|| Path::new(".")).to_owned();
         // A test or an example lives one folder below the programs that were built with it.
@@ -91,7 +93,10 @@ fn executable(messages: &[u8], name: &str) -> Option<PathBuf> {
 
 fn check_static(path: &Path) -> Result<()> {
     let shown = path.display();
-    let bytes = std::fs::read(path).or_fail(|| format!("cannot read {shown}"))?;
+    let bytes =
+        std::fs::read(path).or_fail(|| format!("cannot read the program {shown}")).map_err(|error| {
+            error.with_hint("`cargo build --release` builds it; `--node-binary FILE` names another daemon")
+        })?;
     match needs_loader(&bytes) {
         Some(false) => Ok(()),
         Some(true) => {
