@@ -82,6 +82,17 @@ fn a_missing_matrix_and_a_malformed_one_are_named() {
 
 #[test]
 fn an_unknown_experiment_or_file_is_named() {
+#[test]
+fn no_place_is_named_twice_among_those_that_were_looked_at() {
+    for name in ["none.csv", "./none.csv", "/nowhere/none.csv"] {
+        let set = vec![format!("latency={name}")];
+        let error =
+            Plan::load("join", &Overrides { set, ..Overrides::default() }).expect_err("it is not there");
+        let hint = error.hint.expect("there is a hint");
+        assert!(hint.starts_with("looked for `/") && !hint.contains(" and "), "{hint}");
+    }
+}
+
     let error = |name: &str| Plan::load(name, &Overrides::default()).expect_err("it does not exist");
     let slip = error("jion");
     assert_eq!(slip.to_string(), "cannot read the experiment `jion`: unknown experiment `jion`");

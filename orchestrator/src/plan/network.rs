@@ -80,7 +80,11 @@ impl Files {
         if let Some(found) = candidates.iter().find(|path| path.is_file()) {
             return Ok(found.clone());
         }
-        let looked: Vec<String> = candidates.iter().map(|path| format!("`{}`", path.display())).collect();
+        let whole = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let mut looked: Vec<String> =
+            candidates.iter().map(|path| format!("`{}`", whole(path).display())).collect();
+        // Beside the file may be the working directory, and an absolute name is the same everywhere.
+        looked.dedup();
         Err(Wrong::new(format!("there is no file `{name}`"))
             .with_hint(format!("looked for {}", looked.join(" and "))))
     }
