@@ -56,7 +56,8 @@ enum On {
     Sim,
     /// In containers behind emulated NATs
     Docker,
-    /// In a mathematical model (not in this version)
+    /// In a mathematical model: known, so that it is refused by name, and not offered
+    #[value(hide = true)]
     Model,
 }
 

@@ -220,7 +220,7 @@ fn no_security(text: &str) -> Result<(), Wrong> {
             Err(Wrong::new(format!("this version has no security engine `{text}`"))
                 .with_hint("use `security: none`"))
         }
-        _ => Err(Wrong::unknown("security", text, &["none", "dtls", "quic", "modelled"])),
+        _ => Err(Wrong::unknown("security engine", text, &["none"])),
     }
 }
 
