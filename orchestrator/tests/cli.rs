@@ -210,6 +210,7 @@ fn validate_shows_the_plan_or_the_mistake() {
     let shown = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(shown.contains("100, 300") && shown.contains("2 point(s) x 3 repeat(s) = 6 trial(s)"), "{shown}");
+    assert!(!shown.contains("private") && !shown.contains("query_timer"), "they mean nothing yet: {shown}");
     let out = TempDir::new().expect("a folder for the test");
     let file = out.path().join("wrong.yaml");
     std::fs::write(&file, "public: 7\nlos: 2 %\n").expect("the folder is writable");

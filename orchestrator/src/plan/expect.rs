@@ -162,9 +162,10 @@ fn conditions(text: &str) -> Result<Vec<(Key, String)>, Wrong> {
                 Wrong::new(format!("`{part}` is no condition"))
                     .with_hint("write it like `if start = settled`")
             })?;
+            let name = key.trim();
             let known: Vec<&str> = KEYS.iter().map(|(_, name)| *name).collect();
-            let key = Key::find(key.trim()).ok_or_else(|| Wrong::unknown("key", key.trim(), &known))?;
-            Ok((key, value.trim().to_owned()))
+            let key = KEYS.iter().find(|(_, known)| *known == name).map(|(key, _)| *key);
+            Ok((key.ok_or_else(|| Wrong::unknown("key", name, &known))?, value.trim().to_owned()))
         })
         .collect()
 }
