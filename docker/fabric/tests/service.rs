@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::net::UdpSocket;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -153,6 +154,29 @@ async fn a_rebooted_home_is_not_reached_and_the_other_home_of_its_carrier_is() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_not_there_is_not_found() {
+    let service = Service::start(&topology("none", 2, Duration::from_millis(5))).await;
+    let pages = SocketAddr::from(([127, 0, 0, 1], service.client.report().await.unwrap().pages_port));
+    for (path, expected) in [
+        ("/nodes/nobody/metrics", "HTTP/1.1 404 "),
+        ("/nodes/nobody/status", "HTTP/1.1 404 "),
+        ("/metrics", "HTTP/1.1 200 "),
+    ] {
+        let answer = get(pages, path);
+        assert!(answer.starts_with(expected), "{path}: {answer}");
+    }
+    assert!(get(pages, "/nodes/nobody/metrics").contains("no node is called nobody"));
+}
+
+fn get(place: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(place).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[tokio::test]
 async fn when_the_fabric_dies_its_devices_go_and_nobody_waits_for_ever() {
     if !may_make_namespaces("when_the_fabric_dies_its_devices_go_and_nobody_waits_for_ever") {
         return;
@@ -180,7 +204,6 @@ async fn a_node_that_does_not_answer_spoils_no_others_answer() {
     let listen = || std::net::TcpListener::bind("127.0.0.1:9101");
     let control = hosts[1].namespace.enter(listen).unwrap();
     let node = std::thread::spawn(move || {
-        use std::io::{Read, Write};
         let (mut stream, _) = control.accept().unwrap();
         let mut request = vec![0; 4096];
         let length = stream.read(&mut request).unwrap();

@@ -33,6 +33,15 @@ pub(super) struct Node {
     gate: Option<UnixStream>,
 }
 
+/// Why a node cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Absent {
+    #[error("no node is called {0}")]
+    Unknown(String),
+    #[error("its process has ended")]
+    Ended,
+}
+
 /// The nodes by name.
 #[derive(Debug, Default)]
 pub(super) struct Nodes(Mutex<BTreeMap<String, Node>>);
@@ -43,11 +52,11 @@ impl Nodes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn namespace(&self, name: &str) -> Result<Arc<Namespace>, String> {
+    pub(super) fn namespace(&self, name: &str) -> Result<Arc<Namespace>, Absent> {
         let nodes = self.lock();
-        let node = nodes.get(name).ok_or_else(|| format!("no node is called {name}"))?;
+        let node = nodes.get(name).ok_or_else(|| Absent::Unknown(name.to_owned()))?;
         match node.exited {
-            Some(_) => Err("its process has ended".to_owned()),
+            Some(_) => Err(Absent::Ended),
             None => Ok(Arc::clone(&node.namespace)),
         }
     }
@@ -103,7 +112,7 @@ impl Fabric {
     }
 
     fn open_gate(&self, name: &str, node: Option<&mut Node>) -> Released {
-        let node = node.ok_or_else(|| format!("no node is called {name}"))?;
+        let node = node.ok_or_else(|| Absent::Unknown(name.to_owned()).to_string())?;
         let gate = node.gate.take().ok_or("it does not wait at a gate")?;
         let at = self.clock.now();
         rustix::io::write(&gate, &[gate::GO]).map_err(|error| format!("it left its gate: {error}"))?;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use atoll_topology::{DropReason, GatewayId};
 use hyper::body::Bytes;
-use prometheus::{Encoder, GaugeVec, Opts, Registry, TextEncoder};
+use prometheus::core::Collector;
+use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
@@ -106,15 +107,26 @@ struct Family<'a> {
     values: Vec<(&'a str, f64)>,
 }
 
+impl Family<'_> {
+    /// What ends in `_total` only grows; everything else is what it is now.
+    fn collector(self) -> Result<Box<dyn Collector>, prometheus::Error> {
+        let options = Opts::new(self.name, self.help);
+        if self.name.ends_with("_total") {
+            let counter = CounterVec::new(options, &[self.label])?;
+            self.values.iter().for_each(|(label, value)| counter.with_label_values(&[*label]).inc_by(*value));
+            return Ok(Box::new(counter));
+        }
+        let gauge = GaugeVec::new(options, &[self.label])?;
+        self.values.iter().for_each(|(label, value)| gauge.with_label_values(&[*label]).set(*value));
+        Ok(Box::new(gauge))
+    }
+}
+
 /// The report in Prometheus' text format. The registry lives for one page: what is gone leaves no series behind.
 fn page(report: &Report) -> Result<Vec<u8>, prometheus::Error> {
     let registry = Registry::new();
     for family in own_families(report).into_iter().chain(traffic_families(report)) {
-        let gauge = GaugeVec::new(Opts::new(family.name, family.help), &[family.label])?;
-        for (label, value) in family.values {
-            gauge.with_label_values(&[label]).set(value);
-        }
-        registry.register(Box::new(gauge))?;
+        registry.register(family.collector()?)?;
     }
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;
@@ -188,5 +200,20 @@ mod tests {
         let page = String::from_utf8(page(&report).unwrap()).unwrap();
         assert!(page.contains("fabric_sent_bytes_total{node=\"m1\"} 128"), "{page}");
         assert!(page.contains("fabric_dropped_packets_total{reason=\"filtered\"} 7"), "{page}");
+    }
+
+    #[test]
+    fn what_ends_in_total_is_a_counter_and_nothing_else_is() {
+        let counts = || BTreeMap::from([("one".to_owned(), 1)]);
+        let nodes = BTreeMap::from([("m1".to_owned(), NodeReport::default())]);
+        let (losses, drops, mappings) = (counts(), counts(), counts());
+        let report = Report { losses, drops, mappings, nodes, ..Report::default() };
+        let page = String::from_utf8(page(&report).unwrap()).unwrap();
+        let types: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert_eq!(types.len(), 9, "{page}");
+        for line in types {
+            let (name, kind) = line.split_once(' ').unwrap();
+            assert_eq!(kind, if name.ends_with("_total") { "counter" } else { "gauge" }, "{name}");
+        }
     }
 }

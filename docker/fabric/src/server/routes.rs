@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::inside::{Question, ask};
+use super::nodes::Absent;
 use super::{Asker, Fabric, batch};
 use crate::api::{Ask, BODY_MAX, NodeAnswer, Refusal};
 
@@ -25,6 +26,16 @@ struct Refused(StatusCode, String);
 impl From<String> for Refused {
     fn from(why: String) -> Self {
         Self(StatusCode::CONFLICT, why)
+    }
+}
+
+impl From<Absent> for Refused {
+    fn from(absent: Absent) -> Self {
+        let status = match absent {
+            Absent::Unknown(_) => StatusCode::NOT_FOUND,
+            Absent::Ended => StatusCode::CONFLICT,
+        };
+        Self(status, absent.to_string())
     }
 }
 
@@ -88,7 +99,8 @@ async fn command(fabric: &Arc<Fabric>, asked: Ask) -> Vec<NodeAnswer> {
         let namespace = fabric.nodes.namespace(&name);
         let question = Question::Post("/command", body.clone());
         async move {
-            let answer = ask(namespace?, port, question).await?;
+            let namespace = namespace.map_err(|absent| absent.to_string())?;
+            let answer = ask(namespace, port, question).await?;
             serde_json::from_slice(&answer).map_err(|error| error.to_string())
         }
     });
