@@ -241,9 +241,35 @@ fn a_report_is_made_again_from_its_samples_and_two_runs_are_compared() {
     let differ =
         atoll(&["compare", &first, &second, "--metric", "public_join_seconds", "--fail-above", "0.0001"]);
     assert_eq!(differ.status.code(), Some(1), "{}", text(&differ.stdout));
-    assert!(text(&differ.stdout).contains("public_join_seconds"));
+    let shown = text(&differ.stdout);
+    assert!(shown.contains(&format!("one: {first}, in sim, 2 trial(s), seed 1\n")), "{shown}");
+    assert!(
+        shown.contains("other / one: the ratio of the medians, above 1 where that of other is larger"),
+        "{shown}"
+    );
+    assert!(shown.contains("one: median") && shown.contains("other: median"), "{shown}");
     let unknown = atoll(&["compare", &first, &second, "--metric", "speed"]);
     assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
+fn a_metric_of_one_run_alone_is_shown_and_makes_them_differ() {
+    let out = TempDir::new().expect("a folder for the test");
+    let [one, other] = ["one", "other"].map(|name| out.path().join(name));
+    join(&one, &["--quiet"]);
+    join(&other, &["--quiet", "--set", "measure=0 s"]);
+    let [first, second] = [&one, &other].map(|path| path.display().to_string());
+    let compared = atoll(&["compare", &first, &second]);
+    let shown = text(&compared.stdout);
+    assert_eq!(compared.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("note: only one has bytes_per_second\n"), "{shown}");
+    assert!(shown.contains("note: measure is 1 min in one and 0 s in other\n"), "{shown}");
+    let judged = atoll(&["compare", &first, &second, "--fail-above", "1000"]);
+    assert_eq!(judged.status.code(), Some(1), "{}", text(&judged.stdout));
+    let alone = atoll(&["compare", &first, &second, "--metric", "bytes_per_second"]);
+    assert_eq!(alone.status.code(), Some(2), "{}", text(&alone.stdout));
+    let strange = atoll(&["compare", &first, &second, "--fail-above", "nan"]);
+    assert_eq!(strange.status.code(), Some(2), "{}", text(&strange.stdout));
 }
 
 #[test]

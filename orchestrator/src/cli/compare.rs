@@ -1,14 +1,15 @@
 //! `atoll compare`: do two runs agree?
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use comfy_table::{CellAlignment, Table};
 
 use super::console::colours;
 use super::{Answer, print};
 use crate::error::{Error, Result};
-use crate::metric::{self, Metric};
-use crate::record::{self, Record};
+use crate::metric::{self, Metric, Unit};
+use crate::record::{self, Manifest, PointEntry, Record};
 use crate::report::table::table;
 use crate::stats::{median_interval, quantile, sorted};
 
@@ -24,18 +25,29 @@ pub(super) struct Arguments {
     /// Compare only this metric; may be given several times
     #[arg(long, value_name = "NAME")]
     metric: Vec<String>,
-    /// Exit with 1 if a median differs by more than this share of the first
-    #[arg(long, value_name = "PERCENT")]
+    /// Exit with 1 if a median differs by more than this share of the first, or only one run has the metric
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
     fail_above: Option<f64>,
 }
 
-/// One metric at one point in both runs.
+/// Two runs with short names that tell them apart.
+struct Pair {
+    records: [Record; 2],
+    names: [String; 2],
+}
+
+/// One metric at one point.
 struct Line {
     point: String,
     metric: Metric,
-    medians: [f64; 2],
-    intervals: [Option<(f64, f64)>; 2],
-    counts: [usize; 2],
+    sides: [Option<Side>; 2],
+}
+
+/// What one run found.
+struct Side {
+    count: usize,
+    median: f64,
+    interval: Option<(f64, f64)>,
 }
 
 /// Prints the comparison.
@@ -44,24 +56,156 @@ struct Line {
 /// A folder is none, a metric is unknown, or the runs have nothing in common.
 pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let metrics = metrics(&arguments.metric)?;
-    let records = [record::load(&arguments.first)?, record::load(&arguments.second)?];
-    let lines = lines(&records, &metrics);
-    if lines.is_empty() {
+    let folders = [&arguments.first, &arguments.second];
+    let pair = Pair::load(folders)?;
+    let lines = pair.lines(&metrics);
+    if lines.iter().all(|line| line.ratio().is_none()) {
         return Err(Error::new("cannot compare", "the two runs have no metric at the same values in common")
             .with_hint("run the same plan twice, or leave `--metric` out"));
     }
-    show(&lines)?;
-    let limit = arguments.fail_above.unwrap_or(f64::INFINITY) / 100.0;
-    let apart = lines.iter().any(|line| (line.ratio() - 1.0).abs() > limit);
-    Ok(if apart { Answer::No } else { Answer::Yes })
+    print(&format!("{}{}\n{}", pair.legend(folders), pair.table(&lines), pair.remarks(&lines)))?;
+    let Some(limit) = arguments.fail_above else { return Ok(Answer::Yes) };
+    let apart = |line: &Line| line.ratio().is_none_or(|ratio| (ratio - 1.0).abs() > limit / 100.0);
+    Ok(if lines.iter().any(apart) { Answer::No } else { Answer::Yes })
+}
+
+/// A share in percent; what is no number would pass every comparison.
+fn percent(text: &str) -> std::result::Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| *share >= 0.0);
+    share.ok_or_else(|| "write a share in percent, 0 or more, such as `10`".to_owned())
 }
 
 impl Line {
-    /// The second median as a multiple of the first; two zeros agree.
-    fn ratio(&self) -> f64 {
-        let [first, second] = self.medians;
-        if first == second { 1.0 } else { second / first }
+    /// The second median as a multiple of the first, where both are there; two zeros agree.
+    fn ratio(&self) -> Option<f64> {
+        let [Some(first), Some(second)] = &self.sides else { return None };
+        Some(if first.median == second.median { 1.0 } else { second.median / first.median })
     }
+}
+
+impl Side {
+    fn of(samples: &[f64]) -> Option<Self> {
+        let interval = median_interval(samples, 1);
+        let count = samples.len();
+        (count > 0).then(|| Self { count, median: quantile(&sorted(samples), 0.5), interval })
+    }
+
+    fn cells(side: Option<&Self>, unit: Unit) -> [String; 3] {
+        let Some(side) = side else { return ["0", "-", "-"].map(str::to_owned) };
+        let span = |(low, high)| format!("{} to {}", unit.show(low), unit.show(high));
+        let interval = side.interval.map_or_else(|| "-".to_owned(), span);
+        [side.count.to_string(), unit.show(side.median), interval]
+    }
+}
+
+impl Pair {
+    fn load(folders: [&PathBuf; 2]) -> Result<Self> {
+        let records = [record::load(folders[0])?, record::load(folders[1])?];
+        let names = names(records.each_ref().map(|record| record.manifest.environment.clone()))
+            .or_else(|| names(folders.map(|folder| last_name(folder))))
+            .unwrap_or_else(|| ["first", "second"].map(str::to_owned));
+        Ok(Self { records, names })
+    }
+
+    /// Every metric of the points that both runs have; one side of it may be empty.
+    fn lines(&self, metrics: &[Metric]) -> Vec<Line> {
+        let [first, second] = &self.records;
+        let mut lines = Vec::new();
+        for (at, point) in first.manifest.points.iter().enumerate() {
+            let same = second.manifest.points.iter().position(|other| other.label == point.label);
+            let Some(same) = same else { continue };
+            for metric in metrics {
+                let sides = [first.samples(metric.name, Some(at)), second.samples(metric.name, Some(same))];
+                let sides = sides.map(|samples| Side::of(&samples));
+                if sides.iter().any(Option::is_some) {
+                    lines.push(Line { point: point.label.clone(), metric: *metric, sides });
+                }
+            }
+        }
+        lines
+    }
+
+    /// Which name stands for which folder, and which way the ratio goes.
+    fn legend(&self, folders: [&PathBuf; 2]) -> String {
+        let [first, second] = &self.names;
+        let line = |i: usize| {
+            let Manifest { environment, seed, trials, .. } = &self.records[i].manifest;
+            let (name, folder, count) = (&self.names[i], folders[i].display(), trials.len());
+            format!("{name}: {folder}, in {environment}, {count} trial(s), seed {seed}\n")
+        };
+        format!(
+            "{}{}{second} / {first}: the ratio of the medians, above 1 where that of {second} is larger\n\n",
+            line(0),
+            line(1)
+        )
+    }
+
+    fn table(&self, lines: &[Line]) -> Table {
+        let [first, second] = &self.names;
+        let columns = |name: &str| ["n", "median", "95 % interval"].map(|word| format!("{name}: {word}"));
+        let (first_columns, second_columns) = (columns(first), columns(second));
+        let ratio = format!("{second} / {first}");
+        let mut head = vec!["at", "metric", "unit"];
+        head.extend(first_columns.iter().chain(&second_columns).chain([&ratio]).map(String::as_str));
+        // Without a sweep there is but one point, and it has no name.
+        let unsaid = usize::from(lines.iter().all(|line| line.point.is_empty()));
+        let mut table = table(&head[unsaid..], colours());
+        for line in lines {
+            let unit = line.metric.unit;
+            let mut row = vec![line.point.clone(), line.metric.name.to_owned(), unit.symbol().to_owned()];
+            row.extend(line.sides.iter().flat_map(|side| Side::cells(side.as_ref(), unit)));
+            row.push(line.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}")));
+            table.add_row(row.split_off(unsaid));
+        }
+        for column in table.column_iter_mut().skip(3 - unsaid) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    }
+
+    /// What the table cannot say: what only one of the two has, and how the plans differ.
+    fn remarks(&self, lines: &[Line]) -> String {
+        let mut text = String::new();
+        for line in lines {
+            let only = match &line.sides {
+                [Some(_), None] => &self.names[0],
+                [None, Some(_)] => &self.names[1],
+                _ => continue,
+            };
+            let at = if line.point.is_empty() { String::new() } else { format!(" at {}", line.point) };
+            text += &format!("note: only {only} has {}{at}\n", line.metric.name);
+        }
+        for (one, other) in [(0, 1), (1, 0)] {
+            let points = |i: usize| self.records[i].manifest.points.iter();
+            for point in points(one).filter(|point| points(other).all(|other| other.label != point.label)) {
+                text += &format!("note: only {} has values at {}\n", self.names[one], point.label);
+            }
+        }
+        text + &self.differences()
+    }
+
+    /// Values that differ though the points have the same name.
+    fn differences(&self) -> String {
+        let [first, second] = self.records.each_ref().map(|record| &record.manifest.points);
+        let same = |one: &&PointEntry| second.iter().find(|other| other.label == one.label);
+        let Some((one, other)) = first.iter().find_map(|one| Some((one, same(&one)?))) else {
+            return String::new();
+        };
+        let differ = one.values.iter().filter_map(|(key, value)| {
+            let found = other.values.get(key).filter(|found| *found != value)?;
+            Some(format!("note: {key} is {value} in {} and {found} in {}\n", self.names[0], self.names[1]))
+        });
+        differ.collect()
+    }
+}
+
+/// The names, if they tell the two apart.
+fn names(names: [String; 2]) -> Option<[String; 2]> {
+    (names[0] != names[1] && names.iter().all(|name| !name.is_empty())).then_some(names)
+}
+
+fn last_name(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn metrics(names: &[String]) -> Result<Vec<Metric>> {
@@ -76,46 +220,4 @@ fn metrics(names: &[String]) -> Result<Vec<Metric>> {
         })
     };
     names.iter().map(find).collect()
-}
-
-fn lines([first, second]: &[Record; 2], metrics: &[Metric]) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for (at, point) in first.manifest.points.iter().enumerate() {
-        let same = second.manifest.points.iter().position(|other| other.label == point.label);
-        let Some(same) = same else { continue };
-        for metric in metrics {
-            let samples = [first.samples(metric.name, Some(at)), second.samples(metric.name, Some(same))];
-            if samples.iter().any(Vec::is_empty) {
-                continue;
-            }
-            lines.push(Line {
-                point: point.label.clone(),
-                metric: *metric,
-                medians: [0, 1].map(|i| quantile(&sorted(&samples[i]), 0.5)),
-                intervals: [0, 1].map(|i| median_interval(&samples[i], 1)),
-                counts: [0, 1].map(|i| samples[i].len()),
-            });
-        }
-    }
-    lines
-}
-
-fn show(lines: &[Line]) -> Result<()> {
-    let head =
-        ["at", "metric", "unit", "n", "median", "95 % interval", "n", "median", "95 % interval", "ratio"];
-    let mut table = table(&head, colours());
-    for line in lines {
-        let unit = line.metric.unit;
-        let interval = |i: usize| {
-            line.intervals[i]
-                .map_or_else(String::new, |(low, high)| format!("{} to {}", unit.show(low), unit.show(high)))
-        };
-        let mut row = vec![line.point.clone(), line.metric.name.to_owned(), unit.symbol().to_owned()];
-        for i in [0, 1] {
-            row.extend([line.counts[i].to_string(), unit.show(line.medians[i]), interval(i)]);
-        }
-        row.push(format!("{:.3}", line.ratio()));
-        table.add_row(row);
-    }
-    print(&format!("{table}\n"))
 }
