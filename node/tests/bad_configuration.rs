@@ -82,12 +82,51 @@ fn a_file_without_an_end_is_refused() {
 fn a_wrong_flag_names_itself() {
     says(
         &refused_flags(&["--bootstrap", "nowhere"]),
-        &["error: ", "--bootstrap", "`nowhere` has no port", "hint: write a host and a port"],
+        &["error: atoll-node run: ", "--bootstrap", "`nowhere` has no port", "hint: write a host and a port"],
     );
     says(
         &refused_flags(&["--address", "12"]),
         &["error: ", "--address", "hint: write 40 hexadecimal digits"],
     );
+}
+
+#[test]
+fn a_mistake_on_the_command_line_is_an_error_with_a_hint_and_exit_code_2() {
+    let cases: [(&[&str], &str, &str); 5] = [
+        (
+            &["stauts"],
+            "error: atoll-node: unrecognized subcommand 'stauts'",
+            "hint: a similar subcommand exists: 'status'",
+        ),
+        (
+            &["run", "--lisen", "[::]:1"],
+            "error: atoll-node run: unexpected argument '--lisen' found",
+            "hint: a similar argument exists: '--listen'",
+        ),
+        (
+            &["run", "--listen"],
+            "error: atoll-node run: a value is required for '--listen <IP:PORT>' but none was supplied",
+            "hint: `atoll-node run --help` shows what may be written",
+        ),
+        (
+            &["ping"],
+            "error: atoll-node ping: the following required arguments were not provided: <ADDRESS>",
+            "hint: `atoll-node ping --help`",
+        ),
+        (
+            &["run", "--log", "lod"],
+            "error: atoll-node run: invalid value 'lod' for '--log <LEVEL>'",
+            "hint: possible values: ",
+        ),
+    ];
+    for (words, error, hint) in cases {
+        let output = verb(words);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.starts_with(&format!("{error}\n{hint}")) && said.lines().count() == 2, "{said}");
+        assert!(output.stdout.is_empty(), "errors belong on stderr");
+    }
+    assert!(verb(&["--help"]).status.success() && verb(&["--version"]).status.success());
 }
 
 #[test]

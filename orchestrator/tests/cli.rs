@@ -152,7 +152,11 @@ fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
         ),
         (&["run", "join", "--on", "model"], "this version has no model environment", "hint: use `--on sim`"),
         (&["run", "join", "--set", "latency=none.csv"], "there is no file `none.csv`", "hint: looked for"),
-        (&["run", "join", "--repeats", "0"], "error: invalid value '0'", "--help"),
+        (
+            &["run", "join", "--repeats", "0"],
+            "error: atoll run: invalid value '0' for '--repeats <N>': 0 is not in",
+            "hint: `atoll run --help` shows",
+        ),
     ];
     for (arguments, error, hint) in table {
         let output = atoll(&[arguments, &["--out", &folder]].concat());
@@ -160,6 +164,53 @@ fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(error) && said.contains(hint), "{arguments:?}: {said}");
         assert!(output.stdout.is_empty() && !Path::new(&folder).exists(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_mistake_on_the_command_line_is_an_error_with_a_hint_and_exit_code_2() {
+    let table: [(&[&str], &str, &str); 6] = [
+        (
+            &["comprae"],
+            "error: atoll: unrecognized subcommand 'comprae'",
+            "hint: a similar subcommand exists: 'compare'",
+        ),
+        (
+            &["run", "join", "--sed", "1"],
+            "error: atoll run: unexpected argument '--sed' found",
+            "hint: a similar argument exists: '--seed'",
+        ),
+        (
+            &["run", "join", "--seed"],
+            "error: atoll run: a value is required for '--seed <N>' but none was supplied",
+            "hint: `atoll run --help` shows what may be written",
+        ),
+        (
+            &["run"],
+            "error: atoll run: the following required arguments were not provided: <NAME|FILE>",
+            "hint: `atoll run --help`",
+        ),
+        (
+            &["run", "join", "--on", "dokcer"],
+            "error: atoll run: invalid value 'dokcer' for '--on <ON>'",
+            "hint: possible values: sim, docker; a similar value exists: 'docker'",
+        ),
+        (
+            &["run", "join", "--force"],
+            "error: atoll run: the following required arguments were not provided: --out <DIR>",
+            "hint: ",
+        ),
+    ];
+    for (arguments, error, hint) in table {
+        let output = atoll(arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.starts_with(&format!("{error}\n{hint}")), "{arguments:?}: {said}");
+        assert!(said.lines().count() == 2 && output.stdout.is_empty(), "{arguments:?}: {said}");
+    }
+    for asked in ["--help", "--version"] {
+        let output = atoll(&[asked]);
+        assert!(output.status.success() && output.stderr.is_empty() && !output.stdout.is_empty(), "{asked}");
     }
 }
 

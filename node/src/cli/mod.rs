@@ -4,6 +4,7 @@
 
 mod client;
 mod leave;
+mod mistake;
 mod peers;
 mod ping;
 mod route;
@@ -15,7 +16,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use atoll_core::wire::Address;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{CONTROL_DEFAULT, Endpoint, flag};
 use crate::driver::Clock;
@@ -80,7 +81,7 @@ struct Member {
 #[must_use]
 pub fn main() -> ExitCode {
     let clock = Clock::start();
-    match act(Cli::parse().verb, clock) {
+    match parse().and_then(|verb| act(verb, clock)) {
         Ok(Verdict::Yes) => ExitCode::SUCCESS,
         Ok(Verdict::No) => ExitCode::from(1),
         Err(failure) => {
@@ -88,6 +89,13 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The verb; help and the version end the program here.
+fn parse() -> Result<Verb, Failure> {
+    Cli::try_parse()
+        .map(|cli| cli.verb)
+        .map_err(|mistake| mistake::explain(&mistake, &Cli::command()).unwrap_or_else(|| mistake.exit()))
 }
 
 fn act(verb: Verb, clock: Clock) -> Result<Verdict, Failure> {
@@ -112,7 +120,6 @@ fn act(verb: Verb, clock: Clock) -> Result<Verdict, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -6,6 +6,7 @@ mod doctor;
 mod down;
 mod interrupt;
 mod ls;
+mod mistake;
 mod report;
 mod run;
 mod up;
@@ -14,7 +15,7 @@ mod validate;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
 use crate::plan::{Clock, Overrides};
@@ -112,7 +113,20 @@ enum Answer {
 /// Parses the command line, does what it says and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let answer = match Cli::parse().verb {
+    match Cli::try_parse() {
+        Ok(cli) => carry_out(cli.verb),
+        Err(mistake) => match mistake::explain(&mistake, &Cli::command()) {
+            Some(error) => {
+                complain(&error);
+                ExitCode::from(2)
+            }
+            None => mistake.exit(),
+        },
+    }
+}
+
+fn carry_out(verb: Verb) -> ExitCode {
+    let answer = match verb {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Validate(arguments) => validate::run(&arguments),
         Verb::Up(arguments) => up::run(&arguments),
