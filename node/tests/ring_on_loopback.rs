@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use atoll_core::control::{Command, EventKind, Reply, State};
+use atoll_core::control::{Command, EventKind, FailureKind, Reply, State};
 use common::{Running, ring, until, until_well_formed, verb};
 use serde_json::Value;
 
@@ -67,6 +67,20 @@ fn a_ping_that_nobody_answers_exits_with_one() {
     let output = verb(&["ping", &nobody, "--control", &control]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8(output.stdout).unwrap().starts_with(&nobody));
+}
+
+#[test]
+fn what_could_not_be_asked_exits_with_two() {
+    let node = Running::start(&[]);
+    let (control, address) = (node.control.to_string(), "12".repeat(20));
+    let verbs: [&[&str]; 3] = [&["ping", &address], &["route", &address], &["peers"]];
+    for words in verbs {
+        let output = verb(&[words, &["--overlay", "pubic", "--control", &control]].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {said}");
+        assert!(said.contains("no overlay is named `pubic`\nhint: "), "{words:?}: {said}");
+        assert!(output.stdout.is_empty(), "errors belong on stderr");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use atoll::environment::{
 };
 use atoll::plan::{Overrides, Plan};
 use atoll::run::draw;
-use atoll_core::control::{Command, Reply, State};
+use atoll_core::control::{Command, FailureKind, Reply, State};
 use atoll_core::wire::Address;
 use atoll_topology::Topology;
 use tempfile::TempDir;
@@ -163,7 +163,7 @@ fn members_reach_each_other(stage: &mut Stage<'_>) {
     };
     assert_eq!(hops.last(), Some(&address));
     let stranger = Command::Ping { overlay: "no such overlay".to_owned(), address };
-    assert!(matches!(stage.ask(0, stranger), Reply::Failed { .. }));
+    assert!(matches!(stage.ask(0, stranger), Reply::Failed { kind: FailureKind::NotFound, .. }));
 }
 
 fn everything_is_counted(stage: &mut Stage<'_>, all: &[NodeIndex]) {

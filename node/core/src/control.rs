@@ -66,9 +66,33 @@ pub enum Reply {
     Left,
     /// The command could not be carried out.
     Failed {
+        /// Of which kind the failure is.
+        kind: FailureKind,
         /// Why, in one sentence.
         why: String,
     },
+}
+
+/// The kinds of failure that a user may want to tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The node is no member of the overlay that was named.
+    NotFound,
+    /// The question was asked and nobody answered, or nobody is on the way to the member.
+    NoAnswer,
+    /// Too much is under way; later it may work.
+    Busy,
+    /// The node is not running yet, or not any more.
+    NotRunning,
+}
+
+impl Reply {
+    /// A failure of a kind, with its reason in one sentence.
+    #[must_use]
+    pub fn failed(kind: FailureKind, why: impl Into<String>) -> Self {
+        Self::Failed { kind, why: why.into() }
+    }
 }
 
 /// Where a member stands in its overlay.

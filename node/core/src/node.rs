@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::buffer::{Buffer, Pool};
 use crate::config::Config;
-use crate::control::{Command, Reply};
+use crate::control::{Command, FailureKind, Reply};
 use crate::counters::{Counters, DropReason};
 use crate::machine::{Deadline, Input, Machine, Output, RequestId};
 use crate::overlay::{Arrival, Lent, Overlay};
@@ -127,7 +127,7 @@ impl Node {
     ) -> Result<T, Reply> {
         let overlay = self.overlays.iter_mut().find(|overlay| overlay.name() == name);
         let Some(overlay) = overlay else {
-            return Err(Reply::Failed { why: format!("no overlay is named `{name}`") });
+            return Err(Reply::failed(FailureKind::NotFound, format!("no overlay is named `{name}`")));
         };
         Ok(act(overlay, &mut self.shared.lend(now)))
     }

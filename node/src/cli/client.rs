@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use atoll_core::control::{Command, Reply};
+use atoll_core::control::{Command, FailureKind, Reply};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -57,9 +57,10 @@ impl Client {
     /// What to say when the node refused a command, or replied to another.
     pub(super) fn unexpected(&self, reply: Reply) -> Failure {
         match reply {
-            Reply::Failed { why } => {
-                self.failure(why).hint("`atoll-node status` lists the overlays and where they stand")
-            }
+            Reply::Failed { kind, why } => self.failure(why).hint(match kind {
+                FailureKind::Busy | FailureKind::NotRunning => "try again in a moment",
+                _ => "`atoll-node status` lists the overlays and where they stand",
+            }),
             _ => self.failure("the node replied to another question"),
         }
     }

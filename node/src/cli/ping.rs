@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atoll_core::control::{Command, Reply};
+use atoll_core::control::{Command, FailureKind, Reply};
 use clap::Args;
 use serde::Serialize;
 
@@ -47,7 +47,7 @@ impl Ping {
                     verdict = Verdict::Yes;
                     Line::Answer { seconds, hops }
                 }
-                Reply::Failed { why } => Line::Silence { failed: why },
+                Reply::Failed { kind: FailureKind::NoAnswer, why } => Line::Silence { failed: why },
                 other => return Err(client.unexpected(other)),
             };
             self.show(&line)?;

@@ -1,6 +1,6 @@
 //! `atoll-node route`: the members that a packet passes on its way.
 
-use atoll_core::control::{Command, Reply};
+use atoll_core::control::{Command, FailureKind, Reply};
 use atoll_core::wire::Address;
 use clap::Args;
 use serde::Serialize;
@@ -31,7 +31,9 @@ impl Route {
         let Member { address, overlay } = self.member;
         let (line, verdict) = match client.command(&Command::Route { overlay, address }).await? {
             Reply::Route { hops, seconds } => (Line::Way { hops, seconds }, Verdict::Yes),
-            Reply::Failed { why } => (Line::Silence { failed: why }, Verdict::No),
+            Reply::Failed { kind: FailureKind::NoAnswer, why } => {
+                (Line::Silence { failed: why }, Verdict::No)
+            }
             other => return Err(client.unexpected(other)),
         };
         if self.control.json {

@@ -36,7 +36,7 @@ impl MetricsSite {
     async fn metrics(&self) -> Answer {
         let mut metrics = match self.0.command(Command::Metrics).await {
             Reply::Metrics(metrics) => metrics,
-            Reply::Failed { why } => return answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, why + "\n"),
+            Reply::Failed { why, .. } => return answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, why + "\n"),
             _ => {
                 return answer(
                     StatusCode::INTERNAL_SERVER_ERROR,
@@ -62,7 +62,7 @@ impl MetricsSite {
                 let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 answer(status, TEXT, lines)
             }
-            Reply::Failed { why } => answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, why + "\n"),
+            Reply::Failed { why, .. } => answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, why + "\n"),
             _ => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the node replied to another question\n"),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use atoll_core::RequestId;
-use atoll_core::control::{Command, Reply};
+use atoll_core::control::{Command, FailureKind, Reply};
 use tokio::sync::{mpsc, oneshot};
 
 use super::journal::Page;
@@ -36,9 +36,9 @@ impl Asker {
     pub(super) async fn command(&self, command: Command) -> Reply {
         let (sender, receiver) = oneshot::channel();
         if self.0.send(Ask::Command(command, sender)).await.is_err() {
-            return failed("the node has left");
+            return not_running("the node has left");
         }
-        receiver.await.unwrap_or_else(|_| failed("the node left before it replied"))
+        receiver.await.unwrap_or_else(|_| not_running("the node left before it replied"))
     }
 
     /// Reads the journal from number `since` on; `None` when the node has left.
@@ -49,9 +49,9 @@ impl Asker {
     }
 }
 
-/// A refusal in the driver's words.
-pub(super) fn failed(why: &str) -> Reply {
-    Reply::Failed { why: why.to_owned() }
+/// What is said while no machine runs that could be asked.
+pub(super) fn not_running(why: &str) -> Reply {
+    Reply::failed(FailureKind::NotRunning, why)
 }
 
 /// The commands under way.
@@ -74,7 +74,7 @@ impl Pending {
             self.waiting.retain(|_, reply| !reply.is_closed());
         }
         if self.waiting.len() >= PENDING_MAX {
-            let _ = reply.send(failed("too many commands are under way"));
+            let _ = reply.send(Reply::failed(FailureKind::Busy, "too many commands are under way"));
             return None;
         }
         let id = self.unattended();
@@ -107,7 +107,7 @@ mod tests {
             .collect();
         let (sender, mut refused) = ask();
         assert!(pending.attended(sender).is_none());
-        assert!(matches!(refused.try_recv(), Ok(Reply::Failed { .. })));
+        assert!(matches!(refused.try_recv(), Ok(Reply::Failed { kind: FailureKind::Busy, .. })));
         drop(receivers);
         let (sender, mut receiver) = ask();
         let id = pending.attended(sender).unwrap();

@@ -47,9 +47,10 @@ impl Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use atoll_core::control::FailureKind;
 
     fn failed(why: &str) -> Reply {
-        Reply::Failed { why: why.to_owned() }
+        Reply::failed(FailureKind::NoAnswer, why)
     }
 
     #[test]

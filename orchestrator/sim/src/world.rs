@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use atoll_core::control::{Command, Event, Reply};
+use atoll_core::control::{Command, Event, FailureKind, Reply};
 use atoll_core::{Input, Machine, Pool, RequestId, Rng, Seed, Time};
 use atoll_topology::{DropReason, Fault, FaultReport, HostId, Internet, NewHost, TopologyError};
 
@@ -210,7 +210,7 @@ impl World {
         let id = self.request(host, command);
         let reply = self.take_reply(id).map(|(_, reply)| reply);
         self.requests.forget(id);
-        reply.unwrap_or_else(|| failed("the machine gives no immediate answer"))
+        reply.unwrap_or_else(|| Reply::failed(FailureKind::NoAnswer, "the machine gives no immediate answer"))
     }
 
     /// Asks a machine now; the answer comes when it comes. [`REQUESTS_MAX`](crate::REQUESTS_MAX) are remembered.
@@ -219,7 +219,8 @@ impl World {
         if self.is_running(host) {
             self.input(host, Input::Command { id, command });
         } else {
-            self.requests.answer(id, self.now, failed("no machine runs on the host"));
+            let reply = Reply::failed(FailureKind::NotRunning, "no machine runs on the host");
+            self.requests.answer(id, self.now, reply);
         }
         id
     }
@@ -323,8 +324,4 @@ impl World {
         self.seats.extend(new.map(|(_, host)| Seat::new(SocketAddr::new(host.address, port))));
         self.wakes.reserve(self.seats.len());
     }
-}
-
-fn failed(why: &str) -> Reply {
-    Reply::Failed { why: why.to_owned() }
 }

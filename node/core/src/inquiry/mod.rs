@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::control::Reply;
+use crate::control::{FailureKind, Reply};
 use crate::machine::{Deadline, RequestId};
 use crate::rng::Rng;
 use crate::time::Time;
@@ -69,7 +69,7 @@ impl Inquiries {
         let id = *id;
         let pending = self.pending.remove(&id)?;
         let why = format!("no answer within {} s", TIMEOUT.as_secs());
-        Some((pending.request, Reply::Failed { why }))
+        Some((pending.request, Reply::failed(FailureKind::NoAnswer, why)))
     }
 
     /// When the oldest question is too old.
@@ -77,5 +77,21 @@ impl Inquiries {
     pub fn poll_timeout(&self) -> Option<Deadline> {
         let sent = self.pending.values().map(|pending| pending.sent).min()?;
         Some(Deadline { at: sent + TIMEOUT, reason: "inquiry" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_is_too_old_has_no_answer() {
+        let mut inquiries = Inquiries::new(&Rng::new([1; 32]));
+        inquiries.ask(RequestId(7), Time::ZERO).unwrap();
+        assert_eq!(inquiries.handle_timeout(Time::from_secs(9)), None);
+        let (request, reply) = inquiries.handle_timeout(Time::from_secs(10)).unwrap();
+        assert_eq!(request, RequestId(7));
+        assert!(matches!(reply, Reply::Failed { kind: FailureKind::NoAnswer, .. }), "{reply:?}");
+        assert_eq!(inquiries.poll_timeout(), None);
     }
 }

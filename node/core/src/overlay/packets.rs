@@ -3,7 +3,7 @@
 use super::{Lent, Overlay};
 use crate::buffer::Buffer;
 use crate::connection::Role;
-use crate::control::Reply;
+use crate::control::{FailureKind, Reply};
 use crate::counters::DropReason;
 use crate::machine::RequestId;
 use crate::ring::ShortcutWanted;
@@ -238,10 +238,11 @@ impl Overlay {
         let header = if kind == PacketKind::TraceRequest { header.recorded() } else { header };
         if let Route::Drop(_) = router::route(&header, self.own, &self.connections, None) {
             let why = format!("no way to {target}: no connected peer is nearer to it");
-            return Self::reply(request, Reply::Failed { why }, lent);
+            return Self::reply(request, Reply::failed(FailureKind::NoAnswer, why), lent);
         }
         let Some(id) = self.inquiries.ask(request, lent.now) else {
-            return Self::reply(request, Reply::Failed { why: "too many questions under way".into() }, lent);
+            let reply = Reply::failed(FailureKind::Busy, "too many questions under way");
+            return Self::reply(request, reply, lent);
         };
         let mut body = lent.pool.take(4);
         body.put_u32(id);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::puppet::{Cue, Hands, Log, at, open_world, play, silent};
-use atoll_core::control::{Command, EventKind, Reply};
+use atoll_core::control::{Command, EventKind, FailureKind, Reply};
 use atoll_core::{Input, Output};
 use atoll_sim::{EVENTS_MAX, Events};
 use atoll_topology::HostId;
@@ -35,8 +35,13 @@ fn a_command_is_answered_at_once_and_takes_no_time() {
     world.run_until(at(5)).unwrap();
     assert_eq!(world.command(HostId(0), Command::Status), Reply::Status(vec![]));
     assert_eq!(world.now(), at(5));
-    assert!(matches!(world.command(HostId(0), Command::Metrics), Reply::Failed { .. }));
-    assert!(matches!(world.command(HostId(1), Command::Status), Reply::Failed { .. }), "nothing runs there");
+    let kind = |reply| match reply {
+        Reply::Failed { kind, .. } => Some(kind),
+        _ => None,
+    };
+    let (late, nobody) =
+        (world.command(HostId(0), Command::Metrics), world.command(HostId(1), Command::Status));
+    assert_eq!((kind(late), kind(nobody)), (Some(FailureKind::NoAnswer), Some(FailureKind::NotRunning)));
 }
 
 #[test]
