@@ -176,6 +176,32 @@ fn figures_of_every_kind_of_sweep_are_well_formed() {
 }
 
 #[test]
+fn a_metric_that_never_varies_has_an_axis_that_can_be_read() {
+    let mut record = record(&["public=100,300,700"]);
+    let rows = record.rows.iter().filter(|row| row.metric == "failed_ratio").cloned();
+    let direct = rows.map(|row| Row { metric: "direct_ratio".to_owned(), value: 1.0, ..row });
+    record.rows.extend(direct.collect::<Vec<_>>());
+    let figures = figure::draw(&record).expect("there are samples");
+    let svg = |metric: &str| {
+        let name = format!("{metric}-by-public.svg");
+        &figures.iter().find(|figure| figure.name == name).expect("it is drawn").svg
+    };
+    let labels = |metric: &str| -> Vec<String> {
+        svg(metric).lines().map(str::trim).filter(|line| !line.starts_with('<')).map(str::to_owned).collect()
+    };
+    for (metric, said, ticks, none) in [
+        ("failed_ratio", "every sample is 0 %", ["0", "20", "100"], "0.5"),
+        ("direct_ratio", "every sample is 100 %", ["0", "20", "100"], "110"),
+        ("unexplained_failures", "every sample is 0 members", ["0", "1", "5"], "0.5"),
+    ] {
+        let labels = labels(metric);
+        assert!(labels.iter().any(|label| label.contains(said)), "{metric}: {labels:?}");
+        assert!(ticks.iter().all(|tick| labels.iter().any(|label| label == tick)), "{metric}: {labels:?}");
+        assert!(labels.iter().all(|label| label != none), "{metric}: {labels:?}");
+    }
+}
+
+#[test]
 fn the_test_report_has_a_case_for_each_expectation_and_one_for_validity() {
     let record = record(&[]);
     let summary = RunSummary::of(&record, &expectations(&record));

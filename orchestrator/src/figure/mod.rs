@@ -73,9 +73,21 @@ fn course(record: &Record, metric: Metric, series: &[Series]) -> Result<Option<F
     if swept.is_empty() || measured < 2 {
         return Ok(None);
     }
-    let svg = sweep::draw(metric, &caption(record), (&sweep::Places::of_sweep(record), series))?;
+    let caption = caption(record) + &constant(metric, series);
+    let svg = sweep::draw(metric, &caption, (&sweep::Places::of_sweep(record), series))?;
     let name = format!("{}-by-{}.svg", metric.name, swept.join("-"));
     Ok(Some(Figure { name, title: format!("{} by {}", metric.title, swept.join(" and ")), svg }))
+}
+
+/// Says so if every sample is the same: a line along the axis is easily overlooked.
+fn constant(metric: Metric, series: &[Series]) -> String {
+    let mut samples = series.iter().flat_map(|series| &series.samples);
+    match samples.next() {
+        Some(first) if samples.all(|value| value == first) => {
+            format!(" · every sample is {} {}", metric.unit.show(*first), metric.unit.symbol())
+        }
+        _ => String::new(),
+    }
 }
 
 /// What was held fixed, under the title.

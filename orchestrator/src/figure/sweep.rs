@@ -2,6 +2,8 @@
 
 mod places;
 
+use std::ops::Range;
+
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
@@ -16,6 +18,10 @@ pub(super) use places::Places;
 
 /// Beyond this ratio of the largest to the smallest place the axis is logarithmic.
 const SPREAD_MAX: f64 = 20.0;
+/// Parts that the vertical axis is divided into at most.
+const TICKS_MAX: usize = 10;
+/// The axis shows at least this many members, so that it need not divide them.
+const MEMBERS_MIN: f64 = 5.0;
 /// Letters that fit under the axis side by side.
 const LETTERS_MAX: usize = 90;
 
@@ -95,13 +101,13 @@ impl Figure<'_> {
         let mut chart = ChartBuilder::on(&area)
             .x_label_area_size(if crowded { 170 } else { 48 })
             .y_label_area_size(64)
-            .build_cartesian_2d(x, 0.0..self.top())
+            .build_cartesian_2d(x, self.vertical())
             .map_err(|error| error.to_string())?;
         let turn = if crowded { FontTransform::Rotate90 } else { FontTransform::None };
         let names = ("sans-serif", 13).into_font().transform(turn).color(&RGBColor(60, 60, 60));
         let label = |place: &f64| self.places.name(*place).unwrap_or_else(|| tick(*place));
         let mut mesh = chart.configure_mesh();
-        mesh.x_labels(8);
+        mesh.x_labels(8).y_labels(self.ticks());
         if self.places.is_named() {
             mesh.x_labels(2 * self.places.count());
         }
@@ -131,16 +137,32 @@ impl Figure<'_> {
         Ok(area.present().map_err(|error| error.to_string())?)
     }
 
-    /// The end of the vertical axis.
-    fn top(&self) -> f64 {
+    /// The vertical axis: from just below zero, so that marks there are whole, to just above the highest mark.
+    fn vertical(&self) -> Range<f64> {
+        let highest = self.highest();
+        let top = match self.metric.unit {
+            Unit::Ratio if highest > 0.0 => (highest * 1.15).min(104.0),
+            Unit::Ratio => 104.0,
+            Unit::Members => (highest * 1.15).max(MEMBERS_MIN),
+            _ if highest > 0.0 => highest * 1.15,
+            _ => 1.0,
+        };
+        -0.03 * top..top
+    }
+
+    fn ticks(&self) -> usize {
+        let few = self.metric.unit == Unit::Members && self.vertical().end <= MEMBERS_MIN;
+        if few { MEMBERS_MIN as usize + 1 } else { TICKS_MAX }
+    }
+
+    fn highest(&self) -> f64 {
         let alone = self.groups.len() == 1;
         let marks = self.groups.iter().flat_map(|(_, marks)| marks);
         let tops = marks.map(|mark| {
             let tail = if alone { mark.tail } else { mark.median };
             mark.interval.map_or(tail, |(_, high)| tail.max(high))
         });
-        let top = tops.fold(0.0, f64::max);
-        if top > 0.0 { top * 1.15 } else { 1.0 }
+        tops.fold(0.0, f64::max)
     }
 
     /// One group: medians, and the tail above them.
