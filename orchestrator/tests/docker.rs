@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use atoll::environment::{Cancel, Environment, NodeIndex, NodeSpec, Progress, Sto
 use atoll_core::control::{Command as Question, Reply, State};
 use atoll_core::wire::Address;
 use atoll_topology::{HostId, Latency, Population, Topology};
+use bollard::query_parameters::{
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder, WaitContainerOptions,
+};
 use futures_util::StreamExt as _;
 
 struct Silent;
@@ -122,23 +126,85 @@ fn when_the_fabric_is_killed_the_environment_says_so_and_leaves_nothing() {
 #[test]
 fn what_a_killed_lab_left_is_listed_and_removed() {
     let Some(_alone) = engine("what_a_killed_lab_left_is_listed_and_removed") else { return };
-    let mut lab = Command::new(env!("CARGO_BIN_EXE_atoll"))
-        .args(["up", "join", "--quiet", "--set", "public=4", "--set", "joiners=1", "--set", "nat=cones"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let pid = lab.id();
-    let mut line = String::new();
-    BufReader::new(lab.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let run = runs_of(pid).pop().unwrap();
-    assert!(!run.is_left_over && run.has_fabric && run.running == 5, "{line}: {run:?}");
-    lab.kill().unwrap();
-    lab.wait().unwrap();
+    let mut lab = Lab::up("public: 4\njoiners: 1\nnat: cones\n");
+    let run = lab.run();
+    assert!(!run.is_left_over && run.has_fabric && run.running == 5, "{run:?}");
+    lab.kill();
     let left = list().unwrap().into_iter().find(|left| left.id == run.id).unwrap();
     assert!(left.is_left_over && left.has_fabric && left.running == 5, "{left:?}");
     let removed = down(false, &Silent).unwrap();
     assert!(removed.runs >= 1 && removed.containers >= 6, "{removed:?}");
     assert_gone(&run);
+}
+
+#[test]
+fn down_all_leaves_nothing_of_a_killed_lab() {
+    let test = "down_all_leaves_nothing_of_a_killed_lab";
+    let Some(_alone) = engine(test) else { return };
+    let others = list().unwrap();
+    if !others.is_empty() {
+        eprintln!("SKIPPED: {test}: it removes every run of this host, and there are others: {others:?}");
+        return;
+    }
+    let mut lab = Lab::up("public: 3\njoiners: 0\nnat: none\nlatency: 10 ms\n");
+    let run = lab.run();
+    let pids = processes(&run);
+    assert_eq!(pids.len(), 4, "three members and the fabric");
+    assert!(images().len() >= 2, "of the members and of the fabric");
+    lab.kill();
+    assert!(pids.iter().all(|pid| program(pid).is_some()), "containers outlive the lab");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_atoll")).args(["down", "--all", "--quiet"]).output().unwrap();
+    let (shown, said) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{shown}{said}");
+    assert!(shown.starts_with("removed 1 run(s), 4 container(s), 0 folder(s), "), "{shown}");
+    assert_gone(&run);
+    assert_eq!(list().unwrap(), vec![]);
+    assert_eq!(images(), Vec::<String>::new());
+    let still: Vec<String> = pids.iter().filter_map(program).collect();
+    assert!(still.is_empty(), "processes are left: {still:?}");
+}
+
+/// A program `atoll up`. Whatever becomes of the test, it ends with this value, and its run with it.
+struct Lab {
+    child: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Lab {
+    /// Starts the members of an experiment and waits until they run.
+    fn up(experiment: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tiny.yaml");
+        std::fs::write(&file, experiment).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_atoll"));
+        command.args(["up", "--quiet"]).arg(&file).stdout(Stdio::piped());
+        let mut lab = Self { child: command.spawn().unwrap(), _folder: folder };
+        let mut line = String::new();
+        BufReader::new(lab.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("members run"), "it did not start: {line}");
+        lab
+    }
+
+    fn run(&self) -> RunState {
+        runs_of(self.child.id()).pop().unwrap()
+    }
+
+    /// Ends it without a chance to clean up.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // Its owner is gone, so it is left over.
+        let _ = down(false, &Silent);
+    }
 }
 
 /// The runs of this test program.
@@ -161,11 +227,48 @@ fn assert_gone(run: &RunState) {
 }
 
 fn kill_container(name: &str) {
+    ask_engine(async |api| {
+        api.kill_container(name, None).await.unwrap();
+        let mut ends = api.wait_container(name, None::<WaitContainerOptions>);
+        while ends.next().await.is_some_and(|end| end.is_ok()) {}
+    });
+}
+
+/// The first processes of a run's containers.
+fn processes(run: &RunState) -> Vec<i64> {
+    ask_engine(async |api| {
+        let label = format!("atoll.run={}", run.id);
+        let filters = HashMap::from([("label", vec![label.as_str()])]);
+        let options = ListContainersOptionsBuilder::default().filters(&filters).build();
+        let mut pids = Vec::new();
+        for container in api.list_containers(Some(options)).await.unwrap() {
+            let seen = api.inspect_container(&container.id.unwrap(), None).await.unwrap();
+            pids.extend(seen.state.and_then(|state| state.pid));
+        }
+        pids
+    })
+}
+
+/// The program of Atoll that a process of this host is.
+fn program(pid: &i64) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    name.starts_with("atoll").then_some(name)
+}
+
+/// The names of the images that Atoll made.
+fn images() -> Vec<String> {
+    ask_engine(async |api| {
+        let filters = HashMap::from([("label", vec!["atoll.image"])]);
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let images = api.list_images(Some(options)).await.unwrap();
+        images.into_iter().flat_map(|image| image.repo_tags).collect()
+    })
+}
+
+fn ask_engine<T>(question: impl AsyncFnOnce(bollard::Docker) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let api = bollard::Docker::connect_with_defaults().unwrap().negotiate_version().await.unwrap();
-        api.kill_container(name, None).await.unwrap();
-        let mut ends = api.wait_container(name, None::<bollard::query_parameters::WaitContainerOptions>);
-        while ends.next().await.is_some_and(|end| end.is_ok()) {}
-    });
+        question(api).await
+    })
 }
