@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::network::{Files, looks_like_a_file};
 use super::quantity::{ratio, span};
-use super::values::{KEYS, Key};
+use super::values::{Clock, KEYS, Key, Values};
 use super::wrong::Wrong;
 use crate::error::Error;
 use crate::metric::{self, Metric, Unit};
@@ -165,9 +166,21 @@ fn conditions(text: &str) -> Result<Vec<(Key, String)>, Wrong> {
             let name = key.trim();
             let known: Vec<&str> = KEYS.iter().map(|(_, name)| *name).collect();
             let key = KEYS.iter().find(|(_, known)| *known == name).map(|(key, _)| *key);
-            Ok((key.ok_or_else(|| Wrong::unknown("key", name, &known))?, value.trim().to_owned()))
+            let key = key.ok_or_else(|| Wrong::unknown("key", name, &known))?;
+            Ok((key, as_shown(key, value.trim())?))
         })
         .collect()
+}
+
+/// A value as points show it, however it is written; one that no point can have is refused.
+fn as_shown(key: Key, text: &str) -> Result<String, Wrong> {
+    // A file is known by its name: a recorded plan is read where the file may be gone.
+    if matches!(key, Key::Nat | Key::Latency) && looks_like_a_file(text) {
+        return Ok(text.to_owned());
+    }
+    let mut values = Values::new(Clock::Virtual);
+    values.set(key, text, &Files::beside("."))?;
+    Ok(values.show(key))
 }
 
 #[cfg(test)]
@@ -190,6 +203,13 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_holds_however_its_value_is_written() {
+        let line = Expectation::read("route_hops <= 3 if loss = 2.0%, rest = 60 s, nat = a/b.yaml").unwrap();
+        let values = [("loss", "2 %"), ("rest", "1 min"), ("nat", "a/b.yaml")];
+        assert!(line.applies(&values.map(|(k, v)| (k.to_owned(), v.to_owned())).into()));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (text, why) in [
             ("public_join_seconds p50 1.3 s", "`public_join_seconds p50 1.3 s` compares nothing"),
@@ -198,6 +218,8 @@ mod tests {
             ("route_hops p50 <= many", "`many` is not a bound in hops"),
             ("public_join_seconds <= 3", "`3` has no unit"),
             ("route_hops <= 3 if nut = cones", "unknown key `nut`"),
+            ("route_hops <= 3 if nat = coness", "unknown NAT population or preset `coness`"),
+            ("route_hops <= 3 if private = 0", "unknown key `private`"),
             ("route_hops <= 3 if cones", "`cones` is no condition"),
         ] {
             assert_eq!(Expectation::read(text).unwrap_err().why, why, "{text}");

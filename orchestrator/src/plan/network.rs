@@ -153,7 +153,7 @@ fn foreign(file: &TextFile, error: &TopologyError) -> Wrong {
     }
 }
 
-fn looks_like_a_file(text: &str) -> bool {
+pub(super) fn looks_like_a_file(text: &str) -> bool {
     text.contains('/') || Path::new(text).extension().is_some_and(|end| end.len() >= 2 && !text.contains(' '))
 }
 

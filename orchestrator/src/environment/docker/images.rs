@@ -44,7 +44,7 @@ pub(super) async fn ensure(api: &Api, name: &str, program: &Path) -> Result<Stri
     Ok(image)
 }
 
-/// Removes every image made here that nobody uses, except those named.
+/// Removes every image made here that nobody uses.
 ///
 /// # Errors
 /// The engine does not list its images.
