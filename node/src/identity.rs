@@ -7,6 +7,8 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use atoll_core::Rng;
+use atoll_core::security::{Credentials, derived_key};
 use atoll_core::wire::Address;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::error::ErrorStack;
@@ -36,6 +38,24 @@ impl Identity {
             Some(identity) => Ok(identity),
             None => Self::create(path),
         }
+    }
+
+    /// A key for one run of the node; it follows from `rng`.
+    ///
+    /// # Errors
+    /// If OpenSSL cannot compute it.
+    pub fn derived(rng: &mut Rng) -> Result<Self, Failure> {
+        let key = derived_key(rng).map_err(|why| Failure::new("a new identity", why))?;
+        Ok(Self { key })
+    }
+
+    /// The key with a certificate that it makes for itself.
+    ///
+    /// # Errors
+    /// If OpenSSL cannot sign.
+    pub fn credentials(&self) -> Result<Credentials, Failure> {
+        Credentials::self_signed(self.key.clone())
+            .map_err(|why| Failure::new("the identity's certificate", why))
     }
 
     /// The self-certifying address: the first 160 bits of the SHA-256 of the `SubjectPublicKeyInfo`.

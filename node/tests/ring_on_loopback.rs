@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use atoll_core::control::{Command, EventKind, FailureKind, Reply, State};
+use atoll_core::control::{Command, EventKind, Reply, State};
 use common::{Running, ring, until, until_well_formed, verb};
 use serde_json::Value;
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::security::Security;
 use crate::wire::Address;
 
 /// Everything that a node needs to know before its first input.
@@ -38,10 +39,12 @@ pub struct OverlayConfig {
     pub ring: RingConfig,
     /// How direct edges are kept alive.
     pub keepalive: KeepaliveConfig,
+    /// How edges and end-to-end senders are protected.
+    pub security: Security,
 }
 
 impl OverlayConfig {
-    /// A membership with the default settings; without bootstraps it is the first member.
+    /// A membership with the default settings and without security; without bootstraps it is the first member.
     #[must_use]
     pub fn new(name: &str, address: Address, bootstraps: Vec<SocketAddr>) -> Self {
         Self {
@@ -51,6 +54,7 @@ impl OverlayConfig {
             bootstraps,
             ring: RingConfig::default(),
             keepalive: KeepaliveConfig::default(),
+            security: Security::none(),
         }
     }
 }

@@ -188,6 +188,17 @@ pub struct Metric {
     pub value: f64,
 }
 
+/// Who an end-to-end payload comes from, as the overlay's trust rule proved it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Author {
+    /// The member.
+    pub address: Address,
+    /// Whose node it is, if an authority says so.
+    pub user: Option<String>,
+    /// The group, if an authority says so.
+    pub group: Option<String>,
+}
+
 /// Something that happened in an overlay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -223,6 +234,13 @@ pub enum EventKind {
         /// The peer.
         peer: Address,
         /// Why, in the receiver's words.
+        why: String,
+    },
+    /// A payload for a member, or all that waited for it, was not sent.
+    NotSent {
+        /// The member.
+        peer: Address,
+        /// Why, as a drop's reason or in words.
         why: String,
     },
     /// A bootstrap does not answer; it is tried again.

@@ -158,6 +158,8 @@ pub struct Counters {
     pub connections_made: u64,
     /// Connections whose peer fell silent.
     pub peers_lost: u64,
+    /// Payloads that members sent to our applications, end to end.
+    pub received_payloads: u64,
     /// Pings sent at rest.
     pub pings: u64,
     drops: [u64; DropReason::ALL.len()],

@@ -26,6 +26,7 @@ pub mod path;
 pub mod ring;
 pub mod router;
 pub mod security;
+pub mod sender;
 
 pub use buffer::{Buffer, Pool};
 pub use machine::{Checked, Deadline, Input, Machine, Output, RequestId};

@@ -9,10 +9,12 @@
 //! 6. no bytes make it panic.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::buffer::Buffer;
-use crate::control::{Command, Event, Reply};
+use crate::control::{Author, Command, Event, Reply};
 use crate::time::Time;
+use crate::wire::Address;
 
 /// A protocol state machine that owns no socket, clock, task or thread.
 pub trait Machine {
@@ -55,6 +57,16 @@ pub enum Input {
         /// What is asked.
         command: Command,
     },
+    /// An application sends a payload to a member, end to end. It may be lost; [`crate::control::EventKind::NotSent`]
+    /// tells of what never left.
+    Send {
+        /// The overlay's place in the configuration.
+        overlay: u8,
+        /// The member.
+        to: Address,
+        /// What only that member shall read.
+        payload: Buffer,
+    },
     /// The host's own transport addresses, as its interfaces have them.
     LocalAddresses(Vec<SocketAddr>),
     /// What the wall clock says at `now`; told whenever it may have been set.
@@ -79,6 +91,15 @@ pub enum Output {
         /// Destination.
         to: SocketAddr,
         /// Bytes to send.
+        payload: Buffer,
+    },
+    /// Give an application what a member sent to it, end to end.
+    Received {
+        /// The overlay's place in the configuration.
+        overlay: u8,
+        /// Who sent it, proved.
+        author: Arc<Author>,
+        /// What it sent.
         payload: Buffer,
     },
     /// Answer a command.

@@ -160,6 +160,11 @@ impl Machine for Node {
                 }
             }
             Input::Command { id, command } => self.on_command(id, command, now),
+            Input::Send { overlay, to, payload } => {
+                if let Some(overlay) = self.overlays.get_mut(usize::from(overlay)) {
+                    overlay.send_to(to, payload, &mut self.shared.lend(now));
+                }
+            }
             Input::LocalAddresses(local) => self.shared.paths.set_local(local),
             Input::WallClock { unix_seconds } => self.shared.wall = (Wall(unix_seconds), now),
             Input::Bootstraps { overlay, bootstraps } => {

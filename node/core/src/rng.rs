@@ -8,6 +8,12 @@ use rand_core::{Rng as _, SeedableRng};
 /// The seed of a whole node, or of a whole simulation.
 pub type Seed = [u8; 32];
 
+/// The seed of a node that is told a number.
+#[must_use]
+pub fn numbered(number: u64) -> Seed {
+    Rng::new(Seed::default()).seed(number)
+}
+
 /// A deterministic generator (ChaCha12) that can be forked by name.
 #[derive(Clone, Debug)]
 pub struct Rng(ChaCha12Rng);

@@ -149,7 +149,7 @@ impl Town {
                 Output::Reply { reply: Reply::Status(members), .. } => {
                     self.status = members.into_iter().next()
                 }
-                Output::Reply { .. } | Output::Event(_) => {}
+                Output::Reply { .. } | Output::Event(_) | Output::Received { .. } => {}
             }
         }
     }

@@ -6,7 +6,9 @@ use atoll_core::wire::Address;
 use clap::Args;
 
 use super::Verdict;
-use crate::config::{Bootstrap, EXAMPLE, Endpoint, Listen, LogFormat, LogLevel, OverlayName, Settings, flag};
+use crate::config::{
+    Bootstrap, EXAMPLE, Endpoint, Engine, Listen, LogFormat, LogLevel, OverlayName, Settings, flag,
+};
 use crate::driver::{self, Clock};
 use crate::failure::Failure;
 use crate::logging;
@@ -24,7 +26,10 @@ pub(super) struct Run {
     /// Name of the first overlay [default: public]
     #[arg(long, value_name = "NAME", value_parser = flag::<OverlayName>)]
     overlay: Option<OverlayName>,
-    /// The member's place in the first overlay: 40 hexadecimal digits
+    /// How the first overlay is protected [default: dtls]
+    #[arg(long, value_name = "ENGINE", value_enum)]
+    security: Option<Engine>,
+    /// The member's place in the first overlay: 40 hexadecimal digits; only with `--security none`
     #[arg(long, value_name = "ADDRESS", value_parser = flag::<Address>)]
     address: Option<Address>,
     /// A member of the first overlay that may know the way in; may be repeated
@@ -74,6 +79,7 @@ impl Run {
         settings.log.format = self.log_format.unwrap_or(settings.log.format);
         let first = settings.overlays.first_mut().expect("the defaults have an overlay");
         first.address = self.address.or(first.address);
+        first.security = self.security.unwrap_or(first.security);
         if let Some(name) = self.overlay {
             first.name = name;
         }

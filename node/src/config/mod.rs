@@ -15,10 +15,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use atoll_core::config::{Config, KeepaliveConfig, OverlayConfig, RingConfig};
+use atoll_core::security::Security;
 use atoll_core::wire::Address;
 use serde::Deserialize;
 
-pub use section::{Keepalive, Log, LogFormat, LogLevel, Membership, Ring};
+pub use section::{Engine, Keepalive, Log, LogFormat, LogLevel, Membership, Ring};
 pub(crate) use value::flag;
 pub use value::{Bootstrap, Endpoint, Interval, Listen, OverlayName};
 
@@ -35,6 +36,15 @@ pub const CONTROL_DEFAULT: &str = "127.0.0.1:9101";
 pub const EXAMPLE: &str = include_str!("example.yaml");
 
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Where a member stands on the ring, and what proves that it may.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The place on the ring.
+    pub address: Address,
+    /// How the membership is protected.
+    pub security: Security,
+}
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -95,11 +105,12 @@ impl Settings {
         self
     }
 
-    /// The core's configuration; `addresses` has one entry for each overlay. Bootstraps that have names are left out.
+    /// The core's configuration; `places` has one entry for each overlay. Bootstraps that have names are left out.
     #[must_use]
-    pub fn core(&self, addresses: &[Address]) -> Config {
-        let overlays = self.overlays.iter().zip(addresses).map(|(member, address)| OverlayConfig {
+    pub fn core(&self, places: &[Place]) -> Config {
+        let overlays = self.overlays.iter().zip(places).map(|(member, place)| OverlayConfig {
             is_first: member.bootstraps.is_empty(),
+            security: place.security.clone(),
             ring: RingConfig {
                 near: member.ring.near,
                 shortcuts: member.ring.shortcuts,
@@ -110,7 +121,7 @@ impl Settings {
                 idle_min: member.keepalive.idle_min.0,
                 idle_max: member.keepalive.idle_max.0,
             },
-            ..OverlayConfig::new(&member.name.0, *address, member.literal_bootstraps())
+            ..OverlayConfig::new(&member.name.0, place.address, member.literal_bootstraps())
         });
         Config::new(overlays.collect())
     }
@@ -121,10 +132,14 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    fn place() -> Place {
+        Place { address: Address::from_bytes([1; 20]), security: Security::none() }
+    }
+
     #[test]
     fn an_empty_file_is_one_public_member_with_the_defaults_of_the_core() {
         let settings = Settings::parse("x", "").unwrap().with_defaults();
-        let config = settings.core(&[Address::from_bytes([1; 20])]);
+        let config = settings.core(&[place()]);
         let expected = OverlayConfig::new("public", Address::from_bytes([1; 20]), vec![]);
         assert_eq!(format!("{:?}", config.overlays), format!("{:?}", vec![expected]));
     }
@@ -139,7 +154,7 @@ mod tests {
     fn every_setting_of_the_core_can_be_set() {
         let text = "overlays: [{name: a, ring: {near: 2, shortcuts: 1, shortcut_sample: 4},
             keepalive: {adjacent: 1 s, idle_min: 2 s, idle_max: 3 s}}]";
-        let config = Settings::parse("x", text).unwrap().core(&[Address::from_bytes([1; 20])]);
+        let config = Settings::parse("x", text).unwrap().core(&[place()]);
         let OverlayConfig { ring, keepalive, .. } = &config.overlays[0];
         assert_eq!((ring.near, ring.shortcuts, ring.shortcut_sample), (2, 1.0, 4));
         let seconds = [keepalive.adjacent, keepalive.idle_min, keepalive.idle_max];

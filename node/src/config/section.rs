@@ -26,6 +26,9 @@ pub struct Membership {
     /// Members that may know the way in (at most 64); none for the first member.
     #[serde(default, deserialize_with = "bootstraps")]
     pub bootstraps: Vec<Bootstrap>,
+    /// How edges and end-to-end senders are protected.
+    #[serde(default)]
+    pub security: Engine,
     /// The shape of the ring.
     #[serde(default)]
     pub ring: Ring,
@@ -34,12 +37,24 @@ pub struct Membership {
     pub keepalive: Keepalive,
 }
 
+/// A security engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// Nothing is protected: only to compare with.
+    None,
+    /// DTLS 1.2 handshakes with certificates on both sides; the address belongs to the key.
+    #[default]
+    Dtls,
+}
+
 impl Membership {
     /// A membership with the default settings and no bootstraps.
     #[must_use]
     pub fn new(name: OverlayName) -> Self {
         let (ring, keepalive) = (Ring::default(), Keepalive::default());
-        Self { name, address: None, bootstraps: Vec::new(), ring, keepalive }
+        let security = Engine::default();
+        Self { name, address: None, bootstraps: Vec::new(), security, ring, keepalive }
     }
 
     /// The bootstraps that need not be looked up.

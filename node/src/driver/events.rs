@@ -12,6 +12,7 @@ pub(super) fn log(event: &Event, now: Time) {
         EventKind::Connected => info!(overlay, seconds, "connected"),
         EventKind::Disconnected => info!(overlay, seconds, "disconnected; joining again"),
         EventKind::PeerConnected { peer } => debug!(overlay, %peer, "peer connected"),
+        EventKind::NotSent { peer, why } => debug!(overlay, %peer, why, "payload not sent"),
         EventKind::PeerLost { peer, why } => info!(overlay, %peer, why, "peer lost"),
         EventKind::NeighboursChanged { predecessor, successor } => {
             debug!(overlay, ?predecessor, ?successor, "neighbours changed");

@@ -149,6 +149,10 @@ impl<M: Machine> Driver<M> {
                     tracing::trace!(%to, bytes = payload.len(), "sent");
                     self.socket.send(to, payload);
                 }
+                Output::Received { overlay, author, payload } => {
+                    let (from, bytes) = (author.address, payload.len());
+                    tracing::debug!(overlay, %from, bytes, "a payload for no application");
+                }
                 Output::Reply { id, reply } => {
                     let reply = self.complete(reply);
                     self.pending.answer(id, reply);

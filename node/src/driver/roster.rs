@@ -1,36 +1,42 @@
 //! The memberships as the configuration, the identity and the seed make them.
 
 use atoll_core::config::Config;
+use atoll_core::security::Security;
 use atoll_core::wire::Address;
 use atoll_core::{Rng, Seed};
 
-use crate::config::Settings;
+use crate::config::{Engine, Membership, Place, Settings};
+use crate::failure::Failure;
+use crate::identity::Identity;
 
 /// The memberships of the node.
 #[derive(Debug)]
 pub(super) struct Roster {
     settings: Settings,
-    addresses: Vec<Address>,
+    places: Vec<Place>,
     rng: Rng,
 }
 
 impl Roster {
-    /// `first` is the address of the first overlay where the configuration gives none.
-    pub(super) fn new(settings: Settings, first: Option<Address>, seed: Seed) -> Self {
+    /// Without an identity each secured membership has a key that follows from the seed.
+    ///
+    /// # Errors
+    /// If an address is asked for that does not belong to the key, or OpenSSL does not take the key.
+    pub(super) fn new(settings: Settings, identity: Option<&Identity>, seed: Seed) -> Result<Self, Failure> {
         let rng = Rng::new(seed);
         let members = settings.overlays.iter().enumerate();
-        let addresses = members.map(|(place, member)| {
-            let derived = first.filter(|_| place == 0);
-            member.address.or(derived).unwrap_or_else(|| random(&rng, &member.name.0))
+        let places = members.map(|(number, member)| match member.security {
+            Engine::None => believed(member, identity.filter(|_| number == 0), &rng),
+            Engine::Dtls => proved(member, identity, &rng),
         });
-        let addresses = addresses.collect();
-        Self { settings, addresses, rng }
+        let places = places.collect::<Result<_, _>>()?;
+        Ok(Self { settings, places, rng })
     }
 
-    /// Each overlay's name with the member's address.
-    pub(super) fn members(&self) -> impl Iterator<Item = (&str, Address)> {
+    /// Each overlay's name with the member's place.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&str, &Place)> {
         let names = self.settings.overlays.iter().map(|member| member.name.0.as_str());
-        names.zip(self.addresses.iter().copied())
+        names.zip(&self.places)
     }
 
     /// The name of the overlay at this place in the configuration.
@@ -40,13 +46,42 @@ impl Roster {
 
     /// What to make the machine from; bootstraps that have names follow once these are resolved.
     pub(super) fn config(&self) -> Config {
-        self.settings.core(&self.addresses)
+        self.settings.core(&self.places)
     }
 
     /// The seed of the machine; the same for the same seed of the node.
     pub(super) fn seed(&self) -> Seed {
         self.rng.seed(1)
     }
+}
+
+/// Without security any address will do: that of the file, that of the identity, or a random one.
+fn believed(member: &Membership, identity: Option<&Identity>, rng: &Rng) -> Result<Place, Failure> {
+    let derived = identity.map(Identity::address).transpose()?;
+    let address = member.address.or(derived).unwrap_or_else(|| random(rng, &member.name.0));
+    Ok(Place { address, security: Security::none() })
+}
+
+/// The address belongs to the key.
+fn proved(member: &Membership, identity: Option<&Identity>, rng: &Rng) -> Result<Place, Failure> {
+    let name = &member.name.0;
+    let derived;
+    let identity = match identity {
+        Some(identity) => identity,
+        None => {
+            derived = Identity::derived(&mut rng.fork("identity").fork(name))?;
+            &derived
+        }
+    };
+    let address = identity.address()?;
+    if let Some(asked) = member.address.filter(|asked| *asked != address) {
+        let why = format!("{asked} does not belong to the identity, whose address is {address}");
+        return Err(Failure::new(format!("address of overlay `{name}`"), why)
+            .hint("leave `address` out, or use `security: none`"));
+    }
+    let security = Security::dtls(&identity.credentials()?)
+        .map_err(|why| Failure::new(format!("security of overlay `{name}`"), why))?;
+    Ok(Place { address, security })
 }
 
 fn random(rng: &Rng, name: &str) -> Address {
@@ -59,32 +94,57 @@ fn random(rng: &Rng, name: &str) -> Address {
 mod tests {
     use super::*;
 
-    fn roster(text: &str, first: Option<Address>, seed: u8) -> Roster {
-        Roster::new(Settings::parse("x", text).unwrap().with_defaults(), first, [seed; 32])
+    fn roster(text: &str, identity: Option<&Identity>, seed: u8) -> Result<Roster, Failure> {
+        Roster::new(Settings::parse("x", text).unwrap().with_defaults(), identity, [seed; 32])
     }
 
     fn addresses(roster: &Roster) -> Vec<Address> {
-        roster.members().map(|(_, address)| address).collect()
+        roster.members().map(|(_, place)| place.address).collect()
+    }
+
+    fn identity(seed: u8) -> Identity {
+        Identity::derived(&mut Rng::new([seed; 32])).unwrap()
     }
 
     #[test]
-    fn an_address_comes_from_the_file_else_the_identity_else_the_seed() {
+    fn a_secured_address_belongs_to_the_identity_else_to_a_key_of_the_seed() {
+        let identity = identity(9);
+        let own = identity.address().unwrap();
+        assert_eq!(addresses(&roster("", Some(&identity), 1).unwrap()), [own]);
+        let [one, again, other] = [1, 1, 2].map(|seed| addresses(&roster("", None, seed).unwrap()));
+        assert!(one == again && one != other && one != [own]);
+    }
+
+    #[test]
+    fn an_address_that_does_not_belong_to_the_key_is_refused() {
         let digits = "00112233445566778899aabbccddeeff00112233";
-        let derived = Address::from_bytes([9; 20]);
-        let identity = Some(derived);
-        let text = format!("overlays: [{{name: a, address: \"{digits}\"}}, {{name: b}}]");
-        let both = addresses(&roster(&text, identity, 1));
+        let text = format!("overlays: [{{name: a, address: \"{digits}\"}}]");
+        let shown = roster(&text, None, 1).unwrap_err().to_string();
+        assert!(shown.contains(digits) && shown.contains("hint: leave `address` out"), "{shown}");
+    }
+
+    #[test]
+    fn without_security_an_address_comes_from_the_file_else_the_identity_else_the_seed() {
+        let digits = "00112233445566778899aabbccddeeff00112233";
+        let identity = identity(9);
+        let own = identity.address().unwrap();
+        let text = format!(
+            "overlays: [{{name: a, security: none, address: \"{digits}\"}}, {{name: b, security: none}}]"
+        );
+        let both = addresses(&roster(&text, Some(&identity), 1).unwrap());
         assert_eq!(both[0], digits.parse().unwrap());
-        assert_ne!(Some(both[1]), identity, "only the first overlay's address follows from the identity");
-        assert_eq!(addresses(&roster("", identity, 1)), [derived]);
-        assert_eq!(addresses(&roster("", None, 1)), addresses(&roster("", None, 1)));
-        assert_ne!(addresses(&roster("", None, 1)), addresses(&roster("", None, 2)));
+        assert_ne!(both[1], own, "only the first overlay's address follows from the identity");
+        let alone = "overlays: [{name: a, security: none}]";
+        assert_eq!(addresses(&roster(alone, Some(&identity), 1).unwrap()), [own]);
+        let [one, again, other] = [1, 1, 2].map(|seed| addresses(&roster(alone, None, seed).unwrap()));
+        assert!(one == again && one != other);
     }
 
     #[test]
     fn a_member_whose_bootstraps_are_only_names_is_not_taken_for_the_first() {
-        assert!(roster("", None, 1).config().overlays[0].is_first);
-        let config = roster("overlays: [{name: a, bootstraps: [\"host.example:1\"]}]", None, 1).config();
+        assert!(roster("", None, 1).unwrap().config().overlays[0].is_first);
+        let text = "overlays: [{name: a, bootstraps: [\"host.example:1\"]}]";
+        let config = roster(text, None, 1).unwrap().config();
         assert!(config.overlays[0].bootstraps.is_empty() && !config.overlays[0].is_first);
     }
 }

@@ -3,8 +3,8 @@
 #[cfg(debug_assertions)]
 use atoll_core::Checked;
 use atoll_core::config::Config;
-use atoll_core::wire::Address;
-use atoll_core::{Node, Pool, Rng, Seed, Time};
+use atoll_core::rng::numbered;
+use atoll_core::{Node, Pool, Seed, Time};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::mpsc;
 
@@ -31,7 +31,8 @@ pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
     let settings = settings.with_defaults();
     let socket = Socket::bind(settings.listen)?;
     let (control, metrics) = bind_servers(&settings)?;
-    let roster = Roster::new(settings.clone(), address_from_identity(&settings)?, seed(&settings)?);
+    let identity = settings.identity.as_deref().map(Identity::load_or_create).transpose()?;
+    let roster = Roster::new(settings.clone(), identity.as_ref(), seed(&settings)?)?;
     announce(&socket, &roster, [&control, &metrics]);
 
     let (asker, asks) = requests::channel();
@@ -72,14 +73,9 @@ fn bind_servers(settings: &Settings) -> Result<(Option<Listener>, Option<Listene
     Ok((Listener::bind("control", &control)?, Listener::bind("metrics", &metrics)?))
 }
 
-fn address_from_identity(settings: &Settings) -> Result<Option<Address>, Failure> {
-    let identity = settings.identity.as_deref().map(Identity::load_or_create).transpose()?;
-    identity.map(|identity| identity.address()).transpose()
-}
-
 fn seed(settings: &Settings) -> Result<Seed, Failure> {
     if let Some(number) = settings.seed {
-        return Ok(Rng::new(Seed::default()).seed(number));
+        return Ok(numbered(number));
     }
     // The system call itself: `/dev` may be empty where the daemon runs. 32 bytes come whole (getrandom(2)).
     let mut seed = Seed::default();
@@ -92,8 +88,8 @@ fn seed(settings: &Settings) -> Result<Seed, Failure> {
 fn announce(socket: &Socket, roster: &Roster, [control, metrics]: [&Option<Listener>; 2]) {
     let place =
         |listener: &Option<Listener>| listener.as_ref().map_or_else(|| "off".to_owned(), Listener::local);
-    for (overlay, address) in roster.members() {
-        tracing::info!(overlay, %address, "member");
+    for (overlay, place) in roster.members() {
+        tracing::info!(overlay, address = %place.address, security = %place.security, "member");
     }
     tracing::info!(listen = %socket.local(), control = place(control), metrics = place(metrics), "ready");
 }

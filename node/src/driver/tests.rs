@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use atoll_core::control::{Event, EventKind};
 use atoll_core::{Deadline, RequestId};
 
-use super::requests::failed;
+use super::requests::not_running;
 use super::*;
 use crate::config::Settings;
 
@@ -75,7 +75,7 @@ fn start(make: Make<Toy>) -> (requests::Asker, SocketAddr, tokio::task::JoinHand
     let (asker, asks) = requests::channel();
     let (_, found) = mpsc::channel(1);
     let mut inbox = Inbox::new(asks, found).unwrap();
-    let roster = Roster::new(settings, None, Seed::default());
+    let roster = Roster::new(settings, None, Seed::default()).unwrap();
     let task = tokio::spawn(async move {
         Driver::new(Clock::start(), socket, roster, make).run(&mut inbox).await;
     });

@@ -15,6 +15,7 @@ use crate::flight::{Flight, Hold, Slip};
 use crate::heap::Entry;
 use crate::host::Seat;
 use crate::observe::{Fate, Observation};
+use crate::received::Received;
 use crate::stall::Stalled;
 use crate::trace::Step;
 use crate::world::World;
@@ -208,6 +209,17 @@ impl World {
                     self.trace.step(Step::Event, self.now, host);
                     self.sink.put(self.now, host, event);
                 }
+                Output::Received { overlay, author, payload } => {
+                    self.trace.step(Step::Received, self.now, host);
+                    self.trace.bytes(&payload);
+                    self.received.put(Received {
+                        time: self.now,
+                        host,
+                        overlay,
+                        author,
+                        payload: payload.to_vec(),
+                    });
+                }
                 Output::Reply { id, reply } => {
                     self.trace.step(Step::Reply, self.now, host);
                     left |= reply == Reply::Left;
@@ -230,6 +242,9 @@ impl World {
     }
 
     fn transmit(&mut self, host: HostId, to: SocketAddr, payload: &[u8]) {
+        if let Some(tap) = &mut self.tap {
+            tap(host, payload);
+        }
         let Seat { socket, traffic, .. } = &mut self.seats[host.0 as usize];
         let length = headers(to) + payload.len() as u32;
         let flight = Flight { packet: Packet::udp(*socket, to, length), sender: host, payload: None };

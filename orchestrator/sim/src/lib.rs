@@ -39,6 +39,7 @@ mod flight;
 mod heap;
 mod host;
 mod observe;
+mod received;
 mod requests;
 pub mod ring;
 mod settings;
@@ -48,7 +49,8 @@ mod world;
 
 pub use counters::{Counters, Traffic};
 pub use crash::Crash;
-pub use observe::{EVENTS_MAX, Events, Fate, Listener, Observation, Observer};
+pub use observe::{EVENTS_MAX, Events, Fate, Listener, Observation, Observer, Tap};
+pub use received::{RECEIVED_MAX, Received};
 pub use requests::REQUESTS_MAX;
 pub use ring::Ring;
 pub use settings::{PORT, Settings, Stop};

@@ -69,6 +69,9 @@ pub struct Observation {
 /// Sees the end of every datagram's way.
 pub type Observer = Box<dyn FnMut(&Observation) + Send>;
 
+/// Sees what every machine hands to its socket: the host and the payload, before any NAT or loss.
+pub type Tap = Box<dyn FnMut(HostId, &[u8]) + Send>;
+
 /// Keeps events or passes them on.
 #[derive(Debug)]
 pub(crate) struct Sink {

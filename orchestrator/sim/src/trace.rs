@@ -22,6 +22,7 @@ pub(crate) enum Step {
     Reply,
     Event,
     Fault,
+    Received,
 }
 
 /// A 64-bit hash over every step so far, in their order.

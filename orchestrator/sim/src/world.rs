@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use atoll_core::control::{Command, Event, FailureKind, Reply};
+use atoll_core::wire::Address;
 use atoll_core::{Input, Machine, Pool, RequestId, Rng, Seed, Time};
 use atoll_topology::{DropReason, Fault, FaultReport, HostId, Internet, NewHost, TopologyError};
 
@@ -14,7 +15,8 @@ use crate::entropy;
 use crate::flight::{Flights, Hold};
 use crate::heap::Wakes;
 use crate::host::{self, Seat};
-use crate::observe::{Events, Observer, Sink};
+use crate::observe::{Events, Observer, Sink, Tap};
+use crate::received::{Received, Shelf};
 use crate::requests::Requests;
 use crate::settings::{Settings, Stop};
 use crate::stall::{Stalled, Watch};
@@ -37,7 +39,9 @@ pub struct World {
     pub(crate) requests: Requests,
     pub(crate) sink: Sink,
     pub(crate) observer: Option<Observer>,
+    pub(crate) tap: Option<Tap>,
     pub(crate) trace: Trace,
+    pub(crate) received: Shelf,
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
     pub(crate) stalled: Option<Stalled>,
@@ -71,7 +75,9 @@ impl World {
             requests: Requests::default(),
             sink: Sink::new(),
             observer: None,
+            tap: None,
             trace: Trace::default(),
+            received: Shelf::default(),
             counters: Counters::default(),
             watch: Watch::new(settings.stall),
             stalled: None,
@@ -88,6 +94,22 @@ impl World {
     #[must_use]
     pub fn now(&self) -> Time {
         self.now
+    }
+
+    /// Shows every payload that a machine hands to its socket from now on to `tap`.
+    pub fn tap(&mut self, tap: Tap) {
+        self.tap = Some(tap);
+    }
+
+    /// Sends a payload from the member on `host` to the member at `to`, end to end, in the overlay at this place.
+    pub fn send(&mut self, host: HostId, (overlay, to): (u8, Address), payload: &[u8]) {
+        let payload = self.pool.copy(payload);
+        self.input(host, Input::Send { overlay, to, payload });
+    }
+
+    /// Takes what arrived for applications since the last call, in its order.
+    pub fn take_received(&mut self) -> Vec<Received> {
+        self.received.take()
     }
 
     /// What the wall clocks say now, in seconds since 1970.

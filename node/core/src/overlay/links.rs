@@ -411,6 +411,7 @@ impl Overlay {
     /// Says goodbye to everybody.
     pub fn leave(&mut self, lent: &mut Lent<'_>) {
         let peers: Vec<Address> = self.connections.iter().map(|connection| connection.peer).collect();
+        self.close_senders(lent);
         for peer in peers {
             self.close_connection(peer, CloseReason::Leaving, lent);
         }

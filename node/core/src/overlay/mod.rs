@@ -1,5 +1,6 @@
 //! Floor 6: one ring. It owns floors 1 to 5 and carries the services' wishes from one to another.
 
+mod ends;
 mod frames;
 mod keepalive;
 mod links;
@@ -9,6 +10,7 @@ mod settle;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::buffer::{Buffer, Pool};
@@ -23,7 +25,8 @@ use crate::machine::{Deadline, Output, RequestId};
 use crate::path;
 use crate::ring::{Place, Ring, Shortcuts};
 use crate::rng::Rng;
-use crate::security::{Action, Admission, Engine, Knock, Plain, Trust, Wall};
+use crate::security::{Action, Admission, Engine, Knock, Trust, Wall};
+use crate::sender::Senders;
 use crate::time::Time;
 use crate::wire::{Address, EdgeId, Header, OverlayTag};
 
@@ -69,8 +72,12 @@ pub struct Overlay {
     keepalive: KeepaliveConfig,
     rng: Rng,
     started: Time,
+    /// Protects edges.
     engine: Box<dyn Engine>,
-    trust: Trust,
+    /// Protects end-to-end senders.
+    ends: Box<dyn Engine>,
+    senders: Senders,
+    trust: Arc<Trust>,
     edges: edge::Table,
     connections: connection::Table,
     linker: Linker,
@@ -107,12 +114,14 @@ impl Overlay {
         Self {
             name: config.name.clone(),
             own,
-            tag: tag(&config.name),
+            tag: tag(config),
             slot,
             keepalive: config.keepalive.clone(),
             started: now,
-            engine: Box::new(Plain::engine(own, pool.clone(), &rng, now)),
-            trust: Trust::Believe,
+            engine: config.security.engine(own, pool.clone(), &rng, now),
+            ends: config.security.engine(own, pool.clone(), &rng.fork("ends"), now),
+            senders: Senders::new(own, &rng),
+            trust: config.security.trust(),
             edges: edge::Table::default(),
             connections: connection::Table::new(own),
             linker: Linker::new(&rng),
@@ -227,6 +236,7 @@ impl Overlay {
             self.announce_somewhere(lent);
         }
         self.dirty |= self.look_at <= lent.now;
+        self.run_senders(lent);
         self.pump(lent);
         self.run_shortcuts(lent);
         self.pump(lent);
@@ -240,6 +250,8 @@ impl Overlay {
         }
         let services = [
             self.engine.poll_timeout(),
+            self.ends.poll_timeout(),
+            self.senders.poll_timeout(),
             self.linker.poll_timeout(),
             self.bootstraps_timeout(),
             self.ring.poll_timeout().filter(|_| !self.connections.is_empty()),
@@ -254,6 +266,7 @@ impl Overlay {
     /// Carries out what the engine wants until nothing is left to do.
     pub(super) fn pump(&mut self, lent: &mut Lent<'_>) {
         loop {
+            self.run_ends(lent);
             while let Some(action) = self.engine.poll() {
                 self.carry_out(action, lent);
             }
@@ -344,9 +357,14 @@ fn header_len(header: Header) -> usize {
     }
 }
 
-/// The tag of an overlay without a secret: a hash of its name.
-fn tag(name: &str) -> OverlayTag {
-    let hash =
-        name.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+/// The tag of an overlay: from its secret, else a hash of its name.
+fn tag(config: &OverlayConfig) -> OverlayTag {
+    if let Some(secret) = config.security.secret() {
+        return OverlayTag(secret.tag());
+    }
+    let hash = config
+        .name
+        .bytes()
+        .fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     OverlayTag(hash)
 }

@@ -19,7 +19,7 @@ const DATAGRAM_MAX: usize = 1232;
 
 impl Overlay {
     /// The largest packet of this overlay, in bytes; forwarders never fragment.
-    fn packet_max(&self) -> usize {
+    pub(super) fn packet_max(&self) -> usize {
         DATAGRAM_MAX - LONG_LEN - FrameHeader::LEN_MAX - self.engine.overhead()
     }
 
@@ -121,6 +121,7 @@ impl Overlay {
                 let answer = self.inquiries.on_echo(Echo::read(body)?, lent.now);
                 self.answer(answer, lent);
             }
+            PacketKind::EndToEnd => self.on_end_to_end(header.source, body, lent)?,
             PacketKind::TraceRequest => self.on_trace_request(header, read_id(body)?, lent),
             PacketKind::TraceReply => {
                 let answer = self.inquiries.on_trace(Members::read(body)?, header.source, lent.now);

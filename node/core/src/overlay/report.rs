@@ -82,6 +82,8 @@ impl Overlay {
             let help = "Connections by role; one may have several";
             add("atoll_connections", help, MetricKind::Gauge, Some(("role", &role)), f64::from(count));
         }
+        let senders = self.senders.complete() as f64;
+        add("atoll_senders", "End-to-end associations that stand", MetricKind::Gauge, None, senders);
         let edges = self.edges.count() as f64;
         add("atoll_edges", "Edges, half-open ones included", MetricKind::Gauge, None, edges);
         let connected = f64::from(u8::from(self.connected));
@@ -117,7 +119,7 @@ impl Overlay {
     }
 }
 
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 11] {
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 12] {
     [
         ("atoll_sent_datagrams_total", "Datagrams handed to the socket", counters.sent_datagrams),
         ("atoll_sent_bytes_total", "UDP payload bytes handed to the socket", counters.sent_bytes),
@@ -129,6 +131,11 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 11] {
         ("atoll_links_started_total", "Handshakes begun here", counters.links_started),
         ("atoll_connections_made_total", "Connections made", counters.connections_made),
         ("atoll_peers_lost_total", "Connections whose peer fell silent", counters.peers_lost),
+        (
+            "atoll_received_payloads_total",
+            "Payloads from members to applications, end to end",
+            counters.received_payloads,
+        ),
         ("atoll_pings_total", "Keepalive pings sent", counters.pings),
     ]
 }

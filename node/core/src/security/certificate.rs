@@ -1,7 +1,8 @@
 //! Certificates: what a member presents, and how one is made for a public overlay, where the key alone counts.
 
 use openssl::asn1::{Asn1Integer, Asn1Time};
-use openssl::bn::BigNum;
+use openssl::bn::{BigNum, BigNumContext};
+use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -9,7 +10,9 @@ use openssl::pkey::{HasPublic, PKey, PKeyRef, Private};
 use openssl::sha::sha256;
 use openssl::x509::extension::SubjectAlternativeName;
 use openssl::x509::{X509, X509Builder, X509Name, X509Ref};
+use zeroize::Zeroize as _;
 
+use crate::rng::Rng;
 use crate::wire::Address;
 
 const CURVE: Nid = Nid::X9_62_PRIME256V1;
@@ -45,7 +48,38 @@ pub struct Credentials {
     key: PKey<Private>,
 }
 
+/// A private key on the curve P-256.
+///
+/// # Errors
+/// OpenSSL cannot compute on the curve.
+pub fn derived_key(rng: &mut Rng) -> Result<PKey<Private>, ErrorStack> {
+    let group = EcGroup::from_curve_name(CURVE)?;
+    let (mut context, mut order, zero) = (BigNumContext::new()?, BigNum::new()?, BigNum::new()?);
+    group.order(&mut order, &mut context)?;
+    loop {
+        let mut bytes = [0; 32];
+        rng.fill(&mut bytes);
+        let mut scalar = BigNum::from_slice(&bytes)?;
+        bytes.zeroize();
+        if scalar > zero && scalar < order {
+            scalar.set_const_time();
+            let mut point = EcPoint::new(&group)?;
+            point.mul_generator2(&group, &scalar, &mut context)?;
+            return PKey::from_ec_key(EcKey::from_private_components(&group, &scalar, &point)?);
+        }
+    }
+}
+
 impl Credentials {
+    /// A key that follows from `rng`, with a certificate that it makes for itself. For members that shall be the same
+    /// again, as those of an experiment; whoever knows the seed knows the key.
+    ///
+    /// # Errors
+    /// OpenSSL cannot compute on the curve.
+    pub fn derived(rng: &mut Rng) -> Result<Self, Unusable> {
+        Self::self_signed(derived_key(rng)?)
+    }
+
     /// A certificate in DER that some authority made for this P-256 key.
     ///
     /// # Errors

@@ -17,12 +17,13 @@ mod filter;
 mod modelled;
 mod plain;
 mod record;
+mod suite;
 mod trust;
 mod wrap;
 
 use std::fmt;
 
-pub use certificate::{Credentials, Unusable};
+pub use certificate::{Credentials, Unusable, derived_key};
 pub use cookie::CookieJar;
 pub use dtls::Dtls;
 pub use filter::{
@@ -32,6 +33,7 @@ pub use filter::{
 pub use modelled::Modelled;
 pub use plain::Plain;
 pub use record::{Keys, WINDOW};
+pub use suite::Security;
 pub use trust::{Authority, Identity, Refusal, Serial, Trust, Wall};
 pub use wrap::GroupSecret;
 

@@ -18,10 +18,16 @@ pub struct Plain {
 }
 
 impl Plain {
+    /// The handshakes of the member with this address.
+    #[must_use]
+    pub fn new(address: Address) -> Self {
+        Self { address }
+    }
+
     /// The engine of the member with this address.
     #[must_use]
     pub fn engine(address: Address, pool: Pool, rng: &Rng, now: Time) -> Filter<Self> {
-        Filter::new(Self { address }, Setting::new(address), pool, rng, now)
+        Filter::new(Self::new(address), Setting::new(address), pool, rng, now)
     }
 }
 

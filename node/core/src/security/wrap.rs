@@ -22,6 +22,7 @@ const TAG: usize = 16;
 pub(super) const OVERHEAD: usize = NONCE + TAG;
 
 const LABEL: &[u8] = b"atoll handshake wrap 1";
+const TAG_LABEL: &[u8] = b"atoll overlay tag 1";
 
 /// What the members of a group share beforehand.
 #[derive(Clone, ZeroizeOnDrop)]
@@ -32,6 +33,22 @@ impl GroupSecret {
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// What names the overlay on the wire to those who know the secret.
+    #[must_use]
+    pub fn tag(&self) -> u32 {
+        let mut bytes = [0; 4];
+        self.derive(TAG_LABEL, &mut bytes);
+        u32::from_be_bytes(bytes)
+    }
+
+    /// Fills `bytes` with what only those know who know the secret.
+    fn derive(&self, label: &[u8], bytes: &mut [u8]) {
+        let prk = Salt::new(HKDF_SHA256, &[]).extract(&self.0);
+        let label = [label];
+        let okm = prk.expand(&label, Length(bytes.len())).expect("HKDF-SHA256 gives 8,160 bytes");
+        okm.fill(bytes).expect("the buffer has the length that was asked for");
     }
 }
 
@@ -52,20 +69,18 @@ impl fmt::Debug for Wrap {
     }
 }
 
-struct Length;
+struct Length(usize);
 
 impl KeyType for Length {
     fn len(&self) -> usize {
-        KEY
+        self.0
     }
 }
 
 impl Wrap {
     pub(super) fn new(secret: &GroupSecret, rng: Rng) -> Self {
         let mut bytes = [0; KEY];
-        let prk = Salt::new(HKDF_SHA256, &[]).extract(&secret.0);
-        let okm = prk.expand(&[LABEL], Length).expect("a key is not too long for HKDF");
-        okm.fill(&mut bytes).expect("the buffer has the length of the key");
+        secret.derive(LABEL, &mut bytes);
         let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes).expect("the key has the length of AES-256");
         bytes.zeroize();
         Self { key: LessSafeKey::new(key), rng }

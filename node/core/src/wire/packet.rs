@@ -54,6 +54,8 @@ pub enum PacketKind {
     TraceRequest = 7,
     /// Names them.
     TraceReply = 8,
+    /// A datagram of an end-to-end association.
+    EndToEnd = 9,
 }
 
 impl PacketKind {
@@ -67,6 +69,7 @@ impl PacketKind {
             Self::EchoReply,
             Self::TraceRequest,
             Self::TraceReply,
+            Self::EndToEnd,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == code)
@@ -96,6 +99,9 @@ pub struct PacketHeader {
 }
 
 impl PacketHeader {
+    /// Bytes of a header without a route.
+    pub const LEN: usize = FIXED_LEN;
+
     /// A packet that has not left yet.
     #[must_use]
     pub fn new(kind: PacketKind, mode: Mode, source: Address, destination: Address) -> Self {

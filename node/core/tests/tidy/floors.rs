@@ -4,16 +4,16 @@ use crate::none;
 use crate::source::{code, rust_files};
 
 /// What every floor may name; it names only itself and the types of the wire.
-const GROUND: [&str; 7] = ["buffer", "config", "control", "counters", "machine", "rng", "time"];
+const GROUND: [&str; 6] = ["buffer", "control", "counters", "machine", "rng", "time"];
 
 /// From the lowest floor to the highest. Modules of one floor do not name each other.
 const FLOORS: [&[&str]; 8] = [
     &["wire"],
     &["security", "path"],
-    &["edge"],
+    &["edge", "config"],
     &["connection"],
     &["router"],
-    &["linker", "ring", "inquiry"],
+    &["linker", "ring", "inquiry", "sender"],
     &["overlay"],
     &["node"],
 ];

@@ -1,8 +1,10 @@
 //! Real nodes in the world: their ring forms, heals and repeats itself.
 #![expect(clippy::unwrap_used, reason = "an unwrap in a test is an assertion")]
 
+mod ends;
 mod forming;
 mod healing;
 mod oddities;
 mod rest;
+mod secured;
 mod town;

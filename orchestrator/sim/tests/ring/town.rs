@@ -1,9 +1,12 @@
 //! Real nodes in a world, and the observer of their ring.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use atoll_core::config::{Config, OverlayConfig};
+use atoll_core::control::{Event, EventKind};
+use atoll_core::security::{Credentials, Security};
 use atoll_core::wire::Address;
 use atoll_core::{Node, Rng};
 use atoll_sim::ring::Follower;
@@ -18,6 +21,10 @@ pub(crate) struct Town {
     pub(crate) world: World,
     follower: Arc<Mutex<Follower>>,
     rng: Rng,
+    security: &'static str,
+    /// What each host started with.
+    starts: BTreeMap<HostId, (Address, Option<Security>, Vec<HostId>)>,
+    told: Arc<Mutex<Vec<(HostId, EventKind)>>>,
 }
 
 impl Town {
@@ -31,9 +38,20 @@ impl Town {
         let mut world = World::new(internet, Settings { checked: true, ..Settings::new(seed) });
         let follower = Arc::new(Mutex::new(Follower::new(OVERLAY)));
         let hears = Arc::clone(&follower);
-        let listener = move |_, host, event: &_| hears.lock().unwrap().hear(host, event);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let book = Arc::clone(&told);
+        let listener = move |_, host, event: &Event| {
+            hears.lock().unwrap().hear(host, event);
+            book.lock().unwrap().push((host, event.kind.clone()));
+        };
         world.send_events(Events::Call(Box::new(listener)));
-        Self { world, follower, rng: Rng::new(seed).fork("town") }
+        let rng = Rng::new(seed).fork("town");
+        Self { world, follower, rng, security: "none", starts: BTreeMap::new(), told }
+    }
+
+    /// The same with security: `none`, `modelled` or `dtls`.
+    pub(crate) fn secured(self, security: &'static str) -> Self {
+        Self { security, ..self }
     }
 
     /// A town in which everybody started at once and the ring is complete.
@@ -63,15 +81,50 @@ impl Town {
             let first = self.world.internet().hosts().find(|(_, other)| other.is_public()).unwrap().0;
             public.extend(Some(first).filter(|first| *first != host));
         }
+        let security = self.draw_security();
+        let address = match &security {
+            Some((_, address)) => *address,
+            None => self.draw_address(),
+        };
+        self.start_with(host, (address, security.map(|(security, _)| security)), &public);
+    }
+
+    fn draw_address(&mut self) -> Address {
         let mut address = [0; Address::LEN];
         self.rng.fill(&mut address);
-        self.start_at(host, Address::from_bytes(address), &public);
+        Address::from_bytes(address)
+    }
+
+    /// The security of the next member and the address that follows from its key.
+    fn draw_security(&mut self) -> Option<(Security, Address)> {
+        match self.security {
+            "none" => None,
+            "modelled" => Some((Security::modelled(), self.draw_address())),
+            _ => {
+                let number = self.rng.next_u64();
+                let mut rng = Rng::new(self.rng.seed(number));
+                let credentials = self.world.make(|| Credentials::derived(&mut rng)).unwrap();
+                Some((Security::dtls(&credentials).unwrap(), credentials.address().unwrap()))
+            }
+        }
     }
 
     /// Starts one host with an address and bootstraps.
     pub(crate) fn start_at(&mut self, host: HostId, address: Address, bootstraps: &[HostId]) {
+        self.start_with(host, (address, None), bootstraps);
+    }
+
+    fn start_with(
+        &mut self,
+        host: HostId,
+        (address, security): (Address, Option<Security>),
+        bootstraps: &[HostId],
+    ) {
+        self.starts.insert(host, (address, security.clone(), bootstraps.to_vec()));
         let bootstraps = bootstraps.iter().map(|host| self.world.socket(*host).unwrap()).collect();
-        let config = Config::new(vec![OverlayConfig::new(OVERLAY, address, bootstraps)]);
+        let mut overlay = OverlayConfig::new(OVERLAY, address, bootstraps);
+        overlay.security = security.unwrap_or(overlay.security);
+        let config = Config { unix_seconds: self.world.unix_seconds(), ..Config::new(vec![overlay]) };
         let node = Node::new(&config, self.world.pool(), self.world.seed(host), self.world.now());
         self.lock().started(host, address);
         self.world.start(host, Box::new(node));
@@ -81,6 +134,23 @@ impl Town {
     pub(crate) fn stop(&mut self, host: HostId, how: Stop) {
         self.lock().stopped(host);
         self.world.stop(host, how);
+    }
+
+    /// Starts a host again as it started before.
+    pub(crate) fn restart(&mut self, host: HostId) {
+        let (address, security, bootstraps) = self.starts[&host].clone();
+        self.start_with(host, (address, security), &bootstraps);
+    }
+
+    /// What a host's member said that it could not send: to whom, and why.
+    pub(crate) fn not_sent(&self, host: HostId) -> Vec<(Address, String)> {
+        let told = self.told.lock().unwrap();
+        let ours = told.iter().filter(|(own, _)| *own == host);
+        ours.filter_map(|(_, kind)| match kind {
+            EventKind::NotSent { peer, why } => Some((*peer, why.clone())),
+            _ => None,
+        })
+        .collect()
     }
 
     pub(crate) fn hosts(&self) -> Vec<HostId> {

@@ -31,7 +31,8 @@ const GROUPS: &str = "X25519:P-256";
 const SIGNATURES: &str = "ECDSA+SHA256";
 const LABEL: &str = "EXPORTER-atoll-records-1";
 
-/// Makes handshakes of DTLS.
+/// Makes handshakes of DTLS; its clones share one context of OpenSSL.
+#[derive(Clone)]
 pub struct Dtls {
     context: SslContext,
 }

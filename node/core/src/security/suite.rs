@@ -1,0 +1,101 @@
+//! How an overlay is protected: an engine to be made, and the rule that judges what peers claim.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{
+    Authority, Credentials, Dtls, Engine, Filter, GroupSecret, Limits, Modelled, Plain, Setting, Trust,
+    Unusable,
+};
+use crate::buffer::Pool;
+use crate::rng::Rng;
+use crate::time::Time;
+use crate::wire::Address;
+
+/// What makes the engines of a member; all of one member share what is costly.
+#[derive(Clone, Debug)]
+pub struct Security {
+    kind: Kind,
+    trust: Arc<Trust>,
+    secret: Option<GroupSecret>,
+    limits: Limits,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    None,
+    Modelled,
+    Dtls(Dtls),
+}
+
+impl Security {
+    /// Packets are neither encrypted nor authenticated, and every claim is believed.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::of(Kind::None, Trust::Believe)
+    }
+
+    /// As many round trips, datagrams and bytes as DTLS and no cryptography, for large simulations.
+    #[must_use]
+    pub fn modelled() -> Self {
+        Self::of(Kind::Modelled, Trust::Believe)
+    }
+
+    /// DTLS in an overlay in which the address belongs to the key.
+    ///
+    /// # Errors
+    /// OpenSSL does not take the credentials.
+    pub fn dtls(credentials: &Credentials) -> Result<Self, Unusable> {
+        Ok(Self::of(Kind::Dtls(Dtls::new(credentials)?), Trust::SelfCertified))
+    }
+
+    fn of(kind: Kind, trust: Trust) -> Self {
+        Self { kind, trust: Arc::new(trust), secret: None, limits: Limits::default() }
+    }
+
+    /// The same in a group: its authority vouches for the members, and without its secret nobody gets an answer.
+    #[must_use]
+    pub fn in_group(self, authority: Authority, secret: Option<GroupSecret>) -> Self {
+        Self { trust: Arc::new(Trust::Authority(Box::new(authority))), secret, ..self }
+    }
+
+    /// The same with other times and counts.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The group's secret, if there is one.
+    #[must_use]
+    pub fn secret(&self) -> Option<&GroupSecret> {
+        self.secret.as_ref()
+    }
+
+    /// The rule that judges claims.
+    #[must_use]
+    pub fn trust(&self) -> Arc<Trust> {
+        Arc::clone(&self.trust)
+    }
+
+    /// A new engine for the member with this address.
+    #[must_use]
+    pub fn engine(&self, address: Address, pool: Pool, rng: &Rng, now: Time) -> Box<dyn Engine> {
+        let setting = Setting { address, secret: self.secret.clone(), limits: self.limits.clone() };
+        match &self.kind {
+            Kind::None => Box::new(Filter::new(Plain::new(address), setting, pool, rng, now)),
+            Kind::Modelled => Box::new(Modelled::dtls(setting, pool, rng, now)),
+            Kind::Dtls(dtls) => Box::new(Filter::new(dtls.clone(), setting, pool, rng, now)),
+        }
+    }
+}
+
+/// As experiments and configurations write it.
+impl fmt::Display for Security {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::None => "none",
+            Kind::Modelled => "modelled",
+            Kind::Dtls(_) => "dtls",
+        })
+    }
+}

@@ -1,0 +1,42 @@
+//! What machines handed to their applications, kept until somebody takes it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use atoll_core::Time;
+use atoll_core::control::Author;
+use atoll_topology::HostId;
+
+/// Payloads that are kept; beyond, the oldest is forgotten.
+pub const RECEIVED_MAX: usize = 65_536;
+
+/// A payload that a member sent to another, end to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// When it arrived.
+    pub time: Time,
+    /// Where.
+    pub host: HostId,
+    /// The overlay's place in the receiver's configuration.
+    pub overlay: u8,
+    /// Who sent it, as the receiver's trust rule proved it.
+    pub author: Arc<Author>,
+    /// What was sent.
+    pub payload: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Shelf(VecDeque<Received>);
+
+impl Shelf {
+    pub(crate) fn put(&mut self, one: Received) {
+        if self.0.len() == RECEIVED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(one);
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Received> {
+        self.0.drain(..).collect()
+    }
+}

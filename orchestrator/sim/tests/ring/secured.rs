@@ -1,0 +1,39 @@
+//! Rings whose edges are secured.
+
+use std::time::Duration;
+
+use atoll_sim::Stop;
+use atoll_topology::HostId;
+
+use crate::town::Town;
+
+fn run(security: &'static str) -> (Duration, u64) {
+    let mut town = Town::new(60, "cones", 3).secured(security);
+    town.start_all();
+    let time = town.completes_within(Duration::from_secs(60));
+    town.world.run_for(Duration::from_secs(30)).unwrap();
+    (time, town.world.trace_hash())
+}
+
+#[test]
+fn a_ring_of_real_handshakes_forms_and_repeats_itself() {
+    let (first, again) = (run("dtls"), run("dtls"));
+    assert_eq!(first, again);
+    assert!(first.0 < Duration::from_secs(8), "{:?}", first.0);
+}
+
+#[test]
+fn modelled_security_takes_as_long_as_the_real_one() {
+    let (real, modelled) = (run("dtls").0.as_secs_f64(), run("modelled").0.as_secs_f64());
+    assert!((0.85..1.15).contains(&(modelled / real)), "{modelled} s and {real} s");
+}
+
+#[test]
+fn a_secured_ring_heals() {
+    let mut town = Town::new(60, "cones", 1).secured("dtls");
+    town.start_all();
+    town.completes_within(Duration::from_secs(60));
+    town.world.run_for(Duration::from_secs(60)).unwrap();
+    town.stop(HostId(33), Stop::Kill);
+    town.completes_within(Duration::from_secs(20));
+}
