@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use atoll_core::Rng;
+use atoll_core::Seed;
 use atoll_core::security::{Credentials, derived_key};
 use atoll_core::wire::Address;
 use openssl::ec::{EcGroup, EcKey};
@@ -40,12 +40,12 @@ impl Identity {
         }
     }
 
-    /// A key for one run of the node; it follows from `rng`.
+    /// The key of a node with this seed in the overlay of this name, for one run.
     ///
     /// # Errors
     /// If OpenSSL cannot compute it.
-    pub fn derived(rng: &mut Rng) -> Result<Self, Failure> {
-        let key = derived_key(rng).map_err(|why| Failure::new("a new identity", why))?;
+    pub fn derived(seed: Seed, overlay: &str) -> Result<Self, Failure> {
+        let key = derived_key(seed, overlay).map_err(|why| Failure::new("a new identity", why))?;
         Ok(Self { key })
     }
 

@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atoll::environment::docker::{Docker, Options};
-use atoll::environment::{Cancel, Environment, NodeIndex, NodeSpec, Progress, Surroundings, Trial};
+use atoll::environment::{Cancel, Environment, NodeIndex, NodeSpec, Progress, Security, Surroundings, Trial};
 use atoll_core::control::State;
-use atoll_core::wire::Address;
 use atoll_fabric::namespace::Namespace;
 use atoll_topology::{Generated, HostId, Latency, Population, Topology};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto};
@@ -77,7 +76,7 @@ fn trial(members: u32) -> Trial {
         (0..members).filter(|n| topology.hosts[*n as usize].is_public()).map(NodeIndex).collect();
     let node = |n: u32| NodeSpec {
         name: format!("m{n:04}"),
-        address: address(n),
+        address: NodeSpec::address_of(u64::from(n)).unwrap(),
         host: HostId(n),
         behind: String::new(),
         bootstraps: public
@@ -86,17 +85,10 @@ fn trial(members: u32) -> Trial {
             .filter(|index| index.0 != n)
             .take(if n == public[0].0 { 0 } else { 5 })
             .collect(),
-        seed: [(n % 251) as u8; 32],
+        seed: u64::from(n),
     };
-    Trial { number: 0, seed: 1, nodes: (0..members).map(node).collect(), topology, internet_seed: [6; 32] }
-}
-
-/// Places spread over the ring in no order (Knuth's multiplicative hash).
-fn address(n: u32) -> Address {
-    let mut bytes = [0; 20];
-    bytes[..4].copy_from_slice(&n.wrapping_mul(2_654_435_769).to_be_bytes());
-    bytes[4..8].copy_from_slice(&n.to_be_bytes());
-    Address::from_bytes(bytes)
+    let (nodes, security) = ((0..members).map(node).collect(), Security::default());
+    Trial { number: 0, seed: 1, nodes, security, topology, internet_seed: [6; 32] }
 }
 
 /// Waits until all are connected, or for two minutes; returns how many are.

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atoll::environment::docker::{Docker, Options, RunState, down, list};
-use atoll::environment::{Cancel, Environment, NodeIndex, NodeSpec, Progress, Stop, Surroundings, Trial};
+use atoll::environment::{
+    Cancel, Environment, NodeIndex, NodeSpec, Progress, Security, Stop, Surroundings, Trial,
+};
 use atoll_core::control::{Command as Question, Reply, State};
-use atoll_core::wire::Address;
 use atoll_topology::{HostId, Latency, Population, Topology};
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptionsBuilder, WaitContainerOptions,
@@ -50,13 +51,14 @@ fn trial(population: &str, nodes: u32) -> Trial {
     let first = NodeIndex(public[0]);
     let nodes = (0..nodes).map(|n| NodeSpec {
         name: format!("m{n:03}"),
-        address: Address::from_bytes([u8::try_from(n * 7 % 256).unwrap(); 20]),
+        address: NodeSpec::address_of(u64::from(n)).unwrap(),
         host: HostId(n),
         behind: String::new(),
         bootstraps: if n == first.0 { Vec::new() } else { vec![first] },
-        seed: [n as u8; 32],
+        seed: u64::from(n),
     });
-    Trial { number: 0, seed: 1, nodes: nodes.collect(), topology, internet_seed: [6; 32] }
+    let (nodes, security) = (nodes.collect(), Security::default());
+    Trial { number: 0, seed: 1, nodes, security, topology, internet_seed: [6; 32] }
 }
 
 /// Lets time pass until all of them say that they are connected.

@@ -27,7 +27,7 @@ impl Roster {
         let members = settings.overlays.iter().enumerate();
         let places = members.map(|(number, member)| match member.security {
             Engine::None => believed(member, identity.filter(|_| number == 0), &rng),
-            Engine::Dtls => proved(member, identity, &rng),
+            Engine::Dtls => proved(member, identity, seed),
         });
         let places = places.collect::<Result<_, _>>()?;
         Ok(Self { settings, places, rng })
@@ -63,13 +63,13 @@ fn believed(member: &Membership, identity: Option<&Identity>, rng: &Rng) -> Resu
 }
 
 /// The address belongs to the key.
-fn proved(member: &Membership, identity: Option<&Identity>, rng: &Rng) -> Result<Place, Failure> {
+fn proved(member: &Membership, identity: Option<&Identity>, seed: Seed) -> Result<Place, Failure> {
     let name = &member.name.0;
     let derived;
     let identity = match identity {
         Some(identity) => identity,
         None => {
-            derived = Identity::derived(&mut rng.fork("identity").fork(name))?;
+            derived = Identity::derived(seed, name)?;
             &derived
         }
     };
@@ -103,7 +103,7 @@ mod tests {
     }
 
     fn identity(seed: u8) -> Identity {
-        Identity::derived(&mut Rng::new([seed; 32])).unwrap()
+        Identity::derived([seed; 32], "a").unwrap()
     }
 
     #[test]

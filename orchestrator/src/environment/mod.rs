@@ -18,7 +18,7 @@ pub mod sim;
 mod trial;
 
 pub use cancel::Cancel;
-pub use trial::{NodeIndex, NodeSpec, Trial};
+pub use trial::{NodeIndex, NodeSpec, Security, Trial};
 
 /// The UDP port that every member listens on; each has a host for itself.
 pub const NODE_PORT: u16 = 4242;

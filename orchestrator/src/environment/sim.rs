@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use atoll_core::config::{Config, OverlayConfig};
 use atoll_core::control::{Command, Reply};
+use atoll_core::rng::numbered;
+use atoll_core::security::{Credentials, Security as Secured};
 use atoll_core::{Node, Time};
 use atoll_sim::{Events, Settings, World};
 use atoll_topology::{HostId, Internet, Loss};
 
 use super::{
     COMMAND_LIMIT, Cost, Environment, Fault, FaultReport, Health, NODE_PORT, NodeIndex, NodeSpec, NodeStatus,
-    OVERLAY, Sample, Stop, Surroundings, Traffic, Trial,
+    OVERLAY, Sample, Security, Stop, Surroundings, Traffic, Trial,
 };
 use crate::error::{Error, OrFail, Result};
 
@@ -27,6 +29,7 @@ pub struct Sim {
     surroundings: Surroundings,
     world: Option<World>,
     nodes: Vec<NodeSpec>,
+    security: Security,
     released: Vec<Option<Duration>>,
     stall: Option<String>,
     began: Instant,
@@ -42,6 +45,7 @@ impl Sim {
             surroundings,
             world: None,
             nodes: Vec::new(),
+            security: Security::default(),
             released: Vec::new(),
             stall: None,
             began: Instant::now(),
@@ -58,14 +62,26 @@ impl Sim {
         self.nodes[node.index()].host
     }
 
-    fn config(&self, node: &NodeSpec) -> Config {
+    fn config(&mut self, index: usize) -> Result<Config> {
+        let security = self.security(index)?;
+        let node = &self.nodes[index];
         let socket = |bootstrap: &NodeIndex| -> Option<SocketAddr> {
             self.world.as_ref().and_then(|world| world.socket(self.host(*bootstrap)))
         };
         let bootstraps = node.bootstraps.iter().filter_map(socket).collect();
         let unix_seconds = self.world.as_ref().map_or(0, World::unix_seconds);
-        let overlay = OverlayConfig::new(OVERLAY, node.address, bootstraps);
-        Config { unix_seconds, ..Config::new(vec![overlay]) }
+        let overlay = OverlayConfig { security, ..OverlayConfig::new(OVERLAY, node.address, bootstraps) };
+        Ok(Config { unix_seconds, ..Config::new(vec![overlay]) })
+    }
+
+    fn security(&mut self, index: usize) -> Result<Secured> {
+        let seed = numbered(self.nodes[index].seed);
+        let make = || Credentials::derived(seed, OVERLAY).and_then(|own| Secured::dtls(&own));
+        match self.security {
+            Security::None => Ok(Secured::none()),
+            Security::Modelled => Ok(Secured::modelled()),
+            Security::Dtls => self.world()?.make(make).or_fail(|| "cannot secure a member".to_owned()),
+        }
     }
 
     fn run_until(&mut self, until: Time) -> Result<()> {
@@ -90,6 +106,7 @@ impl Environment for Sim {
         world.send_events(Events::Off);
         self.world = Some(world);
         self.nodes.clone_from(&trial.nodes);
+        self.security = trial.security;
         self.released = vec![None; trial.nodes.len()];
         Ok(())
     }
@@ -98,7 +115,8 @@ impl Environment for Sim {
         let now = self.now();
         for index in nodes {
             let node = &self.nodes[index.index()];
-            let (config, host, seed) = (self.config(node), node.host, node.seed);
+            let (host, seed) = (node.host, numbered(node.seed));
+            let config = self.config(index.index())?;
             let world = self.world()?;
             let machine = Node::new(&config, world.pool(), seed, world.now());
             world.start(host, Box::new(machine));

@@ -1,7 +1,12 @@
 //! One trial as an environment sees it: a drawn topology and the members that live in it.
 
+use atoll_core::rng::numbered;
+use atoll_core::security::{address_of, derived_key};
 use atoll_core::wire::Address;
 use atoll_topology::{HostId, Topology};
+
+use super::OVERLAY;
+use crate::error::{OrFail as _, Result};
 
 /// A member of a trial: dense, from 0, in the order of the population.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,12 +20,36 @@ impl NodeIndex {
     }
 }
 
+/// How members protect their edges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Security {
+    /// Not at all.
+    None,
+    /// By DTLS, with the address bound to the key.
+    #[default]
+    Dtls,
+    /// As many round trips and bytes as DTLS without cryptography; only where time is virtual.
+    Modelled,
+}
+
+impl Security {
+    /// Every kind with its name.
+    pub const ALL: [(Self, &str); 3] =
+        [(Self::None, "none"), (Self::Dtls, "dtls"), (Self::Modelled, "modelled")];
+
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
 /// Everything that differs between one member and another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeSpec {
     /// Unique name, fit for a container and a metric label: `m0001`, `j01`.
     pub name: String,
-    /// Place on the ring.
+    /// Place on the ring, as its key wants it ([`NodeSpec::address_of`]).
     pub address: Address,
     /// Where it lives; every member has a host for itself.
     pub host: HostId,
@@ -28,8 +57,19 @@ pub struct NodeSpec {
     pub behind: String,
     /// Members that it asks for the way in (at most 5); none for the first.
     pub bootstraps: Vec<NodeIndex>,
-    /// Seed of the member's own randomness.
-    pub seed: [u8; 32],
+    /// Number from which all randomness of the member follows, and its key (`atoll_core::rng::numbered`).
+    pub seed: u64,
+}
+
+impl NodeSpec {
+    /// The place on the ring that belongs to the key of a member with this seed.
+    ///
+    /// # Errors
+    /// OpenSSL cannot compute on its curve.
+    pub fn address_of(seed: u64) -> Result<Address> {
+        let key = derived_key(numbered(seed), OVERLAY).or_fail(|| "cannot make a member's key".to_owned())?;
+        address_of(&key).or_fail(|| "cannot make a member's address".to_owned())
+    }
 }
 
 /// One seed with one set of values, drawn and checked.
@@ -41,6 +81,8 @@ pub struct Trial {
     pub seed: u64,
     /// The members, in the order of [`NodeIndex`].
     pub nodes: Vec<NodeSpec>,
+    /// How they protect their edges.
+    pub security: Security,
     /// The emulated Internet at the start, loss included.
     pub topology: Topology,
     /// Seed for `atoll_topology::Internet::new`, the same in every environment.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::network::{Files, Latency, Nat};
 use super::quantity::{Span, count, ratio, span};
 use super::wrong::Wrong;
+use crate::environment::Security;
 
 /// Most members that one trial may have.
 pub(super) const MEMBERS_MAX: u32 = 1_000_000;
@@ -93,6 +94,8 @@ pub struct Values {
     joiners: Option<u32>,
     /// How the first members start.
     pub start: Start,
+    /// How members protect their edges.
+    pub security: Security,
     /// Delays; `None`: those of the topology file, else the built-in generator.
     pub latency: Option<Latency>,
     /// What the members are behind.
@@ -117,6 +120,7 @@ impl Values {
             public: 200,
             joiners: None,
             start: Start::Settled,
+            security: Security::default(),
             latency: None,
             nat: Nat::Named("cones".to_owned()),
             loss: None,
@@ -147,7 +151,7 @@ impl Values {
             Key::Private => no_private(text)?,
             Key::Joiners => self.joiners = Some(count(text, (0, MEMBERS_MAX))?),
             Key::Start => self.start = start(text)?,
-            Key::Security => no_security(text)?,
+            Key::Security => self.security = security(text)?,
             Key::Latency => self.latency = Some(Latency::read(text, files)?),
             Key::Nat => self.nat = Nat::read(text, files)?,
             Key::Loss => self.loss = Some(ratio(text)?),
@@ -180,7 +184,7 @@ impl Values {
                 Start::Settled => "settled".to_owned(),
                 Start::Together => "together".to_owned(),
             },
-            Key::Security => "none".to_owned(),
+            Key::Security => self.security.name().to_owned(),
             Key::Latency => match (&self.latency, &self.nat) {
                 (Some(latency), _) => latency.to_string(),
                 (None, Nat::Named(_)) => "builtin".to_owned(),
@@ -213,15 +217,15 @@ fn no_private(text: &str) -> Result<(), Wrong> {
     }
 }
 
-fn no_security(text: &str) -> Result<(), Wrong> {
-    match text {
-        "none" => Ok(()),
-        "dtls" | "quic" | "modelled" => {
-            Err(Wrong::new(format!("this version has no security engine `{text}`"))
-                .with_hint("use `security: none`"))
-        }
-        _ => Err(Wrong::unknown("security engine", text, &["none"])),
+fn security(text: &str) -> Result<Security, Wrong> {
+    if text == "quic" {
+        return Err(
+            Wrong::new("this version has no security engine `quic`").with_hint("use `security: dtls`")
+        );
     }
+    let known = Security::ALL.into_iter().find(|(_, name)| *name == text);
+    let names = Security::ALL.map(|(_, name)| name);
+    known.map(|(security, _)| security).ok_or_else(|| Wrong::unknown("security engine", text, &names))
 }
 
 fn no_query_timer(text: &str) -> Result<(), Wrong> {

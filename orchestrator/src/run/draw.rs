@@ -1,7 +1,6 @@
 //! Draws one trial from its seed: the Internet, places on the ring, and whom each member asks for the way in.
 
 use atoll_core::Rng;
-use atoll_core::wire::Address;
 use atoll_topology::{Gateway, Generated, HostId, Population, Topology, TopologyError, preset, preset_names};
 
 use crate::environment::{NodeIndex, NodeSpec, Trial};
@@ -21,11 +20,12 @@ pub fn draw(values: &Values, turn: Turn) -> Result<Trial> {
     let rng = Rng::new(seed).fork("trial");
     let topology = internet(values, &rng.fork("topology")).map_err(|error| refused(values, &error))?;
     let hosts = places(&topology, values.members() as usize)?;
-    let nodes = members(values, (&topology, &hosts), &rng);
+    let nodes = members(values, (&topology, &hosts), &rng)?;
     Ok(Trial {
         number: turn.number,
         seed: turn.seed,
         nodes,
+        security: values.security,
         topology,
         internet_seed: rng.fork("internet").seed(0),
     })
@@ -83,9 +83,8 @@ fn places(topology: &Topology, members: usize) -> Result<Vec<HostId>> {
     Ok(hosts)
 }
 
-fn members(values: &Values, (topology, hosts): (&Topology, &[HostId]), rng: &Rng) -> Vec<NodeSpec> {
-    let [mut addresses, mut choice] = ["addresses", "bootstraps"].map(|name| rng.fork(name));
-    let seeds = rng.fork("members");
+fn members(values: &Values, (topology, hosts): (&Topology, &[HostId]), rng: &Rng) -> Result<Vec<NodeSpec>> {
+    let [mut seeds, mut choice] = ["members", "bootstraps"].map(|name| rng.fork(name));
     let boxes = Boxes::new();
     let digits = hosts.len().to_string().len().max(3);
     let mut reachable: Vec<NodeIndex> = Vec::new();
@@ -96,21 +95,20 @@ fn members(values: &Values, (topology, hosts): (&Topology, &[HostId]), rng: &Rng
             None => format!("m{index:0digits$}"),
             Some(joiner) => format!("j{joiner:0digits$}"),
         };
-        let mut address = [0; Address::LEN];
-        addresses.fill(&mut address);
+        let seed = seeds.next_u64();
         nodes.push(NodeSpec {
             name,
-            address: Address::from_bytes(address),
+            address: NodeSpec::address_of(seed)?,
             host: *host,
             behind: boxes.behind(topology, *host),
             bootstraps: sample(&reachable, &mut choice),
-            seed: seeds.seed(u64::from(index)),
+            seed,
         });
         if joiner.is_none() && topology.hosts[host.0 as usize].is_public() {
             reachable.push(NodeIndex(index));
         }
     }
-    nodes
+    Ok(nodes)
 }
 
 /// The presets, to find the name of a behaviour again.

@@ -12,7 +12,7 @@ use openssl::x509::extension::SubjectAlternativeName;
 use openssl::x509::{X509, X509Builder, X509Name, X509Ref};
 use zeroize::Zeroize as _;
 
-use crate::rng::Rng;
+use crate::rng::{Rng, Seed};
 use crate::wire::Address;
 
 const CURVE: Nid = Nid::X9_62_PRIME256V1;
@@ -48,11 +48,13 @@ pub struct Credentials {
     key: PKey<Private>,
 }
 
-/// A private key on the curve P-256.
+/// The P-256 private key of a node with this seed in the overlay of this name. For nodes that have no other or that shall
+/// be the same again, as those of an experiment: whoever knows the seed knows the key.
 ///
 /// # Errors
 /// OpenSSL cannot compute on the curve.
-pub fn derived_key(rng: &mut Rng) -> Result<PKey<Private>, ErrorStack> {
+pub fn derived_key(seed: Seed, overlay: &str) -> Result<PKey<Private>, ErrorStack> {
+    let mut rng = Rng::new(seed).fork("identity").fork(overlay);
     let group = EcGroup::from_curve_name(CURVE)?;
     let (mut context, mut order, zero) = (BigNumContext::new()?, BigNum::new()?, BigNum::new()?);
     group.order(&mut order, &mut context)?;
@@ -71,15 +73,6 @@ pub fn derived_key(rng: &mut Rng) -> Result<PKey<Private>, ErrorStack> {
 }
 
 impl Credentials {
-    /// A key that follows from `rng`, with a certificate that it makes for itself. For members that shall be the same
-    /// again, as those of an experiment; whoever knows the seed knows the key.
-    ///
-    /// # Errors
-    /// OpenSSL cannot compute on the curve.
-    pub fn derived(rng: &mut Rng) -> Result<Self, Unusable> {
-        Self::self_signed(derived_key(rng)?)
-    }
-
     /// A certificate in DER that some authority made for this P-256 key.
     ///
     /// # Errors
@@ -91,6 +84,14 @@ impl Credentials {
             return Err(Unusable::OtherKey);
         }
         Ok(Self { certificate, key })
+    }
+
+    /// The self-signed certificate of [`derived_key`].
+    ///
+    /// # Errors
+    /// OpenSSL cannot compute on the curve.
+    pub fn derived(seed: Seed, overlay: &str) -> Result<Self, Unusable> {
+        Self::self_signed(derived_key(seed, overlay)?)
     }
 
     /// A certificate that the P-256 key makes for itself.
@@ -128,7 +129,7 @@ fn check_curve(key: &PKeyRef<Private>) -> Result<(), Unusable> {
 }
 
 /// The self-certifying address of a key: the first 160 bits of the SHA-256 of its `SubjectPublicKeyInfo`.
-pub(super) fn address_of<T: HasPublic>(key: &PKeyRef<T>) -> Result<Address, ErrorStack> {
+pub fn address_of<T: HasPublic>(key: &PKeyRef<T>) -> Result<Address, ErrorStack> {
     let mut bytes = [0; Address::LEN];
     bytes.copy_from_slice(&sha256(&key.public_key_to_der()?)[..Address::LEN]);
     Ok(Address::from_bytes(bytes))

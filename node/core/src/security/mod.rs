@@ -23,7 +23,7 @@ mod wrap;
 
 use std::fmt;
 
-pub use certificate::{Credentials, Unusable, derived_key};
+pub use certificate::{Credentials, Unusable, address_of, derived_key};
 pub use cookie::CookieJar;
 pub use dtls::Dtls;
 pub use filter::{

@@ -102,8 +102,8 @@ impl Town {
             "modelled" => Some((Security::modelled(), self.draw_address())),
             _ => {
                 let number = self.rng.next_u64();
-                let mut rng = Rng::new(self.rng.seed(number));
-                let credentials = self.world.make(|| Credentials::derived(&mut rng)).unwrap();
+                let seed = self.rng.seed(number);
+                let credentials = self.world.make(|| Credentials::derived(seed, OVERLAY)).unwrap();
                 Some((Security::dtls(&credentials).unwrap(), credentials.address().unwrap()))
             }
         }

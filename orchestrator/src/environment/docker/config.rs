@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::environment::{NODE_PORT, NodeSpec, OVERLAY, Trial};
+use crate::environment::{NODE_PORT, NodeSpec, OVERLAY, Security, Trial};
 
 /// The file that a member of a trial starts from.
 pub(super) fn of(trial: &Trial, node: &NodeSpec) -> String {
-    let address = |node: &NodeSpec| trial.topology.hosts[node.host.0 as usize].address;
-    let any = match address(node) {
+    let place = |node: &NodeSpec| trial.topology.hosts[node.host.0 as usize].address;
+    let any = match place(node) {
         IpAddr::V4(_) => "0.0.0.0",
         IpAddr::V6(_) => "[::]",
     };
@@ -16,22 +16,27 @@ pub(super) fn of(trial: &Trial, node: &NodeSpec) -> String {
         .bootstraps
         .iter()
         .filter_map(|index| trial.nodes.get(index.index()))
-        .map(|node| format!("\"{}\"", SocketAddr::new(address(node), NODE_PORT)))
+        .map(|node| format!("\"{}\"", SocketAddr::new(place(node), NODE_PORT)))
         .collect();
-    let seed = node.seed.first_chunk().map_or(0, |start| u64::from_le_bytes(*start));
+    // Without security nothing binds the address to the key.
+    let address = match trial.security {
+        Security::None => format!("    address: \"{}\"", node.address),
+        _ => String::new(),
+    };
     let mut text = String::new();
     let lines = [
         format!("listen: \"{any}:{NODE_PORT}\""),
-        format!("seed: {seed}"),
+        format!("seed: {}", node.seed),
         "overlays:".to_owned(),
         format!("  - name: {OVERLAY}"),
-        format!("    address: \"{}\"", node.address),
+        format!("    security: {}", trial.security.name()),
+        address,
         format!("    bootstraps: [{}]", bootstraps.join(", ")),
         "metrics: \"127.0.0.1:9100\"".to_owned(),
         "control: \"127.0.0.1:9101\"".to_owned(),
         "log: {level: info, format: text}".to_owned(),
     ];
-    for line in lines {
+    for line in lines.into_iter().filter(|line| !line.is_empty()) {
         let _ = writeln!(text, "{line}");
     }
     text

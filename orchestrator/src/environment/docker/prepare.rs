@@ -14,7 +14,7 @@ use super::containers::{self, FABRIC, TOGETHER_MAX};
 use super::live::{Live, Member};
 use super::place::RunPlace;
 use super::{Programs, config, images};
-use crate::environment::{Surroundings, Trial};
+use crate::environment::{Security, Surroundings, Trial};
 use crate::error::{Error, OrFail, Result};
 
 /// Longest wait for the fabric to answer after its start.
@@ -36,6 +36,13 @@ impl Preparation {
     /// # Errors
     /// What is missing. What was made before stays, for `tear_down`.
     pub(super) async fn carry_out(self, trial: &Trial) -> Result<Live> {
+        if trial.security == Security::Modelled {
+            return Err(Error::new(
+                "not started",
+                "modelled security has no handshakes that a container could run",
+            )
+            .with_hint("use `security: dtls`, or run it on the simulator"));
+        }
         let progress = &self.surroundings.progress;
         progress.step("images", 0, 2);
         let node_image = images::ensure(&self.api, "atoll-node", &self.programs.node).await?;
