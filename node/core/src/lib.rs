@@ -7,6 +7,8 @@
 //! the edge and its path take note; the router decides whether the packet ends here; the service that owns the message
 //! answers; what it answers goes down the same stairs.
 
+#![deny(unsafe_code)]
+
 pub mod buffer;
 pub mod config;
 pub mod control;

@@ -118,7 +118,9 @@ impl Credentials {
         &self.certificate
     }
 
-    pub(super) fn key(&self) -> &PKeyRef<Private> {
+    /// The private key.
+    #[must_use]
+    pub fn key(&self) -> &PKeyRef<Private> {
         &self.key
     }
 }

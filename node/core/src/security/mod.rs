@@ -159,6 +159,15 @@ pub trait Engine: fmt::Debug + Send {
     /// The association is not up, or its keys are used up.
     fn send(&mut self, channel: ChannelId, payload: Buffer, now: Time) -> Result<(), SendError>;
 
+    /// Agrees on new keys now, for example because a membership that was shown is about to end.
+    fn renew(&mut self, channel: ChannelId, now: Time);
+
+    /// Shows these credentials in the handshakes to come, renewals included.
+    ///
+    /// # Errors
+    /// They cannot be used; what was shown before stays.
+    fn present(&mut self, credentials: &Credentials) -> Result<(), Unusable>;
+
     /// Forgets a channel without a word.
     fn forget(&mut self, channel: ChannelId);
 

@@ -10,5 +10,6 @@ mod makers;
 mod modelled;
 mod records;
 mod renewals;
+mod strangers;
 mod trust;
 mod wrapping;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use atoll_core::counters::DropReason;
-use atoll_core::security::{ChannelId, Down, Engine, Limits};
+use atoll_core::security::{ChannelId, Claim, Credentials, Down, Engine, Limits};
 
 use crate::harness::{FINE, Town, Weather};
-use crate::makers::{dtls, modelled};
+use crate::makers::{dtls, key, modelled};
 
 fn by_time() -> Limits {
     Limits { renew_after: Duration::from_secs(60), ..Limits::default() }
@@ -123,6 +123,21 @@ fn the_responder_begins_when_a_renewal_is_overdue() {
     town.run(Duration::from_secs(110));
     assert_eq!((town.ends[0].renewed.len(), town.ends[1].renewed.len()), (1, 1));
     assert_eq!(exchange(&mut town, channels, 10), [10, 10]);
+}
+
+#[test]
+fn a_renewal_that_is_asked_for_shows_the_new_certificate() {
+    for asks in [0, 1] {
+        let (mut town, channels) = Town::linked(|n| dtls(n, Limits::default()));
+        let fresh = Credentials::self_signed(key()).unwrap();
+        town.ends[asks].engine.present(&fresh).unwrap();
+        let now = town.now;
+        town.ends[asks].engine.renew(channels[asks], now);
+        town.run(Duration::from_secs(5));
+        let claim = Claim::Certificate(fresh.certificate().to_der().unwrap());
+        assert_eq!(town.ends[1 - asks].renewed, [(channels[1 - asks], claim)]);
+        assert_eq!(exchange(&mut town, channels, 10), [10, 10]);
+    }
 }
 
 #[test]

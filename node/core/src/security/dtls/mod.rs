@@ -115,6 +115,11 @@ impl Handshaker for Dtls {
         }
         Ok(dialogue)
     }
+
+    fn present(&mut self, credentials: &Credentials) -> Result<(), Unusable> {
+        *self = Self::new(credentials)?;
+        Ok(())
+    }
 }
 
 /// One handshake of DTLS.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Claim, Down};
+use super::{Claim, Credentials, Down, Unusable};
 use crate::counters::DropReason;
 use crate::security::record::Keys;
 
@@ -88,6 +88,15 @@ pub trait Handshaker: fmt::Debug + Send {
     /// # Errors
     /// It cannot begin.
     fn begin(&mut self, start: Start, reply: &mut Reply) -> Result<Self::Handshake, Down>;
+
+    /// Shows these credentials from now on; a kind of handshake that shows none ignores them.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    fn present(&mut self, credentials: &Credentials) -> Result<(), Unusable> {
+        let _ = credentials;
+        Ok(())
+    }
 }
 
 /// One handshake. It keeps no timer: the filter sends a flight again until the next one comes.

@@ -17,7 +17,9 @@ pub use handshake::{Handshake, Handshaker, Outcome, Protection, Reply, Side, Sta
 
 use super::door::Door;
 use super::wrap::GroupSecret;
-use super::{Action, Admission, ChannelId, Claim, Down, Engine, Intent, Knock, SendError};
+use super::{
+    Action, Admission, ChannelId, Claim, Credentials, Down, Engine, Intent, Knock, SendError, Unusable,
+};
 use crate::buffer::{Buffer, Pool};
 use crate::counters::DropReason;
 use crate::machine::Deadline;
@@ -129,11 +131,6 @@ impl<H: Handshaker> Filter<H> {
         Self { handshaker, common, associations: BTreeMap::new() }
     }
 
-    /// What fills in the flights, to change it for the handshakes to come.
-    pub fn handshaker_mut(&mut self) -> &mut H {
-        &mut self.handshaker
-    }
-
     /// Associations, half-open ones included.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -223,6 +220,14 @@ impl<H: Handshaker> Engine for Filter<H> {
         let mut result = Err(SendError::NotUp);
         self.with(channel, now, |association, call| result = association.send(payload, call));
         result
+    }
+
+    fn renew(&mut self, channel: ChannelId, now: Time) {
+        self.with(channel, now, Association::renew);
+    }
+
+    fn present(&mut self, credentials: &Credentials) -> Result<(), Unusable> {
+        self.handshaker.present(credentials)
     }
 
     fn forget(&mut self, channel: ChannelId) {

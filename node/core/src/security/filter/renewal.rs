@@ -10,6 +10,17 @@ use super::{Action, Buffer, DropReason, Handshake, Handshaker, Reply, Side, Star
 use crate::security::record::Purpose;
 
 impl<T: Handshake> Association<T> {
+    /// Begins a renewal as soon as the last one is over.
+    pub(super) fn renew<H>(&mut self, call: &mut Call<'_, H>)
+    where
+        H: Handshaker<Handshake = T>,
+    {
+        if let Some(Shield::Phases(phases)) = &mut self.shield {
+            phases.hasten(call.now);
+        }
+        self.renew_if_due(call);
+    }
+
     /// Begins a renewal if it is time.
     pub(super) fn renew_if_due<H>(&mut self, call: &mut Call<'_, H>)
     where

@@ -89,6 +89,11 @@ impl Phases {
         self.renew_not_before = Time::ZERO;
     }
 
+    /// The next renewal is due now.
+    pub(in crate::security) fn hasten(&mut self, now: Time) {
+        self.renew_at = self.renew_at.min(now);
+    }
+
     /// A renewal failed: not again soon.
     pub(in crate::security) fn postpone(&mut self, now: Time) {
         self.renew_not_before = now + RENEW_AGAIN;
