@@ -93,6 +93,25 @@ fn three_hundred_of_three_hundred_plain_handshakes_complete_at_thirty_percent_lo
     all_complete(plain, BAD, 300);
 }
 
+/// A member whose certificate does not fit into one datagram, so that a flight overtakes itself.
+fn long_dtls(n: u8, limits: Limits) -> Box<dyn Engine> {
+    let key = key();
+    let mut leaf = Leaf::new(&["atoll://group/g"]);
+    leaf.names.extend((0..40).map(|number| format!("https://example.org/of-no-matter/{number:040}")));
+    let credentials = Credentials::new(&Ca::new().sign(&key, &leaf), key).unwrap();
+    crate::makers::dtls_with(&credentials, crate::makers::setting(n, limits), n)
+}
+
+#[test]
+fn flights_of_several_datagrams_complete_when_they_are_lost_and_out_of_order() {
+    let mut town = Town::pair(|n| long_dtls(n, Limits::default()));
+    town.connect(0, 1, Intent::default());
+    town.run(Duration::from_secs(1));
+    assert!(town.flights().len() > 8 && town.flights().iter().all(|len| len + 13 <= 1232));
+    all_complete(long_dtls, Weather { loss: 0.0, ..BAD }, 300);
+    all_complete(long_dtls, Weather { loss: 0.15, ..BAD }, 300);
+}
+
 #[test]
 fn reordering_without_loss_holds_no_handshake_up_for_long() {
     let weather = Weather { jitter: Duration::from_millis(20), ..FINE };

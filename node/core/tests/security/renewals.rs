@@ -96,6 +96,28 @@ fn a_renewal_shows_neither_certificates_nor_can_a_stranger_begin_one() {
 }
 
 #[test]
+fn a_record_of_a_renewal_is_no_payload_and_a_payload_is_no_renewal() {
+    let (mut town, channels) = Town::linked(|n| dtls(n, Limits::default()));
+    let now = town.now;
+    town.ends[0].engine.renew(channels[0], now);
+    assert!(town.send(0, channels[0], b"payload"));
+    let mut caught = town.intercept();
+    let payload = caught.pop().unwrap();
+    let renewal = caught.pop().unwrap();
+    let mut swapped = [payload.clone(), renewal.clone()];
+    swapped[0].header = renewal.header;
+    swapped[0].bytes.insert(0, 4);
+    swapped[1].header = payload.header;
+    swapped[1].bytes.remove(0);
+    swapped.iter().for_each(|datagram| town.deliver(datagram));
+    assert_eq!((town.ends[1].drops(DropReason::Forged), town.ends[1].opened.len()), (2, 0));
+    town.deliver(&payload);
+    town.deliver(&renewal);
+    town.run(Duration::from_secs(2));
+    assert_eq!((town.ends[1].opened.len(), town.ends[1].renewed.len()), (1, 1));
+}
+
+#[test]
 fn a_renewal_completes_over_a_bad_network() {
     for seed in 0..20 {
         let (mut town, channels) = Town::linked(|n| modelled(n, by_time()));
