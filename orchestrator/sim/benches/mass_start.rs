@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use atoll_core::config::{Config, OverlayConfig};
+use atoll_core::rng::numbered;
+use atoll_core::security::{Credentials, Security};
 use atoll_core::wire::Address;
 use atoll_core::{Node, Rng, Time};
 use atoll_sim::ring::Follower;
@@ -46,6 +48,9 @@ struct Arguments {
     /// Population of NATs.
     #[arg(long, default_value = "none")]
     nat: String,
+    /// How edges are protected: none, modelled or dtls.
+    #[arg(long, default_value = "none", value_parser = ["none", "modelled", "dtls"])]
+    security: String,
     /// Seed of everything.
     #[arg(long, default_value_t = 1)]
     seed: u8,
@@ -125,17 +130,31 @@ fn start(size: usize, arguments: &Arguments) -> Result<(World, Shared), Box<dyn 
     let hosts = world.internet().hosts().filter(|(_, host)| host.is_public());
     let public: Vec<HostId> = hosts.map(|(id, _)| id).collect();
     for host in (0..size as u32).map(HostId) {
-        let mut address = [0; Address::LEN];
-        rng.fill(&mut address);
-        let address = Address::from_bytes(address);
+        let (address, security) = member(&mut world, arguments, rng.next_u64())?;
         let known = bootstraps(host, &public, &mut rng);
         let bootstraps = known.into_iter().filter_map(|host| world.socket(host)).collect();
-        let config = Config::new(vec![OverlayConfig::new(OVERLAY, address, bootstraps)]);
+        let overlay = OverlayConfig { security, ..OverlayConfig::new(OVERLAY, address, bootstraps) };
+        let config = Config { unix_seconds: world.unix_seconds(), ..Config::new(vec![overlay]) };
         lock(&follower).started(host, address);
         let node = Node::new(&config, world.pool(), world.seed(host), world.now());
         world.start(host, Box::new(node));
     }
     Ok((world, follower))
+}
+
+/// A member's place on the ring and its security; the place belongs to its key whatever the security.
+fn member(
+    world: &mut World,
+    arguments: &Arguments,
+    number: u64,
+) -> Result<(Address, Security), Box<dyn Error>> {
+    let credentials = world.make(|| Credentials::derived(numbered(number), OVERLAY))?;
+    let security = match &*arguments.security {
+        "dtls" => Security::dtls(&credentials)?,
+        "modelled" => Security::modelled(),
+        _ => Security::none(),
+    };
+    Ok((credentials.address()?, security))
 }
 
 /// At most five different public hosts before `host`, or the first of all if there are none.

@@ -191,8 +191,13 @@ impl Linker {
     /// Whether a token was handed out for an attempt under way.
     #[must_use]
     pub fn knows_token(&self, token: u64) -> bool {
-        self.attempts.values().any(|attempt| attempt.token == token)
-            || self.announcements.iter().any(|announcement| announcement.token == token)
+        self.holder(token).is_some() || self.announcements.iter().any(|one| one.token == token)
+    }
+
+    /// The member that a token was handed to for an attempt under way.
+    #[must_use]
+    pub fn holder(&self, token: u64) -> Option<Address> {
+        self.attempts.iter().find(|(_, attempt)| attempt.token == token).map(|(peer, _)| *peer)
     }
 
     /// The attempt has its connection; its roles and the edges that are of no more use.

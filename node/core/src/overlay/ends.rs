@@ -9,7 +9,7 @@ use crate::buffer::Buffer;
 use crate::control::{Author, EventKind};
 use crate::counters::DropReason;
 use crate::machine::Output;
-use crate::security::{Action, Admission, ChannelId, Claim, Intent, Knock};
+use crate::security::{Action, Admission, ChannelId, Claim, Engine, Intent, Knock};
 use crate::sender::{Note, Wanted};
 use crate::wire::{Address, EdgeId, Header, Malformed, Mode, PacketHeader, PacketKind, SHORT_LEN};
 
@@ -17,7 +17,7 @@ impl Overlay {
     /// The longest payload of an application that one end-to-end record carries, in bytes.
     #[must_use]
     pub fn payload_max(&self) -> usize {
-        self.packet_max() - PacketHeader::LEN - SHORT_LEN - self.ends.overhead() - 1
+        self.packet_max() - PacketHeader::LEN - SHORT_LEN - self.engine.overhead() - 1
     }
 
     /// Sends a payload that only the member at `to` can read. It may be lost; it is never altered or read on its way.
@@ -42,6 +42,13 @@ impl Overlay {
         self.pump(lent);
     }
 
+    /// The engine of the ends, made once somebody uses it.
+    fn ends(&mut self, lent: &Lent<'_>) -> &mut dyn Engine {
+        let (own, rng) = (self.own, &self.rng);
+        let make = || self.security.engine(own, lent.pool.clone(), &rng.fork("ends"), lent.now);
+        &mut **self.ends.get_or_insert_with(make)
+    }
+
     fn not_sent(&mut self, peer: Address, reason: DropReason, lent: &mut Lent<'_>) {
         self.counters.drop(reason);
         self.tell(EventKind::NotSent { peer, why: reason.label().to_owned() }, lent);
@@ -49,7 +56,7 @@ impl Overlay {
 
     fn open_sender(&mut self, to: Address, lent: &mut Lent<'_>) -> Option<ChannelId> {
         let channel = self.insert_sender(to, None, lent)?;
-        self.ends.connect(channel, Intent { target: Some(to), token: None }, lent.now);
+        self.ends(lent).connect(channel, Intent { target: Some(to), token: None }, lent.now);
         Some(channel)
     }
 
@@ -74,7 +81,9 @@ impl Overlay {
 
     fn forget_sender(&mut self, channel: ChannelId) {
         self.senders.remove(channel);
-        self.ends.forget(channel);
+        if let Some(ends) = &mut self.ends {
+            ends.forget(channel);
+        }
     }
 
     fn note(&mut self, channel: ChannelId, note: Note, lent: &mut Lent<'_>) {
@@ -84,7 +93,7 @@ impl Overlay {
 
     fn seal(&mut self, channel: ChannelId, body: Buffer, lent: &mut Lent<'_>) {
         // One whose keys are not there or used up says so by an action of its own.
-        let _ = self.ends.send(channel, body, lent.now);
+        let _ = self.ends(lent).send(channel, body, lent.now);
     }
 
     /// A packet of the ring brought a datagram from somebody who says that it is `source`.
@@ -102,7 +111,7 @@ impl Overlay {
                     self.counters.drop(DropReason::UnknownEdge);
                     return Ok(());
                 }
-                self.ends.record(channel, datagram, lent.now);
+                self.ends(lent).record(channel, datagram, lent.now);
             }
             Header::Long { tag, .. } if tag != self.tag => self.counters.drop(DropReason::UnknownOverlay),
             Header::Long { sender, receiver, .. } => {
@@ -130,7 +139,7 @@ impl Overlay {
         if sender.remote == EdgeId::default() {
             sender.remote = remote;
         }
-        self.ends.handshake(channel, datagram, lent.now);
+        self.ends(lent).handshake(channel, datagram, lent.now);
     }
 
     /// A stranger begins: nothing is kept of it before its cookie shows that packets to its address reach it.
@@ -139,12 +148,12 @@ impl Overlay {
             return self.counters.drop(DropReason::Malformed);
         }
         if let Some(known) = self.senders.find(source, remote) {
-            return self.ends.handshake(known, datagram, lent.now);
+            return self.ends(lent).handshake(known, datagram, lent.now);
         }
         let knock = Knock { source: &source.to_bytes(), datagram };
-        match self.ends.admit(knock, &|_| false, lent.now) {
+        match self.ends(lent).admit(knock, &|_| false, lent.now) {
             Admission::Accept => match self.insert_sender(source, Some(remote), lent) {
-                Some(channel) => self.ends.accept(channel, datagram, lent.now),
+                Some(channel) => self.ends(lent).accept(channel, datagram, lent.now),
                 None => self.counters.drop(DropReason::Full),
             },
             Admission::Answer(mut answer) => {
@@ -163,7 +172,7 @@ impl Overlay {
 
     /// Carries out what the engine of the ends wants.
     pub(super) fn run_ends(&mut self, lent: &mut Lent<'_>) {
-        while let Some(action) = self.ends.poll() {
+        while let Some(action) = self.ends.as_mut().and_then(|ends| ends.poll()) {
             match action {
                 Action::Handshake(channel, datagram) => self.send_as(channel, datagram, true, lent),
                 Action::Record(channel, datagram) => self.send_as(channel, datagram, false, lent),
@@ -236,7 +245,9 @@ impl Overlay {
 
     /// Runs the timers of the ends.
     pub(super) fn run_senders(&mut self, lent: &mut Lent<'_>) {
-        self.ends.handle_timeout(lent.now);
+        if let Some(ends) = &mut self.ends {
+            ends.handle_timeout(lent.now);
+        }
         while let Some(wanted) = self.senders.handle_timeout(lent.now) {
             match wanted {
                 Wanted::Ask(channel) => self.note(channel, Note::Ask, lent),

@@ -1,6 +1,7 @@
 //! How edges and connections of an overlay come and go.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::{Lent, Overlay};
 use crate::connection::{CONNECTIONS_MAX, Connection, Role, Roles};
@@ -16,6 +17,9 @@ use crate::wire::{
     PacketKind,
 };
 
+/// How long our own handshake keeps out the peer's over the same path.
+const OWN_TURN: Duration = Duration::from_secs(1);
+
 impl Overlay {
     /// Begins a handshake with a transport address.
     pub(super) fn dial(&mut self, remote: SocketAddr, intent: Intent, lent: &mut Lent<'_>) -> Option<EdgeId> {
@@ -30,9 +34,29 @@ impl Overlay {
         Some(id)
     }
 
+    /// Whether a peer's handshake over this path shall go on, although ours over the same path may be under way: of the two
+    /// that which the lower address began goes on. One that gets nowhere gives way to the other.
+    pub(super) fn gives_way(&mut self, peer: Address, from: SocketAddr, lent: &mut Lent<'_>) -> bool {
+        let Some(attempt) = self.linker.get(peer) else { return true };
+        let ours = attempt.dialled.iter().find(|(remote, _)| *remote == from).map(|(_, id)| *id);
+        let Some(edge) = ours.and_then(|id| self.edges.get(id)) else { return true };
+        if edge.stage != Stage::Handshake {
+            return true;
+        }
+        if self.own < peer && edge.since + OWN_TURN > lent.now {
+            return false;
+        }
+        if let Some(id) = ours {
+            self.drop_edge(id, "the peer's handshake goes on", lent);
+        }
+        true
+    }
+
     /// Dials what a peer named, as far as it is worth it and not under way.
     fn dial_candidates(&mut self, peer: Address, message: &ConnectToMe, lent: &mut Lent<'_>) {
-        let has_edge = self.edges.iter().any(|(_, edge)| edge.peer() == Some(peer));
+        // A handshake that the peer began got through to us, and so its answer gets through to the peer.
+        let is_to = |edge: &Edge| edge.peer() == Some(peer) || (!edge.initiated && edge.target == Some(peer));
+        let has_edge = self.edges.iter().any(|(_, edge)| is_to(edge));
         let Some(attempt) = self.linker.get(peer) else { return };
         if has_edge {
             return;

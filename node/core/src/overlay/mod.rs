@@ -8,6 +8,7 @@ mod packets;
 mod report;
 mod settle;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::machine::{Deadline, Output, RequestId};
 use crate::path;
 use crate::ring::{Place, Ring, Shortcuts};
 use crate::rng::Rng;
-use crate::security::{Action, Admission, Engine, Knock, Trust, Wall};
+use crate::security::{Action, Admission, Engine, Knock, Security, Trust, Wall};
 use crate::sender::Senders;
 use crate::time::Time;
 use crate::wire::{Address, EdgeId, Header, OverlayTag};
@@ -74,8 +75,9 @@ pub struct Overlay {
     started: Time,
     /// Protects edges.
     engine: Box<dyn Engine>,
-    /// Protects end-to-end senders.
-    ends: Box<dyn Engine>,
+    /// Protects end-to-end senders; not there before there is one.
+    ends: Option<Box<dyn Engine>>,
+    security: Security,
     senders: Senders,
     trust: Arc<Trust>,
     edges: edge::Table,
@@ -119,7 +121,8 @@ impl Overlay {
             keepalive: config.keepalive.clone(),
             started: now,
             engine: config.security.engine(own, pool.clone(), &rng, now),
-            ends: config.security.engine(own, pool.clone(), &rng.fork("ends"), now),
+            ends: None,
+            security: config.security.clone(),
             senders: Senders::new(own, &rng),
             trust: config.security.trust(),
             edges: edge::Table::default(),
@@ -197,11 +200,19 @@ impl Overlay {
         }
         let source = arrival.from.to_string();
         let knock = Knock { source: source.as_bytes(), datagram: &arrival.payload };
-        let linker = &self.linker;
-        match self.engine.admit(knock, &|token| linker.knows_token(token), lent.now) {
+        let (linker, shown) = (&self.linker, Cell::new(0));
+        let known = |token| {
+            shown.set(token);
+            linker.knows_token(token)
+        };
+        match self.engine.admit(knock, &known, lent.now) {
             Admission::Accept => {
-                if let Some(id) = self.add_edge(Edge::new(path, Some(sender), lent.now)) {
-                    return self.engine.accept(edge::channel(id), &arrival.payload, lent.now);
+                let target = self.linker.holder(shown.get());
+                if target.is_none_or(|peer| self.gives_way(peer, arrival.from, lent)) {
+                    let edge = Edge { target, ..Edge::new(path, Some(sender), lent.now) };
+                    if let Some(id) = self.add_edge(edge) {
+                        return self.engine.accept(edge::channel(id), &arrival.payload, lent.now);
+                    }
                 }
             }
             Admission::Answer(mut answer) => {
@@ -250,7 +261,7 @@ impl Overlay {
         }
         let services = [
             self.engine.poll_timeout(),
-            self.ends.poll_timeout(),
+            self.ends.as_ref().and_then(|ends| ends.poll_timeout()),
             self.senders.poll_timeout(),
             self.linker.poll_timeout(),
             self.bootstraps_timeout(),
