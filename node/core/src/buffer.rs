@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Room in front of a fresh buffer's bytes: all headers of a relayed, sealed, routed packet fit.
-pub const HEADROOM: usize = 160;
+pub const HEADROOM: usize = 128;
 /// Room behind a fresh buffer's capacity: the tags of a record and of a wrapped datagram fit.
 const TAILROOM: usize = 32;
 /// The largest payload that a buffer holds without growing, in bytes (an Ethernet MTU).
