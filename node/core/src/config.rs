@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::security::Security;
+use crate::security::{Security, Wall};
 use crate::wire::Address;
 
 /// Everything that a node needs to know before its first input.
@@ -41,6 +41,8 @@ pub struct OverlayConfig {
     pub keepalive: KeepaliveConfig,
     /// How edges and end-to-end senders are protected.
     pub security: Security,
+    /// When the member's own certificate ends, if it does; for reports only.
+    pub certificate_expires: Option<Wall>,
 }
 
 impl OverlayConfig {
@@ -55,6 +57,7 @@ impl OverlayConfig {
             ring: RingConfig::default(),
             keepalive: KeepaliveConfig::default(),
             security: Security::none(),
+            certificate_expires: None,
         }
     }
 }

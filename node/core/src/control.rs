@@ -126,6 +126,12 @@ pub struct Status {
     pub address: Address,
     /// Where it stands.
     pub state: State,
+    /// The security engine.
+    #[serde(default)]
+    pub security: String,
+    /// When the member's certificate ends, in seconds since 1970 (UTC), if an authority made it.
+    #[serde(default)]
+    pub certificate_expires_seconds: Option<u64>,
     /// Seconds since the node's start.
     pub uptime_seconds: f64,
     /// Seconds from the node's start until it was first connected.
@@ -149,6 +155,12 @@ pub struct Status {
 pub struct Peer {
     /// The peer's place on the ring.
     pub address: Address,
+    /// Whose node it is, if an authority says so.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The group, if an authority says so.
+    #[serde(default)]
+    pub group: Option<String>,
     /// Why the connection is kept.
     pub roles: Vec<String>,
     /// The peer's transport address.

@@ -81,6 +81,13 @@ pub enum Input {
         /// Their transport addresses.
         bootstraps: Vec<SocketAddr>,
     },
+    /// The authority of an overlay's group revoked these. A list that it did not sign, or an older one, changes nothing.
+    Revocations {
+        /// The overlay's place in the configuration.
+        overlay: u8,
+        /// The revocation list, in DER.
+        list: Vec<u8>,
+    },
 }
 
 /// What a machine wants done.

@@ -166,7 +166,16 @@ impl Machine for Node {
                 }
             }
             Input::LocalAddresses(local) => self.shared.paths.set_local(local),
-            Input::WallClock { unix_seconds } => self.shared.wall = (Wall(unix_seconds), now),
+            Input::WallClock { unix_seconds } => {
+                self.shared.wall = (Wall(unix_seconds), now);
+                let mut lent = self.shared.lend(now);
+                self.overlays.iter_mut().for_each(|overlay| overlay.review(&mut lent));
+            }
+            Input::Revocations { overlay, list } => {
+                if let Some(overlay) = self.overlays.get_mut(usize::from(overlay)) {
+                    overlay.set_revocations(&list, &mut self.shared.lend(now));
+                }
+            }
             Input::Bootstraps { overlay, bootstraps } => {
                 // A name that is not ours is the driver's mistake and changes nothing.
                 let _ = self.with(&overlay, now, |overlay, lent| overlay.set_bootstraps(&bootstraps, lent));

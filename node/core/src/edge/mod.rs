@@ -11,7 +11,7 @@ pub use probe::{Probe, Wanted};
 pub use reliable::{ACK_DELAY, Again, Overdue, Receipt, Reliable};
 
 use crate::path::PathId;
-use crate::security::ChannelId;
+use crate::security::{ChannelId, Identity};
 use crate::time::Time;
 use crate::wire::{Address, EdgeId};
 
@@ -43,6 +43,8 @@ pub struct Edge {
     pub initiated: bool,
     /// The member that must answer; anyone if it is not known.
     pub target: Option<Address>,
+    /// Who the peer proved to be, if an authority vouches for it.
+    pub identity: Option<Box<Identity>>,
     /// How far it has come.
     pub stage: Stage,
     /// When it came to that stage.
@@ -64,6 +66,7 @@ impl Edge {
             path,
             initiated: remote.is_none(),
             target: None,
+            identity: None,
             stage: Stage::Handshake,
             since: now,
             reliable: Reliable::default(),

@@ -72,7 +72,7 @@ impl Overlay {
         self.senders.insert(peer, remote, lent.now)
     }
 
-    fn close_sender(&mut self, channel: ChannelId, lent: &mut Lent<'_>) {
+    pub(super) fn close_sender(&mut self, channel: ChannelId, lent: &mut Lent<'_>) {
         self.note(channel, Note::Close, lent);
         // What is sealed leaves before the keys are gone.
         self.run_ends(lent);
@@ -208,10 +208,12 @@ impl Overlay {
         let verdict = self.trust.verify(claim, lent.wall).and_then(|identity| identity.at(Some(sender.peer)));
         match verdict {
             Ok(identity) => {
-                let author = Author { address: identity.address, user: identity.user, group: identity.group };
-                sender.author = Some(Arc::new(author));
+                let (user, group) = (identity.user.clone(), identity.group.clone());
+                sender.author = Some(Arc::new(Author { address: identity.address, user, group }));
                 sender.on_heard(lent.now);
-                for payload in sender.take_waiting() {
+                let waiting = sender.take_waiting();
+                self.remember_sender(channel, identity, lent);
+                for payload in waiting {
                     self.seal(channel, payload, lent);
                 }
             }

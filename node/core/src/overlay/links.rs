@@ -255,8 +255,13 @@ impl Overlay {
             Ok(identity) if identity.address == self.own => {
                 self.refuse(id, DropReason::WrongMember, "it is we ourselves", lent);
             }
-            Ok(identity) if is_new => self.on_up(id, identity.address, lent),
-            Ok(_) => {}
+            Ok(identity) => {
+                let peer = identity.address;
+                self.remember(id, identity, lent);
+                if is_new {
+                    self.on_up(id, peer, lent);
+                }
+            }
             Err(refusal) => self.refuse(id, refusal.into(), &refusal.to_string(), lent),
         }
     }
@@ -380,12 +385,16 @@ impl Overlay {
 
     /// Tells the peer that the edge ends, and forgets it.
     pub(super) fn close_edge(&mut self, id: EdgeId, reason: CloseReason, lent: &mut Lent<'_>) {
+        self.say_close(id, reason, lent);
+        self.drop_edge(id, reason.describe(), lent);
+    }
+
+    pub(super) fn say_close(&mut self, id: EdgeId, reason: CloseReason, lent: &mut Lent<'_>) {
         let body = lent.pool.copy(&[reason as u8]);
         self.send_frame_once(id, FrameKind::Close, body, lent);
         while let Some(action) = self.engine.poll() {
             self.carry_out(action, lent);
         }
-        self.drop_edge(id, reason.describe(), lent);
     }
 
     /// Ends a connection with all its edges.

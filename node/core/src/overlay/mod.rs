@@ -4,6 +4,7 @@ mod ends;
 mod frames;
 mod keepalive;
 mod links;
+mod members;
 mod packets;
 mod report;
 mod settle;
@@ -80,6 +81,11 @@ pub struct Overlay {
     security: Security,
     senders: Senders,
     trust: Arc<Trust>,
+    /// The engine's name, and when our own certificate ends: for reports.
+    security: String,
+    certificate_expires: Option<Wall>,
+    /// When the first peer's membership may be over.
+    review_at: Time,
     edges: edge::Table,
     connections: connection::Table,
     linker: Linker,
@@ -125,6 +131,9 @@ impl Overlay {
             security: config.security.clone(),
             senders: Senders::new(own, &rng),
             trust: config.security.trust(),
+            security: config.security.to_string(),
+            certificate_expires: config.certificate_expires,
+            review_at: Time::MAX,
             edges: edge::Table::default(),
             connections: connection::Table::new(own),
             linker: Linker::new(&rng),
@@ -246,6 +255,9 @@ impl Overlay {
         if self.ring.announcement_is_due(lent.now) {
             self.announce_somewhere(lent);
         }
+        if self.review_at <= lent.now {
+            self.review(lent);
+        }
         self.dirty |= self.look_at <= lent.now;
         self.run_senders(lent);
         self.pump(lent);
@@ -269,6 +281,7 @@ impl Overlay {
             self.shortcuts.poll_timeout(),
             self.inquiries.poll_timeout(),
             self.edges_timeout(),
+            self.review_timeout(),
             self.settle_timeout(),
         ];
         services.into_iter().fold(None, Deadline::earlier)

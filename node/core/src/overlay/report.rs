@@ -5,6 +5,7 @@ use crate::connection::Role;
 use crate::control::{Metric, MetricKind, Peer, State, Status};
 use crate::counters::{Counters, DropReason};
 use crate::path;
+use crate::security::Wall;
 use crate::time::Time;
 
 impl Overlay {
@@ -20,6 +21,8 @@ impl Overlay {
             overlay: self.name.clone(),
             address: self.own,
             state,
+            security: self.security.clone(),
+            certificate_expires_seconds: self.certificate_expires.map(|Wall(seconds)| seconds),
             uptime_seconds: now.since(self.started).as_secs_f64(),
             join_seconds: self.joined.map(|joined| joined.since(self.started).as_secs_f64()),
             neighbours_changed_seconds: self.place_since.since(self.started).as_secs_f64(),
@@ -42,9 +45,13 @@ impl Overlay {
     #[must_use]
     pub fn peers(&self, lent: &Lent<'_>) -> Vec<Peer> {
         let peer = |connection: &crate::connection::Connection| {
-            let path = self.edges.get(connection.edge()).and_then(|edge| lent.paths.get(edge.path))?;
+            let edge = self.edges.get(connection.edge())?;
+            let path = lent.paths.get(edge.path)?;
+            let identity = edge.identity.as_deref();
             Some(Peer {
                 address: connection.peer,
+                user: identity.and_then(|identity| identity.user.clone()),
+                group: identity.and_then(|identity| identity.group.clone()),
                 roles: connection
                     .ours
                     .union(connection.theirs)
@@ -113,6 +120,10 @@ impl Overlay {
         if let Some(joined) = self.joined {
             let seconds = joined.since(self.started).as_secs_f64();
             add("atoll_join_seconds", "From start until first connected", MetricKind::Gauge, None, seconds);
+        }
+        if let Some(Wall(seconds)) = self.certificate_expires {
+            let help = "When the member's certificate ends, in seconds since 1970 (UTC)";
+            add("atoll_certificate_expires_seconds", help, MetricKind::Gauge, None, seconds as f64);
         }
         let uptime = now.since(self.started).as_secs_f64();
         add("atoll_uptime_seconds", "Since the member's start", MetricKind::Gauge, None, uptime);

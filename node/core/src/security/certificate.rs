@@ -22,10 +22,12 @@ const NOT_BEFORE: &str = "20000101000000Z";
 const NOT_AFTER: &str = "99991231235959Z";
 const SERIAL_BYTES: usize = 16;
 
-/// Beginnings of the names in a certificate (subject alternative names of type URI).
-pub(super) const GROUP: &str = "atoll://group/";
-pub(super) const USER: &str = "atoll://user/";
-pub(super) const ADDRESS: &str = "atoll://address/";
+/// Beginnings of the names in a certificate (subject alternative names of type URI): here of a group's.
+pub const GROUP: &str = "atoll://group/";
+/// Of a user's.
+pub const USER: &str = "atoll://user/";
+/// Of an address.
+pub const ADDRESS: &str = "atoll://address/";
 
 /// Why credentials are of no use.
 #[derive(Debug, thiserror::Error)]

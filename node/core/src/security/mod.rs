@@ -23,7 +23,10 @@ mod wrap;
 
 use std::fmt;
 
-pub use certificate::{Credentials, Unusable, address_of, derived_key};
+pub use certificate::{
+    ADDRESS as ADDRESS_NAME, Credentials, GROUP as GROUP_NAME, USER as USER_NAME, Unusable, address_of,
+    derived_key,
+};
 pub use cookie::CookieJar;
 pub use dtls::Dtls;
 pub use filter::{
@@ -34,7 +37,7 @@ pub use modelled::Modelled;
 pub use plain::Plain;
 pub use record::{Keys, WINDOW};
 pub use suite::Security;
-pub use trust::{Authority, Identity, Refusal, Serial, Trust, Wall};
+pub use trust::{Authority, Identity, Refusal, Serial, Trust, Wall, is_name};
 pub use wrap::GroupSecret;
 
 use crate::buffer::Buffer;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
+use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Public};
 use openssl::x509::{CrlStatus, X509, X509Crl, X509Ref};
@@ -40,7 +41,7 @@ pub struct Identity {
     pub group: Option<String>,
     /// The certificate's serial number; empty if there is no certificate.
     pub serial: Serial,
-    /// When the membership ends; nothing if it does not.
+    /// When the membership ends, or its authority if that is earlier; nothing if it does not.
     pub not_after: Option<Wall>,
 }
 
@@ -128,9 +129,30 @@ impl Trust {
                 Ok(Identity { address: *address, user, group, serial, not_after })
             }
             (Self::SelfCertified, Claim::Certificate(der)) => self_certified(&*read(der)?),
-            (Self::Authority(authority), Claim::Certificate(der)) => authority.verify(&read(der)?, wall),
+            (Self::Authority(authority), Claim::Certificate(der)) => authority.verify(&*read(der)?, wall),
             _ => Err(Refusal::Malformed),
         }
+    }
+
+    /// Judges a member again that was taken before.
+    ///
+    /// # Errors
+    /// Its membership is over by now.
+    pub fn review(&self, member: &Identity, wall: Wall) -> Result<(), Refusal> {
+        let Self::Authority(authority) = self else { return Ok(()) };
+        if member.not_after.is_some_and(|end| end < wall) {
+            return Err(Refusal::Expired);
+        }
+        if authority.has_revoked(&member.serial)? { Err(Refusal::Revoked) } else { Ok(()) }
+    }
+
+    /// The same rule with this revocation list (DER) in place of the last one.
+    ///
+    /// # Errors
+    /// As [`Authority::set_list`]; only an authority revokes.
+    pub fn revised(&self, list: &[u8]) -> Result<Self, Refusal> {
+        let Self::Authority(authority) = self else { return Err(Refusal::UnknownAuthority) };
+        Ok(Self::Authority(Box::new(authority.revised(list)?)))
     }
 }
 
@@ -198,6 +220,17 @@ impl Authority {
     /// # Errors
     /// It cannot be read, somebody else signed it, or it is older than the one that is there.
     pub fn set_list(&mut self, list: &[u8]) -> Result<(), Refusal> {
+        self.list = Some(self.read_list(list)?);
+        Ok(())
+    }
+
+    fn revised(&self, list: &[u8]) -> Result<Self, Refusal> {
+        let list = Some(self.read_list(list)?);
+        let (certificate, key) = (self.certificate.clone(), self.key.clone());
+        Ok(Self { certificate, key, group: self.group.clone(), revoked: self.revoked.clone(), list })
+    }
+
+    fn read_list(&self, list: &[u8]) -> Result<X509Crl, Refusal> {
         let list = X509Crl::from_der(list)?;
         if !list.verify(&self.key)? {
             return Err(Refusal::UnknownAuthority);
@@ -205,17 +238,21 @@ impl Authority {
         if self.list.as_ref().is_some_and(|last| is_before(list.last_update(), last.last_update())) {
             return Err(Refusal::Expired);
         }
-        self.list = Some(list);
-        Ok(())
+        Ok(list)
     }
 
-    fn verify(&self, certificate: &X509, wall: Wall) -> Result<Identity, Refusal> {
+    fn has_revoked(&self, serial: &Serial) -> Result<bool, Refusal> {
+        let number = BigNum::from_slice(&serial.0)?.to_asn1_integer()?;
+        let listed = self.list.as_ref().map(|list| list.get_by_serial(&number));
+        Ok(self.revoked.contains(serial) || matches!(listed, Some(CrlStatus::Revoked(_))))
+    }
+
+    fn verify(&self, certificate: &X509Ref, wall: Wall) -> Result<Identity, Refusal> {
         self.check_signature(certificate)?;
         check_validity(&self.certificate, wall)?;
         check_validity(certificate, wall)?;
         let serial = serial(certificate)?;
-        let listed = self.list.as_ref().map(|list| list.get_by_cert(certificate));
-        if self.revoked.contains(&serial) || matches!(listed, Some(CrlStatus::Revoked(_))) {
+        if self.has_revoked(&serial)? {
             return Err(Refusal::Revoked);
         }
         let names = Names::of(certificate)?;
@@ -223,7 +260,7 @@ impl Authority {
         if names.group.as_ref() != Some(&self.group) {
             return Err(Refusal::WrongGroup);
         }
-        let not_after = Some(seconds(certificate.not_after())?);
+        let not_after = Some(seconds(certificate.not_after())?.min(seconds(self.certificate.not_after())?));
         Ok(Identity { address, user: names.user, group: names.group, serial, not_after })
     }
 
@@ -290,8 +327,9 @@ fn set_once<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), Refusal> {
     if place.replace(value).is_some() { Err(Refusal::Malformed) } else { Ok(()) }
 }
 
-/// Letters, digits and `-_.@`: what needs no escape in a URI's path.
-fn is_name(name: &str) -> bool {
+/// Whether a group or a user may be called so: 1 to 64 letters, digits and `-_.@`, which need no escape in a URI's path.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
     let fits = |letter: char| letter.is_ascii_alphanumeric() || "-_.@".contains(letter);
     (1..=NAME_MAX).contains(&name.len()) && name.chars().all(fits)
 }

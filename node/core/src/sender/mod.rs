@@ -11,7 +11,7 @@ use crate::buffer::Buffer;
 use crate::control::Author;
 use crate::machine::Deadline;
 use crate::rng::Rng;
-use crate::security::ChannelId;
+use crate::security::{ChannelId, Identity};
 use crate::time::Time;
 use crate::wire::{Address, EdgeId};
 
@@ -61,6 +61,8 @@ pub struct Sender {
     pub remote: EdgeId,
     /// Who the peer proved to be.
     pub author: Option<Arc<Author>>,
+    /// The same with the end of its membership, if an authority vouches for it.
+    pub identity: Option<Box<Identity>>,
     initiated: bool,
     waiting: VecDeque<Buffer>,
     used: Time,
@@ -75,6 +77,7 @@ impl Sender {
             peer,
             remote: remote.unwrap_or_default(),
             author: None,
+            identity: None,
             initiated: remote.is_none(),
             waiting: VecDeque::new(),
             used: now,
@@ -210,6 +213,11 @@ impl Senders {
     /// Forgets a sender.
     pub fn remove(&mut self, channel: ChannelId) -> Option<Sender> {
         self.list.remove(&channel)
+    }
+
+    /// Every sender with its channel.
+    pub fn iter(&self) -> impl Iterator<Item = (ChannelId, &Sender)> {
+        self.list.iter().map(|(channel, sender)| (*channel, sender))
     }
 
     /// Every channel.

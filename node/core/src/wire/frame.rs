@@ -222,6 +222,8 @@ pub enum CloseReason {
     WrongMember = 3,
     /// The connection table is full.
     Full = 4,
+    /// The receiver's membership is over, as the sender sees it.
+    Refused = 5,
 }
 
 impl CloseReason {
@@ -230,7 +232,7 @@ impl CloseReason {
         let mut reader = Reader::new(body);
         let code = reader.u8()?;
         reader.end()?;
-        [Self::Leaving, Self::Unwanted, Self::Duplicate, Self::WrongMember, Self::Full]
+        [Self::Leaving, Self::Unwanted, Self::Duplicate, Self::WrongMember, Self::Full, Self::Refused]
             .into_iter()
             .find(|reason| *reason as u8 == code)
             .ok_or(Malformed)
@@ -245,6 +247,7 @@ impl CloseReason {
             Self::Duplicate => "replaced by a better edge",
             Self::WrongMember => "another member answered",
             Self::Full => "the peer's connection table is full",
+            Self::Refused => "the peer takes our membership for over",
         }
     }
 }

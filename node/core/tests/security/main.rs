@@ -7,6 +7,7 @@ mod bytes;
 mod handshakes;
 mod harness;
 mod makers;
+mod members;
 mod modelled;
 mod records;
 mod renewals;

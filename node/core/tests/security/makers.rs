@@ -9,8 +9,8 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
-use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
-use openssl::x509::{X509, X509Name};
+use openssl::x509::extension::{AuthorityKeyIdentifier, BasicConstraints, CrlNumber, SubjectAlternativeName};
+use openssl::x509::{X509, X509CrlBuilder, X509Name, X509RevokedBuilder};
 
 pub const SECRET: [u8; 32] = [0x5a; 32];
 
@@ -120,5 +120,29 @@ impl Ca {
         }
         builder.sign(&self.key, MessageDigest::sha256()).unwrap();
         builder.build().to_der().unwrap()
+    }
+
+    /// A revocation list of this second, in DER.
+    pub fn list(&self, at: i64, serials: &[u32]) -> Vec<u8> {
+        let mut builder = X509CrlBuilder::new().unwrap();
+        builder.set_issuer_name(self.certificate.subject_name()).unwrap();
+        builder.set_last_update(&Asn1Time::from_unix(at).unwrap()).unwrap();
+        builder.set_next_update(&Asn1Time::from_unix(at + 1000).unwrap()).unwrap();
+        let blank = X509::builder().unwrap();
+        let context = blank.x509v3_context(Some(&self.certificate), None);
+        builder
+            .append_extension(AuthorityKeyIdentifier::new().issuer(true).build(&context).unwrap())
+            .unwrap();
+        let number = CrlNumber::new(BigNum::from_u32(1).unwrap()).unwrap();
+        builder.append_extension(number.build().unwrap()).unwrap();
+        for serial in serials {
+            let mut revoked = X509RevokedBuilder::new().unwrap();
+            let serial = BigNum::from_u32(*serial).unwrap().to_asn1_integer().unwrap();
+            revoked.set_serial_number(&serial).unwrap();
+            revoked.set_revocation_date(&Asn1Time::from_unix(at).unwrap()).unwrap();
+            builder.add_revoked(revoked.build()).unwrap();
+        }
+        builder.sign(&self.key, MessageDigest::sha256()).unwrap();
+        builder.build().unwrap().to_der().unwrap()
     }
 }

@@ -3,12 +3,7 @@
 use atoll_core::counters::DropReason;
 use atoll_core::security::{Authority, Claim, Credentials, Identity, Refusal, Serial, Trust, Wall};
 use atoll_core::wire::Address;
-use openssl::asn1::Asn1Time;
-use openssl::bn::BigNum;
-use openssl::hash::MessageDigest;
 use openssl::sha::sha256;
-use openssl::x509::extension::{AuthorityKeyIdentifier, CrlNumber};
-use openssl::x509::{X509, X509CrlBuilder, X509RevokedBuilder};
 
 use crate::makers::{Ca, Leaf, address, key};
 
@@ -94,36 +89,41 @@ fn a_serial_that_was_withdrawn_is_refused() {
     assert_eq!(verify(authority, ca.sign(&key(), &good())), Err(Refusal::Revoked));
 }
 
-fn list(ca: &Ca, at: i64, serials: &[u32]) -> Vec<u8> {
-    let mut builder = X509CrlBuilder::new().unwrap();
-    builder.set_issuer_name(ca.certificate.subject_name()).unwrap();
-    builder.set_last_update(&Asn1Time::from_unix(at).unwrap()).unwrap();
-    builder.set_next_update(&Asn1Time::from_unix(at + 1000).unwrap()).unwrap();
-    let blank = X509::builder().unwrap();
-    let context = blank.x509v3_context(Some(&ca.certificate), None);
-    builder.append_extension(AuthorityKeyIdentifier::new().issuer(true).build(&context).unwrap()).unwrap();
-    let number = CrlNumber::new(BigNum::from_u32(1).unwrap()).unwrap();
-    builder.append_extension(number.build().unwrap()).unwrap();
-    for serial in serials {
-        let mut revoked = X509RevokedBuilder::new().unwrap();
-        let serial = BigNum::from_u32(*serial).unwrap().to_asn1_integer().unwrap();
-        revoked.set_serial_number(&serial).unwrap();
-        revoked.set_revocation_date(&Asn1Time::from_unix(at).unwrap()).unwrap();
-        builder.add_revoked(revoked.build()).unwrap();
-    }
-    builder.sign(&ca.key, MessageDigest::sha256()).unwrap();
-    builder.build().unwrap().to_der().unwrap()
-}
-
 #[test]
 fn a_revocation_list_counts_if_the_authority_signed_it_and_it_is_not_older() {
     let ca = Ca::new();
     let mut authority = chess(&ca);
-    assert_eq!(authority.set_list(&list(&Ca::new(), 50, &[1])), Err(Refusal::UnknownAuthority));
+    assert_eq!(authority.set_list(&Ca::new().list(50, &[1])), Err(Refusal::UnknownAuthority));
     assert_eq!(authority.set_list(b"no list"), Err(Refusal::Malformed));
-    authority.set_list(&list(&ca, 100, &[76, 77])).unwrap();
-    assert_eq!(authority.set_list(&list(&ca, 99, &[1])), Err(Refusal::Expired));
+    authority.set_list(&ca.list(100, &[76, 77])).unwrap();
+    assert_eq!(authority.set_list(&ca.list(99, &[1])), Err(Refusal::Expired));
     assert_eq!(verify(authority, ca.sign(&key(), &good())), Err(Refusal::Revoked));
+}
+
+#[test]
+fn a_member_is_judged_again_by_its_end_and_by_the_newest_list() {
+    let ca = Ca::new();
+    let claim = Claim::Certificate(ca.sign(&key(), &good()));
+    let trust = Trust::Authority(Box::new(chess(&ca)));
+    let member = trust.verify(&claim, WALL).unwrap();
+    assert_eq!(
+        [2_000_000, 2_000_001].map(|wall| trust.review(&member, Wall(wall))),
+        [Ok(()), Err(Refusal::Expired)]
+    );
+    let revised = trust.revised(&ca.list(100, &[77])).unwrap();
+    assert_eq!((trust.review(&member, WALL), revised.review(&member, WALL)), (Ok(()), Err(Refusal::Revoked)));
+    assert_eq!(revised.verify(&claim, WALL), Err(Refusal::Revoked));
+    assert_eq!(revised.revised(&ca.list(99, &[])).err(), Some(Refusal::Expired));
+    assert_eq!(revised.revised(&ca.list(100, &[])).unwrap().review(&member, WALL), Ok(()));
+    assert_eq!(Trust::SelfCertified.revised(&ca.list(1, &[])).err(), Some(Refusal::UnknownAuthority));
+}
+
+#[test]
+fn a_membership_ends_with_its_authority() {
+    let ca = Ca::new();
+    let claim = Claim::Certificate(ca.sign(&key(), &Leaf { until: 99_000_000, ..good() }));
+    let member = Trust::Authority(Box::new(chess(&ca))).verify(&claim, WALL).unwrap();
+    assert_eq!(member.not_after, Some(Wall(9_000_000)));
 }
 
 #[test]

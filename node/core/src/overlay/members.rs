@@ -1,0 +1,88 @@
+//! Peers for whom an authority vouches: remembered as such, and judged again when a membership ends or is revoked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Lent, Overlay};
+use crate::machine::Deadline;
+use crate::security::{ChannelId, Identity, Refusal};
+use crate::time::Time;
+use crate::wire::{CloseReason, EdgeId};
+
+impl Overlay {
+    /// Who the peer of an edge proved to be.
+    pub(super) fn remember(&mut self, id: EdgeId, identity: Identity, lent: &Lent<'_>) {
+        self.expect_end(&identity, lent);
+        if let Some(edge) = self.edges.get_mut(id) {
+            edge.identity = vouched(identity);
+        }
+    }
+
+    /// Who the other end of a sender proved to be.
+    pub(super) fn remember_sender(&mut self, channel: ChannelId, identity: Identity, lent: &Lent<'_>) {
+        self.expect_end(&identity, lent);
+        if let Some(sender) = self.senders.get_mut(channel) {
+            sender.identity = vouched(identity);
+        }
+    }
+
+    /// Takes a revocation list (DER) of our group's authority. Those whom it names are out at once.
+    pub fn set_revocations(&mut self, list: &[u8], lent: &mut Lent<'_>) {
+        if let Ok(trust) = self.trust.revised(list) {
+            self.trust = Arc::new(trust);
+            self.review(lent);
+        }
+    }
+
+    /// Judges every peer again, and closes what leads to those who are no longer members.
+    pub fn review(&mut self, lent: &mut Lent<'_>) {
+        if self.leaving {
+            return;
+        }
+        for (id, refusal) in self.refused_edges(lent) {
+            self.counters.drop(refusal.into());
+            self.say_close(id, CloseReason::Refused, lent);
+            self.drop_edge(id, &refusal.to_string(), lent);
+        }
+        for (channel, refusal) in self.refused_senders(lent) {
+            self.counters.drop(refusal.into());
+            self.close_sender(channel, lent);
+        }
+        let edges = self.edges.iter().filter_map(|(_, edge)| edge.identity.as_deref());
+        let senders = self.senders.iter().filter_map(|(_, sender)| sender.identity.as_deref());
+        self.review_at = edges.chain(senders).map(|identity| end(identity, lent)).min().unwrap_or(Time::MAX);
+        self.pump(lent);
+    }
+
+    fn refused_edges(&self, lent: &Lent<'_>) -> Vec<(EdgeId, Refusal)> {
+        let judge = |identity: &Identity| self.trust.review(identity, lent.wall).err();
+        let edges = self.edges.iter();
+        edges.filter_map(|(id, edge)| Some((id, judge(edge.identity.as_deref()?)?))).collect()
+    }
+
+    fn refused_senders(&self, lent: &Lent<'_>) -> Vec<(ChannelId, Refusal)> {
+        let judge = |identity: &Identity| self.trust.review(identity, lent.wall).err();
+        let senders = self.senders.iter();
+        senders.filter_map(|(channel, one)| Some((channel, judge(one.identity.as_deref()?)?))).collect()
+    }
+
+    fn expect_end(&mut self, identity: &Identity, lent: &Lent<'_>) {
+        self.review_at = self.review_at.min(end(identity, lent));
+    }
+
+    pub(super) fn review_timeout(&self) -> Option<Deadline> {
+        (self.review_at < Time::MAX).then_some(Deadline { at: self.review_at, reason: "end of a membership" })
+    }
+}
+
+/// Nothing need be remembered of a member that no authority knows.
+fn vouched(identity: Identity) -> Option<Box<Identity>> {
+    identity.group.is_some().then(|| Box::new(identity))
+}
+
+/// When the membership is over, at most a second late, if nobody sets the wall clock.
+fn end(identity: &Identity, lent: &Lent<'_>) -> Time {
+    let Some(last) = identity.not_after else { return Time::MAX };
+    let seconds = last.0.saturating_sub(lent.wall.0).saturating_add(1);
+    lent.now + Duration::from_secs(seconds)
+}
