@@ -152,8 +152,14 @@ pub struct Counters {
     pub delivered_packets: u64,
     /// Frames sent again for want of an acknowledgement.
     pub retransmitted_frames: u64,
-    /// Handshakes begun by this member.
+    /// Handshakes begun by this member with transport addresses.
     pub links_started: u64,
+    /// Handshakes that were completed, whoever began them: a peer proved what it claims.
+    pub handshakes_completed: u64,
+    /// Handshakes that came to nothing.
+    pub handshakes_failed: u64,
+    /// Associations that got new keys.
+    pub renewals: u64,
     /// Connections made.
     pub connections_made: u64,
     /// Connections whose peer fell silent.

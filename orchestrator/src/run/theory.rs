@@ -188,6 +188,8 @@ mod tests {
             let beside = |step: usize| Some(order[(at + step) % order.len()]);
             Status {
                 overlay: "public".to_owned(),
+                security: "none".to_owned(),
+                certificate_expires_seconds: None,
                 address,
                 state: State::Connected,
                 uptime_seconds: 9.0,

@@ -9,7 +9,7 @@ use crate::buffer::Buffer;
 use crate::control::{Author, EventKind};
 use crate::counters::DropReason;
 use crate::machine::Output;
-use crate::security::{Action, Admission, ChannelId, Claim, Engine, Intent, Knock};
+use crate::security::{Action, Admission, ChannelId, Claim, Down, Engine, Intent, Knock};
 use crate::sender::{Note, Wanted};
 use crate::wire::{Address, EdgeId, Header, Malformed, Mode, PacketHeader, PacketKind, SHORT_LEN};
 
@@ -176,11 +176,17 @@ impl Overlay {
             match action {
                 Action::Handshake(channel, datagram) => self.send_as(channel, datagram, true, lent),
                 Action::Record(channel, datagram) => self.send_as(channel, datagram, false, lent),
-                Action::Up(channel, claim) | Action::Renewed(channel, claim) => {
+                Action::Up(channel, claim) => {
+                    self.counters.handshakes_completed += 1;
+                    self.on_end_claim(channel, &claim, lent);
+                }
+                Action::Renewed(channel, claim) => {
+                    self.counters.renewals += 1;
                     self.on_end_claim(channel, &claim, lent);
                 }
                 Action::Opened(channel, payload) => self.on_end_record(channel, payload, lent),
                 Action::Down(channel, why) => {
+                    self.counters.handshakes_failed += u64::from(why != Down::Exhausted);
                     if let Some(sender) = self.senders.remove(channel) {
                         self.tell(EventKind::NotSent { peer: sender.peer, why: why.to_string() }, lent);
                     }

@@ -27,7 +27,7 @@ use crate::machine::{Deadline, Output, RequestId};
 use crate::path;
 use crate::ring::{Place, Ring, Shortcuts};
 use crate::rng::Rng;
-use crate::security::{Action, Admission, Engine, Knock, Security, Trust, Wall};
+use crate::security::{Action, Admission, Down, Engine, Knock, Security, Trust, Wall};
 use crate::sender::Senders;
 use crate::time::Time;
 use crate::wire::{Address, EdgeId, Header, OverlayTag};
@@ -81,8 +81,7 @@ pub struct Overlay {
     security: Security,
     senders: Senders,
     trust: Arc<Trust>,
-    /// The engine's name, and when our own certificate ends: for reports.
-    security: String,
+    /// When our own certificate ends, for reports.
     certificate_expires: Option<Wall>,
     /// When the first peer's membership may be over.
     review_at: Time,
@@ -131,7 +130,6 @@ impl Overlay {
             security: config.security.clone(),
             senders: Senders::new(own, &rng),
             trust: config.security.trust(),
-            security: config.security.to_string(),
             certificate_expires: config.certificate_expires,
             review_at: Time::MAX,
             edges: edge::Table::default(),
@@ -325,10 +323,17 @@ impl Overlay {
                 Header::Short { receiver: edge.remote }.prepend(&mut datagram);
                 self.transmit_on(id, datagram, lent);
             }
-            Action::Up(channel, claim) => self.on_claim(edge::of_channel(channel), &claim, lent),
-            Action::Renewed(channel, claim) => self.on_claim(edge::of_channel(channel), &claim, lent),
+            Action::Up(channel, claim) => {
+                self.counters.handshakes_completed += 1;
+                self.on_claim(edge::of_channel(channel), &claim, lent);
+            }
+            Action::Renewed(channel, claim) => {
+                self.counters.renewals += 1;
+                self.on_claim(edge::of_channel(channel), &claim, lent);
+            }
             Action::Opened(channel, payload) => self.on_record(edge::of_channel(channel), payload, lent),
             Action::Down(channel, why) => {
+                self.counters.handshakes_failed += u64::from(why != Down::Exhausted);
                 self.drop_edge(edge::of_channel(channel), &why.to_string(), lent);
             }
             Action::Dropped(reason) => self.counters.drop(reason),

@@ -4,9 +4,11 @@ use super::{Lent, Overlay};
 use crate::connection::Role;
 use crate::control::{Metric, MetricKind, Peer, State, Status};
 use crate::counters::{Counters, DropReason};
+use crate::edge::Edge;
 use crate::path;
 use crate::security::Wall;
 use crate::time::Time;
+use crate::wire::EdgeId;
 
 impl Overlay {
     /// Where the member stands.
@@ -21,7 +23,7 @@ impl Overlay {
             overlay: self.name.clone(),
             address: self.own,
             state,
-            security: self.security.clone(),
+            security: self.security.to_string(),
             certificate_expires_seconds: self.certificate_expires.map(|Wall(seconds)| seconds),
             uptime_seconds: now.since(self.started).as_secs_f64(),
             join_seconds: self.joined.map(|joined| joined.since(self.started).as_secs_f64()),
@@ -89,8 +91,13 @@ impl Overlay {
             let help = "Connections by role; one may have several";
             add("atoll_connections", help, MetricKind::Gauge, Some(("role", &role)), f64::from(count));
         }
-        let senders = self.senders.complete() as f64;
-        add("atoll_senders", "End-to-end associations that stand", MetricKind::Gauge, None, senders);
+        let up = |(_, edge): &(EdgeId, &Edge)| edge.peer().is_some();
+        let standing =
+            [("edge", self.edges.iter().filter(up).count()), ("end_to_end", self.senders.complete())];
+        for (carrier, count) in standing {
+            let help = "Associations that stand, by what carries them";
+            add("atoll_associations", help, MetricKind::Gauge, Some(("carrier", carrier)), count as f64);
+        }
         let edges = self.edges.count() as f64;
         add("atoll_edges", "Edges, half-open ones included", MetricKind::Gauge, None, edges);
         let connected = f64::from(u8::from(self.connected));
@@ -130,7 +137,7 @@ impl Overlay {
     }
 }
 
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 12] {
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 15] {
     [
         ("atoll_sent_datagrams_total", "Datagrams handed to the socket", counters.sent_datagrams),
         ("atoll_sent_bytes_total", "UDP payload bytes handed to the socket", counters.sent_bytes),
@@ -140,6 +147,13 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 12] {
         ("atoll_delivered_packets_total", "Packets that ended here", counters.delivered_packets),
         ("atoll_retransmitted_frames_total", "Frames sent again", counters.retransmitted_frames),
         ("atoll_links_started_total", "Handshakes begun here", counters.links_started),
+        (
+            "atoll_handshakes_completed_total",
+            "Handshakes completed, whoever began them",
+            counters.handshakes_completed,
+        ),
+        ("atoll_handshakes_failed_total", "Handshakes that came to nothing", counters.handshakes_failed),
+        ("atoll_renewals_total", "Associations that got new keys", counters.renewals),
         ("atoll_connections_made_total", "Connections made", counters.connections_made),
         ("atoll_peers_lost_total", "Connections whose peer fell silent", counters.peers_lost),
         (

@@ -64,7 +64,7 @@ impl Default for Limits {
             wait: Duration::from_millis(350),
             wait_max: Duration::from_secs(1),
             sends: 12,
-            renew_after: Duration::from_secs(3600),
+            renew_after: Duration::from_secs(4 * 3600),
             renew_records: 1 << 22,
             records: 1 << 23,
             forged: 1 << 36,
