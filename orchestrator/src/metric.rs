@@ -5,6 +5,8 @@
 pub enum Unit {
     /// Seconds.
     Seconds,
+    /// Bytes.
+    Bytes,
     /// Bytes a second.
     BytesPerSecond,
     /// A share, from 0 to 1.
@@ -29,6 +31,9 @@ pub struct Metric {
 /// From a member's release until it is connected.
 pub const PUBLIC_JOIN: Metric =
     metric("public_join_seconds", Unit::Seconds, "Time to join the public overlay");
+/// What a joiner sends and receives until it is connected, headers counted.
+pub const JOIN_BYTES: Metric =
+    metric("join_bytes", Unit::Bytes, "Sent and received by a member until it joined");
 /// From the release of all until walking successors visits everyone.
 pub const RING_COMPLETE: Metric =
     metric("ring_complete_seconds", Unit::Seconds, "Time until the ring is complete");
@@ -53,8 +58,19 @@ pub const UNEXPLAINED: Metric =
     metric("unexplained_failures", Unit::Members, "Members that did not join though theory says they can");
 
 /// Every metric that this version measures.
-pub const ALL: [Metric; 10] =
-    [PUBLIC_JOIN, RING_COMPLETE, ROUTE_HOPS, ROUTE, SENT, RECEIVED, DIRECT, BLOCKED, FAILED, UNEXPLAINED];
+pub const ALL: [Metric; 11] = [
+    PUBLIC_JOIN,
+    JOIN_BYTES,
+    RING_COMPLETE,
+    ROUTE_HOPS,
+    ROUTE,
+    SENT,
+    RECEIVED,
+    DIRECT,
+    BLOCKED,
+    FAILED,
+    UNEXPLAINED,
+];
 
 const fn metric(name: &'static str, unit: Unit, title: &'static str) -> Metric {
     Metric { name, unit, title }
@@ -72,6 +88,7 @@ impl Unit {
     pub const fn symbol(self) -> &'static str {
         match self {
             Self::Seconds => "s",
+            Self::Bytes => "B",
             Self::BytesPerSecond => "B/s",
             Self::Ratio => "%",
             Self::Hops => "hops",

@@ -143,6 +143,7 @@ fn bound(unit: Unit, text: &str) -> Result<f64, Wrong> {
     let symbol = match unit {
         Unit::Seconds => return span(text).map(|span| span.as_secs_f64()),
         Unit::Ratio => return ratio(text),
+        Unit::Bytes => "B",
         Unit::BytesPerSecond => "B/s",
         Unit::Hops => "hops",
         Unit::Members => "members",

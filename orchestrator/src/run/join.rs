@@ -134,10 +134,17 @@ impl Join<'_> {
             let status = self.environment.statuses(&[joiner])?.into_iter().next().flatten();
             if let Some(seconds) = status.and_then(|status| status.status.join_seconds) {
                 self.sample(Some(joiner), metric::PUBLIC_JOIN, seconds);
+                self.bytes_so_far(joiner)?;
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    fn bytes_so_far(&mut self, joiner: NodeIndex) -> Result<(), Cut> {
+        let traffic = self.environment.traffic(&[joiner])?.into_iter().next().unwrap_or_default();
+        self.sample(Some(joiner), metric::JOIN_BYTES, (traffic.sent_bytes + traffic.received_bytes) as f64);
+        Ok(())
     }
 
     /// Counts who is in the ring and who is not, and why, once the last joiner's neighbours had time to notice.
