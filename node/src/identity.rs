@@ -2,25 +2,19 @@
 //!
 //! The file is complete or absent, and nobody but its owner reads it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 
 use atoll_core::Seed;
-use atoll_core::security::{Credentials, derived_key};
+use atoll_core::security::{Credentials, address_of, derived_key};
 use atoll_core::wire::Address;
-use openssl::ec::{EcGroup, EcKey};
 use openssl::error::ErrorStack;
-use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
-use openssl::sha::sha256;
-use rustix::rand::{GetRandomFlags, getrandom};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::failure::Failure;
-
-const CURVE: Nid = Nid::X9_62_PRIME256V1;
-const FILE_BYTES_MAX: u64 = 64 * 1024;
+use crate::files::{self, Access, Unreadable};
+use crate::keys;
 
 /// A P-256 private key.
 #[derive(Debug)]
@@ -63,42 +57,24 @@ impl Identity {
     /// # Errors
     /// If OpenSSL cannot encode the public key.
     pub fn address(&self) -> Result<Address, Failure> {
-        let spki =
-            self.key.public_key_to_der().map_err(|why| Failure::new("the identity's public key", why))?;
-        let mut bytes = [0; Address::LEN];
-        bytes.copy_from_slice(&sha256(&spki)[..Address::LEN]);
-        Ok(Address::from_bytes(bytes))
+        address_of(&self.key).map_err(|why| Failure::new("the identity's public key", why))
     }
 
     fn load(path: &Path) -> Result<Option<Self>, Failure> {
-        let wrong = |why: std::io::Error| {
-            Failure::new(shown(path), why).hint("--identity needs a file that the daemon's user may read")
+        let mut pem = match files::read(path, Access::Private, files::SMALL) {
+            Err(Unreadable::Io(error)) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|why| unreadable(path, &why))?,
         };
-        let metadata = match fs::metadata(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(wrong)?,
-        };
-        if metadata.mode() & 0o077 != 0 {
-            let why = format!("others may use this private key (mode {:04o})", metadata.mode() & 0o7777);
-            return Err(Failure::new(shown(path), why).hint(format!("chmod 600 {}", path.display())));
-        }
-        if metadata.len() > FILE_BYTES_MAX || !metadata.is_file() {
-            return Err(malformed(path, "no file of a key's size"));
-        }
-        let pem = fs::read(path).map_err(wrong)?;
-        let key = PKey::private_key_from_pem_callback(&pem, |_| Err(ErrorStack::get()))
-            .map_err(|_| malformed(path, "no unencrypted private key in PEM"))?;
-        let curve = key.ec_key().ok().and_then(|key| key.group().curve_name());
-        if curve != Some(CURVE) {
-            return Err(malformed(path, "the key is not on the curve P-256"));
-        }
-        Ok(Some(Self { key }))
+        let key = keys::private(&pem);
+        pem.zeroize();
+        Ok(Some(Self { key: key.map_err(|why| malformed(path, &why.to_string()))? }))
     }
 
     fn create(path: &Path) -> Result<Self, Failure> {
-        let made = generate().map_err(|why| Failure::new("a new identity", why))?;
-        let (key, pem) = made;
-        match publish(path, &pem) {
+        let wrong = |why: ErrorStack| Failure::new("a new identity", why);
+        let key = keys::generate().map_err(wrong)?;
+        let pem = Zeroizing::new(key.private_key_to_pem_pkcs8().map_err(wrong)?);
+        match files::publish(path, &pem, Access::Private) {
             Ok(()) => Ok(Self { key }),
             // Another process was faster: its key is the identity.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -114,46 +90,18 @@ impl Identity {
     }
 }
 
-fn generate() -> Result<(PKey<Private>, Vec<u8>), ErrorStack> {
-    let group = EcGroup::from_curve_name(CURVE)?;
-    let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
-    let pem = key.private_key_to_pem_pkcs8()?;
-    Ok((key, pem))
-}
-
-/// Writes the file under another name, then gives it its own; fails if that is taken.
-fn publish(path: &Path, pem: &[u8]) -> std::io::Result<()> {
-    let draft = Draft::new(path)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft.0)?;
-    file.write_all(pem)?;
-    file.sync_all()?;
-    fs::hard_link(&draft.0, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
-}
-
-/// A file that is gone when this is dropped.
-struct Draft(PathBuf);
-
-impl Draft {
-    /// A name that no other process takes, not even one of the same id in another container.
-    fn new(path: &Path) -> std::io::Result<Self> {
-        let mut suffix = [0; 8];
-        getrandom(&mut suffix, GetRandomFlags::empty())?;
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{:016x}.new", u64::from_be_bytes(suffix)));
-        Ok(Self(name.into()))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 fn shown(path: &Path) -> String {
     format!("identity {}", path.display())
+}
+
+fn unreadable(path: &Path, why: &Unreadable) -> Failure {
+    match why {
+        Unreadable::Open(_) => Failure::new(shown(path), why).hint(format!("chmod 600 {}", path.display())),
+        Unreadable::Size => malformed(path, "no file of a key's size"),
+        Unreadable::Io(_) => {
+            Failure::new(shown(path), why).hint("--identity needs a file that the daemon's user may read")
+        }
+    }
 }
 
 fn malformed(path: &Path, why: &str) -> Failure {
@@ -163,7 +111,9 @@ fn malformed(path: &Path, why: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use openssl::sha::sha256;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     #[test]
     fn the_key_is_made_once_private_and_keeps_its_address() {
@@ -203,7 +153,7 @@ mod tests {
         let rsa = openssl::rsa::Rsa::generate(1024).unwrap().private_key_to_pem().unwrap();
         for content in [&b"not a key"[..], b"", &rsa] {
             let _ = fs::remove_file(&path);
-            publish(&path, content).unwrap();
+            files::publish(&path, content, Access::Private).unwrap();
             assert!(Identity::load_or_create(&path).is_err());
             assert_eq!(fs::read(&path).unwrap(), content);
         }

@@ -8,6 +8,10 @@ pub mod driver;
 pub mod identity;
 pub mod logging;
 
+mod authority;
+mod date;
 mod failure;
+mod files;
+mod keys;
 
 pub use failure::Failure;

@@ -19,9 +19,13 @@ pub(super) fn explain(mistake: &Mistake, command: &Command) -> Option<Failure> {
 
 /// The program with the verb that was given to it.
 fn spoken_to(command: &Command, mut words: impl Iterator<Item = String>) -> String {
-    let verb = words.find(|word| command.find_subcommand(word).is_some());
-    let name = command.get_name();
-    verb.map_or_else(|| name.to_owned(), |verb| format!("{name} {verb}"))
+    let mut name = command.get_name().to_owned();
+    let mut command = command;
+    while let Some(verb) = words.find_map(|word| command.find_subcommand(word)) {
+        name = format!("{name} {}", verb.get_name());
+        command = verb;
+    }
+    name
 }
 
 /// Splits clap's text into its sentence and what it or one of our own parsers advises.
@@ -83,9 +87,11 @@ mod tests {
 
     #[test]
     fn the_verb_is_named_wherever_it_stands() {
-        let command = Command::new("x").subcommand(Command::new("run"));
+        let deep = Command::new("cert").subcommand(Command::new("issue"));
+        let command = Command::new("x").subcommand(Command::new("run")).subcommand(deep);
         let name = |words: &[&str]| spoken_to(&command, words.iter().map(|word| (*word).to_owned()));
         assert_eq!(name(&["--loud", "run", "--sed"]), "x run");
         assert_eq!(name(&["rnu"]), "x");
+        assert_eq!(name(&["cert", "--x", "issue", "run"]), "x cert issue");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 yes; 1 no (nobody answered); 2 could not.
 
+mod cert;
 mod client;
 mod leave;
 mod mistake;
@@ -39,6 +40,7 @@ enum Verb {
     Ping(ping::Ping),
     Route(route::Route),
     Leave(leave::Leave),
+    Cert(cert::Cert),
 }
 
 /// How a verb ended that did what it could.
@@ -111,6 +113,7 @@ fn act(verb: Verb, clock: Clock) -> Result<Verdict, Failure> {
         Verb::Ping(verb) => runtime.block_on(verb.act()),
         Verb::Route(verb) => runtime.block_on(verb.act()),
         Verb::Leave(verb) => runtime.block_on(verb.act()),
+        Verb::Cert(verb) => verb.act(clock),
     };
     // A lookup of a name may be under way in the C library, which nothing interrupts.
     runtime.shutdown_background();

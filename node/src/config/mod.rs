@@ -21,7 +21,7 @@ use serde::Deserialize;
 
 pub use section::{Engine, Keepalive, Log, LogFormat, LogLevel, Membership, Ring};
 pub(crate) use value::flag;
-pub use value::{Bootstrap, Endpoint, Interval, Listen, OverlayName};
+pub use value::{Bootstrap, Endpoint, Interval, Listen, Name, OverlayName};
 
 use crate::failure::Failure;
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use atoll_core::security::is_name;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 /// Separates what is wrong from what to try in the message of a value's error.
@@ -305,8 +306,34 @@ impl<'de> Deserialize<'de> for OverlayName {
     }
 }
 
+/// The name of a group or of a user: 1 to 64 letters, digits, `-`, `_`, `.` or `@`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(pub String);
+
+impl Text for Name {
+    const FORM: &'static str = "1 to 64 letters, digits, `-`, `_`, `.` or `@`";
+}
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        is_name(text).then(|| Self(text.to_owned())).ok_or_else(|| format!("`{text}` is no name"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer)
+    }
+}
+
 impl Text for atoll_core::wire::Address {
     const FORM: &'static str = "40 hexadecimal digits in quotes";
+}
+
+impl Text for atoll_core::security::Serial {
+    const FORM: &'static str = "hexadecimal digits, as `atoll-node cert issue` shows them";
 }
 
 #[cfg(test)]

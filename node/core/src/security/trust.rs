@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::bn::BigNum;
@@ -19,6 +20,8 @@ use crate::wire::Address;
 const CERTIFICATE_MAX: usize = 8 * 1024;
 /// Letters of a group's or user's name at most.
 const NAME_MAX: usize = 64;
+/// Bytes of a serial number at most (RFC 5280 section 4.1.2.2).
+const SERIAL_MAX: i32 = 20;
 /// Serials that are revoked one by one at most; beyond, the lowest is forgotten. A list of the authority has no such end.
 const REVOKED_MAX: usize = 65_536;
 
@@ -29,6 +32,28 @@ pub struct Wall(pub u64);
 /// The serial number of a certificate, big endian without leading zeros.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Serial(pub Vec<u8>);
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Serial {
+    type Err = String;
+
+    /// Hexadecimal digits; colons between them are passed over, as OpenSSL writes them.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = BigNum::from_hex_str(&text.replace(':', ""));
+        let is_hex = text.chars().all(|letter| letter.is_ascii_hexdigit() || letter == ':');
+        match number {
+            Ok(number) if is_hex && number.num_bits() > 0 && number.num_bytes() <= SERIAL_MAX => {
+                Ok(Self(number.to_vec()))
+            }
+            _ => Err(format!("`{text}` is no serial number")),
+        }
+    }
+}
 
 /// A member, as a trust rule sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -119,6 +119,18 @@ fn a_member_is_judged_again_by_its_end_and_by_the_newest_list() {
 }
 
 #[test]
+fn serials_are_read_as_they_are_written_and_as_openssl_writes_them() {
+    let serial = Serial(vec![0x0a, 0xff, 0x00]);
+    assert_eq!(serial.to_string(), "0aff00");
+    for text in ["0aff00", "AFF00", "0A:FF:00", "000aff00"] {
+        assert_eq!(text.parse(), Ok(serial.clone()), "{text}");
+    }
+    for wrong in ["", ":", "0", "-1", "0x1", "1 2", "xyz", "\u{e9}", &"1".repeat(41)] {
+        assert!(wrong.parse::<Serial>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn a_membership_ends_with_its_authority() {
     let ca = Ca::new();
     let claim = Claim::Certificate(ca.sign(&key(), &Leaf { until: 99_000_000, ..good() }));
