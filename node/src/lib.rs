@@ -12,6 +12,7 @@ mod authority;
 mod date;
 mod failure;
 mod files;
+mod group;
 mod keys;
 
 pub use failure::Failure;

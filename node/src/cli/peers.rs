@@ -27,21 +27,32 @@ impl Peers {
         if self.control.json {
             show::json(&peers)?;
         } else {
-            let header = ["address", "roles", "edge", "transport", "rtt", "age", "heard"];
-            show::table(&header, peers.iter().map(row));
+            print(&peers);
         }
         Ok(Verdict::Yes)
     }
 }
 
-fn row(peer: &control::Peer) -> Vec<String> {
-    vec![
-        peer.address.to_string(),
+/// Users and groups have a column where there are any.
+fn print(peers: &[control::Peer]) {
+    let named = peers.iter().any(|peer| peer.user.is_some() || peer.group.is_some());
+    let names: &[&str] = if named { &["user", "group"] } else { &[] };
+    let header = [&["address"], names, &["roles", "edge", "transport", "rtt", "age", "heard"]].concat();
+    show::table(&header, peers.iter().map(|peer| row(peer, named)));
+}
+
+fn row(peer: &control::Peer, named: bool) -> Vec<String> {
+    let mut row = vec![peer.address.to_string()];
+    if named {
+        row.extend([&peer.user, &peer.group].map(|name| or_dash(name.clone(), |name| name)));
+    }
+    row.extend([
         peer.roles.join(" "),
         peer.edge.clone(),
         peer.transport.to_string(),
         or_dash(peer.rtt_seconds, show::seconds),
         show::seconds(peer.age_seconds),
         show::seconds(peer.heard_seconds),
-    ]
+    ]);
+    row
 }

@@ -86,6 +86,9 @@ impl Run {
         if !self.bootstrap.is_empty() {
             first.bootstraps = self.bootstrap;
         }
+        if let Some((why, hint)) = first.contradiction() {
+            return Err(Failure::new(format!("overlay `{}`", first.name.0), why).hint(hint));
+        }
         Ok(settings)
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::show::{self, or_dash};
 use super::{Control, Verdict};
+use crate::date;
 use crate::failure::Failure;
 
 /// Show where each membership of the node stands
@@ -38,6 +39,8 @@ fn show(member: &control::Status) {
     let list = |items: Vec<String>| if items.is_empty() { "-".to_owned() } else { items.join(", ") };
     let rows = [
         ("state", member.state.to_string()),
+        ("security", member.security.clone()),
+        ("certificate until", or_dash(member.certificate_expires_seconds, date::shown)),
         ("address", member.address.to_string()),
         ("predecessor", address(member.predecessor)),
         ("successor", address(member.successor)),
@@ -47,6 +50,8 @@ fn show(member: &control::Status) {
         ("uptime", show::seconds(member.uptime_seconds)),
         ("joined within", or_dash(member.join_seconds, show::seconds)),
     ];
-    let rows = rows.map(|(name, value)| vec![name.to_owned(), value]);
+    let has_certificate = member.certificate_expires_seconds.is_some();
+    let shown = rows.into_iter().filter(|(name, _)| has_certificate || *name != "certificate until");
+    let rows = shown.map(|(name, value)| vec![name.to_owned(), value]);
     show::table(&["overlay", &member.overlay], rows);
 }

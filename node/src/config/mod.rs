@@ -6,6 +6,7 @@
 #![doc = include_str!("example.yaml")]
 //! ```
 
+mod group;
 mod section;
 mod value;
 mod yaml;
@@ -15,10 +16,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use atoll_core::config::{Config, KeepaliveConfig, OverlayConfig, RingConfig};
-use atoll_core::security::Security;
+use atoll_core::security::{Security, Wall};
 use atoll_core::wire::Address;
 use serde::Deserialize;
 
+pub use group::Group;
 pub use section::{Engine, Keepalive, Log, LogFormat, LogLevel, Membership, Ring};
 pub(crate) use value::flag;
 pub use value::{Bootstrap, Endpoint, Interval, Listen, Name, OverlayName};
@@ -44,6 +46,8 @@ pub struct Place {
     pub address: Address,
     /// How the membership is protected.
     pub security: Security,
+    /// When its certificate ends, if an authority made it.
+    pub certificate_expires: Option<Wall>,
 }
 
 /// The whole configuration.
@@ -111,6 +115,7 @@ impl Settings {
         let overlays = self.overlays.iter().zip(places).map(|(member, place)| OverlayConfig {
             is_first: member.bootstraps.is_empty(),
             security: place.security.clone(),
+            certificate_expires: place.certificate_expires,
             ring: RingConfig {
                 near: member.ring.near,
                 shortcuts: member.ring.shortcuts,
@@ -133,7 +138,8 @@ mod tests {
     use std::time::Duration;
 
     fn place() -> Place {
-        Place { address: Address::from_bytes([1; 20]), security: Security::none() }
+        let address = Address::from_bytes([1; 20]);
+        Place { address, security: Security::none(), certificate_expires: None }
     }
 
     #[test]

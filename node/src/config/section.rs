@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::group::Group;
 use super::value::{self, Bootstrap, HINT, Interval, OverlayName};
 use super::{BOOTSTRAPS_MAX, OVERLAYS_MAX};
 
@@ -29,6 +30,9 @@ pub struct Membership {
     /// How edges and end-to-end senders are protected.
     #[serde(default)]
     pub security: Engine,
+    /// The group whose authority vouches for the members; without one an address belongs to a key, and anyone may join.
+    #[serde(default)]
+    pub group: Option<Group>,
     /// The shape of the ring.
     #[serde(default)]
     pub ring: Ring,
@@ -54,7 +58,14 @@ impl Membership {
     pub fn new(name: OverlayName) -> Self {
         let (ring, keepalive) = (Ring::default(), Keepalive::default());
         let security = Engine::default();
-        Self { name, address: None, bootstraps: Vec::new(), security, ring, keepalive }
+        Self { name, address: None, bootstraps: Vec::new(), security, group: None, ring, keepalive }
+    }
+
+    /// What is wrong with the section as a whole, with a hint.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<(&'static str, &'static str)> {
+        (self.group.is_some() && self.security == Engine::None)
+            .then_some(("a group is not protected by `security: none`", "leave `security` out, or `group`"))
     }
 
     /// The bootstraps that need not be looked up.
@@ -174,21 +185,47 @@ impl<'de, T: Deserialize<'de>, F: FnOnce(&[T]) -> Result<(), String>> Visitor<'d
     }
 }
 
+/// A membership that does not contradict itself.
+struct Judged(Membership);
+
+impl<'de> Deserialize<'de> for Judged {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Judged;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the keys of a membership, `name` among them")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Judged, A::Error> {
+                let member = Membership::deserialize(MapAccessDeserializer::new(map))?;
+                match member.contradiction() {
+                    Some((why, hint)) => Err(Error::custom(format!("{why}{HINT}{hint}"))),
+                    None => Ok(Judged(member)),
+                }
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
+}
+
 pub(super) fn overlays<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Membership>, D::Error> {
-    let judge = |list: &[Membership]| {
+    let judge = |list: &[Judged]| {
         if !(1..=OVERLAYS_MAX).contains(&list.len()) {
             return Err(format!("{} overlays{HINT}list 1 to {OVERLAYS_MAX}", list.len()));
         }
         let mut names = BTreeSet::new();
-        match list.iter().find(|member| !names.insert(&member.name)) {
-            Some(twice) => {
+        match list.iter().find(|Judged(member)| !names.insert(&member.name)) {
+            Some(Judged(twice)) => {
                 let name = &twice.name.0;
                 Err(format!("overlay `{name}` is listed twice{HINT}one membership for each name"))
             }
             None => Ok(()),
         }
     };
-    deserializer.deserialize_seq(List(judge, PhantomData))
+    let list = deserializer.deserialize_seq(List(judge, PhantomData))?;
+    Ok(list.into_iter().map(|Judged(member)| member).collect())
 }
 
 fn bootstraps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Bootstrap>, D::Error> {

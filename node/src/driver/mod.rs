@@ -6,6 +6,7 @@
 mod clock;
 mod control;
 mod events;
+mod expiry;
 mod http;
 mod interfaces;
 mod journal;
@@ -14,6 +15,7 @@ mod names;
 mod process;
 mod refusal;
 mod requests;
+mod revocations;
 mod roster;
 mod run;
 mod signals;
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 use atoll_core::config::Config;
 use atoll_core::control::{Command, Reply};
+use atoll_core::security::Wall;
 use atoll_core::{Input, Machine, Output, Pool, Seed, Time};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, interval, sleep_until};
@@ -35,10 +38,12 @@ pub use journal::{EVENTS_MAX, Entry, Page};
 pub use run::run;
 
 use crate::failure::Failure;
+use expiry::Expiry;
 use interfaces::Watch;
 use journal::Journal;
 use names::Found;
 use requests::{Ask, Pending};
+use revocations::Fresh;
 use roster::Roster;
 use signals::Signals;
 use socket::Socket;
@@ -65,6 +70,7 @@ enum Stage {
 struct Inbox {
     asks: mpsc::Receiver<Ask>,
     found: mpsc::Receiver<Found>,
+    fresh: mpsc::Receiver<Fresh>,
     signals: Signals,
     watch: Watch,
     wall: Interval,
@@ -81,12 +87,17 @@ struct Driver<M> {
     journal: Journal,
     local: Vec<SocketAddr>,
     stage: Stage,
+    expiry: Expiry,
 }
 
 impl Inbox {
-    fn new(asks: mpsc::Receiver<Ask>, found: mpsc::Receiver<Found>) -> Result<Self, Failure> {
+    fn new(
+        asks: mpsc::Receiver<Ask>,
+        found: mpsc::Receiver<Found>,
+        fresh: mpsc::Receiver<Fresh>,
+    ) -> Result<Self, Failure> {
         let (signals, watch, wall) = (Signals::new()?, Watch::new(), interval(WALL_CLOCK_LOOK));
-        Ok(Self { asks, found, signals, watch, wall })
+        Ok(Self { asks, found, fresh, signals, watch, wall })
     }
 }
 
@@ -95,8 +106,8 @@ impl<M: Machine> Driver<M> {
         let (pool, pending, journal) = (Pool::new(), Pending::default(), Journal::default());
         let config = Config { unix_seconds: clock.wall(), ..roster.config() };
         let machine = make(&config, &pool, roster.seed(), clock.now());
-        let (local, stage) = (Vec::new(), Stage::Running);
-        Self { clock, pool, socket, roster, machine, pending, journal, local, stage }
+        let (local, stage, expiry) = (Vec::new(), Stage::Running, Expiry::new(&roster));
+        Self { clock, pool, socket, roster, machine, pending, journal, local, stage, expiry }
     }
 
     /// Runs until the node has left.
@@ -112,6 +123,7 @@ impl<M: Machine> Driver<M> {
                 name = inbox.signals.next() => self.signalled(name),
                 Some(ask) = inbox.asks.recv() => self.ask(ask),
                 Some(found) = inbox.found.recv() => self.resolved(found),
+                Some(fresh) = inbox.fresh.recv() => self.revoked(fresh),
                 () = inbox.watch.changed() => self.look_at_interfaces(),
                 _ = inbox.wall.tick() => self.look_at_wall_clock(),
                 () = self.socket.ready() => {}
@@ -255,9 +267,17 @@ impl<M: Machine> Driver<M> {
         }
     }
 
+    fn revoked(&mut self, fresh: Fresh) {
+        if let Ok(overlay) = u8::try_from(fresh.overlay) {
+            self.input(Input::Revocations { overlay, list: fresh.list });
+        }
+    }
+
     /// It may have been set meanwhile.
     fn look_at_wall_clock(&mut self) {
-        self.input(Input::WallClock { unix_seconds: self.clock.wall() });
+        let unix_seconds = self.clock.wall();
+        self.expiry.look(Wall(unix_seconds));
+        self.input(Input::WallClock { unix_seconds });
     }
 
     fn look_at_interfaces(&mut self) {

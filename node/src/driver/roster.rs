@@ -1,13 +1,25 @@
 //! The memberships as the configuration, the identity and the seed make them.
 
+use std::collections::BTreeMap;
+
 use atoll_core::config::Config;
-use atoll_core::security::Security;
+use atoll_core::security::{Security, Wall};
 use atoll_core::wire::Address;
 use atoll_core::{Rng, Seed};
 
-use crate::config::{Engine, Membership, Place, Settings};
+use crate::config::{Engine, Group, Membership, Place, Settings};
 use crate::failure::Failure;
+use crate::group::{self, Papers};
 use crate::identity::Identity;
+
+/// What the memberships are made from besides the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    /// All randomness follows from it.
+    pub(super) seed: Seed,
+    /// What the wall clock says.
+    pub(super) now: Wall,
+}
 
 /// The memberships of the node.
 #[derive(Debug)]
@@ -21,16 +33,38 @@ impl Roster {
     /// Without an identity each secured membership has a key that follows from the seed.
     ///
     /// # Errors
-    /// If an address is asked for that does not belong to the key, or OpenSSL does not take the key.
-    pub(super) fn new(settings: Settings, identity: Option<&Identity>, seed: Seed) -> Result<Self, Failure> {
-        let rng = Rng::new(seed);
+    /// If an address is asked for that does not belong to the key or the certificate, OpenSSL does not take the key, or
+    /// the files of a group do not make a member.
+    pub(super) fn new(
+        settings: Settings,
+        identity: Option<&Identity>,
+        start: Start,
+    ) -> Result<Self, Failure> {
+        let rng = Rng::new(start.seed);
         let members = settings.overlays.iter().enumerate();
-        let places = members.map(|(number, member)| match member.security {
-            Engine::None => believed(member, identity.filter(|_| number == 0), &rng),
-            Engine::Dtls => proved(member, identity, seed),
+        let places = members.map(|(number, member)| match (&member.group, member.security) {
+            (Some(group), engine) => vouched(member, group, engine, start.now),
+            (None, Engine::None) => believed(member, identity.filter(|_| number == 0), &rng),
+            (None, Engine::Dtls) => proved(member, identity, start.seed),
         });
-        let places = places.collect::<Result<_, _>>()?;
-        Ok(Self { settings, places, rng })
+        let places: Vec<Place> = places.collect::<Result<_, _>>()?;
+        let roster = Self { settings, places, rng };
+        roster.check_secrets()?;
+        Ok(roster)
+    }
+
+    /// Overlays are told apart on the wire by their secrets.
+    fn check_secrets(&self) -> Result<(), Failure> {
+        let mut tags = BTreeMap::new();
+        for (name, place) in self.members() {
+            let Some(secret) = place.security.secret() else { continue };
+            if let Some(other) = tags.insert(secret.tag(), name) {
+                let why = format!("overlay `{other}` has the same secret");
+                return Err(Failure::new(format!("overlay `{name}`"), why)
+                    .hint("a node is a member of a group once; another group has a secret of its own"));
+            }
+        }
+        Ok(())
     }
 
     /// Each overlay's name with the member's place.
@@ -59,7 +93,7 @@ impl Roster {
 fn believed(member: &Membership, identity: Option<&Identity>, rng: &Rng) -> Result<Place, Failure> {
     let derived = identity.map(Identity::address).transpose()?;
     let address = member.address.or(derived).unwrap_or_else(|| random(rng, &member.name.0));
-    Ok(Place { address, security: Security::none() })
+    Ok(Place { address, security: Security::none(), certificate_expires: None })
 }
 
 /// The address belongs to the key.
@@ -81,7 +115,22 @@ fn proved(member: &Membership, identity: Option<&Identity>, seed: Seed) -> Resul
     }
     let security = Security::dtls(&identity.credentials()?)
         .map_err(|why| Failure::new(format!("security of overlay `{name}`"), why))?;
-    Ok(Place { address, security })
+    Ok(Place { address, security, certificate_expires: None })
+}
+
+/// The group's authority says who the member is.
+fn vouched(member: &Membership, group: &Group, engine: Engine, now: Wall) -> Result<Place, Failure> {
+    let name = &member.name.0;
+    if let Some((why, hint)) = member.contradiction() {
+        return Err(Failure::new(format!("overlay `{name}`"), why).hint(hint));
+    }
+    let Papers { security, member: proved } = group::read(group, engine, now)?;
+    let address = proved.address;
+    if let Some(asked) = member.address.filter(|asked| *asked != address) {
+        let why = format!("{asked} is not the address of the certificate, which is {address}");
+        return Err(Failure::new(format!("address of overlay `{name}`"), why).hint("leave `address` out"));
+    }
+    Ok(Place { address, security, certificate_expires: proved.not_after })
 }
 
 fn random(rng: &Rng, name: &str) -> Address {
@@ -95,7 +144,11 @@ mod tests {
     use super::*;
 
     fn roster(text: &str, identity: Option<&Identity>, seed: u8) -> Result<Roster, Failure> {
-        Roster::new(Settings::parse("x", text).unwrap().with_defaults(), identity, [seed; 32])
+        Roster::new(
+            Settings::parse("x", text).unwrap().with_defaults(),
+            identity,
+            Start { seed: [seed; 32], now: Wall(0) },
+        )
     }
 
     fn addresses(roster: &Roster) -> Vec<Address> {

@@ -4,6 +4,7 @@
 use atoll_core::Checked;
 use atoll_core::config::Config;
 use atoll_core::rng::numbered;
+use atoll_core::security::Wall;
 use atoll_core::{Node, Pool, Seed, Time};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::mpsc;
@@ -13,7 +14,8 @@ use super::http::{Listener, Server};
 use super::metrics::MetricsSite;
 use super::names::{self, Found};
 use super::requests;
-use super::roster::Roster;
+use super::revocations::{self, Fresh, Watched};
+use super::roster::{Roster, Start};
 use super::socket::Socket;
 use super::{Clock, Driver, Inbox};
 use crate::config::{CONTROL_DEFAULT, Endpoint, Settings};
@@ -22,6 +24,8 @@ use crate::identity::Identity;
 
 /// Lookups that wait for the driver.
 const FOUND_MAX: usize = 16;
+/// Revocation lists that wait for it.
+const FRESH_MAX: usize = 1;
 
 /// Runs a node until a signal or a command lets it leave.
 ///
@@ -32,7 +36,8 @@ pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
     let socket = Socket::bind(settings.listen)?;
     let (control, metrics) = bind_servers(&settings)?;
     let identity = settings.identity.as_deref().map(Identity::load_or_create).transpose()?;
-    let roster = Roster::new(settings.clone(), identity.as_ref(), seed(&settings)?)?;
+    let start = Start { seed: seed(&settings)?, now: Wall(clock.wall()) };
+    let roster = Roster::new(settings.clone(), identity.as_ref(), start)?;
     announce(&socket, &roster, [&control, &metrics]);
 
     let (asker, asks) = requests::channel();
@@ -43,7 +48,7 @@ pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
         }),
         metrics.map(|listener| Server::start(listener, MetricsSite(asker.clone()))),
     ];
-    let mut inbox = Inbox::new(asks, follow_names(&settings))?;
+    let mut inbox = Inbox::new(asks, follow_names(&settings), follow_lists(&settings, &roster))?;
     Driver::new(clock, socket, roster, member).run(&mut inbox).await;
     drop(inbox);
     for server in servers.into_iter().flatten() {
@@ -100,6 +105,17 @@ fn follow_names(settings: &Settings) -> mpsc::Receiver<Found> {
         if names::has_names(&member.bootstraps) {
             tokio::spawn(names::follow(overlay, member.bootstraps.clone(), sender.clone()));
         }
+    }
+    receiver
+}
+
+fn follow_lists(settings: &Settings, roster: &Roster) -> mpsc::Receiver<Fresh> {
+    let (sender, receiver) = mpsc::channel(FRESH_MAX);
+    let members = settings.overlays.iter().zip(roster.members()).enumerate();
+    for (overlay, (member, (name, place))) in members {
+        let Some(group) = &member.group else { continue };
+        let watched = Watched::new(name, group, place.security.trust());
+        tokio::spawn(revocations::follow(overlay, watched, sender.clone()));
     }
     receiver
 }

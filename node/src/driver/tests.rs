@@ -7,6 +7,7 @@ use atoll_core::control::{Event, EventKind};
 use atoll_core::{Deadline, RequestId};
 
 use super::requests::not_running;
+use super::roster::Start;
 use super::*;
 use crate::config::Settings;
 
@@ -74,8 +75,9 @@ fn start(make: Make<Toy>) -> (requests::Asker, SocketAddr, tokio::task::JoinHand
     let place = socket.local();
     let (asker, asks) = requests::channel();
     let (_, found) = mpsc::channel(1);
-    let mut inbox = Inbox::new(asks, found).unwrap();
-    let roster = Roster::new(settings, None, Seed::default()).unwrap();
+    let (_, fresh) = mpsc::channel(1);
+    let mut inbox = Inbox::new(asks, found, fresh).unwrap();
+    let roster = Roster::new(settings, None, Start { seed: Seed::default(), now: Wall(0) }).unwrap();
     let task = tokio::spawn(async move {
         Driver::new(Clock::start(), socket, roster, make).run(&mut inbox).await;
     });

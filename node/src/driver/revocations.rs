@@ -1,0 +1,98 @@
+//! Revocation lists of the groups: looked at again and again, and handed on when they changed.
+//!
+//! What cannot be read, is broken, older or of another authority is said aloud once; the last good list stays.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll_core::security::Trust;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use crate::config::Group;
+use crate::files::{self, Access, LARGE};
+use crate::group;
+
+/// The newest list of an overlay's group.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    /// The overlay's place in the configuration.
+    pub(super) overlay: usize,
+    /// In DER.
+    pub(super) list: Vec<u8>,
+}
+
+/// One overlay's list.
+#[derive(Debug)]
+pub(super) struct Watched {
+    name: String,
+    path: PathBuf,
+    poll: Duration,
+    trust: Arc<Trust>,
+    stamp: Option<Stamp>,
+    complaint: Option<String>,
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: (i64, i64),
+    inode: u64,
+    size: u64,
+}
+
+impl Watched {
+    pub(super) fn new(name: &str, group: &Group, trust: Arc<Trust>) -> Self {
+        let (path, poll) = (group.revocations.clone(), group.poll.0);
+        Self { name: name.to_owned(), path, poll, trust, stamp: None, complaint: None }
+    }
+
+    /// The list, if it is another than before and good.
+    fn look(&mut self) -> Option<Vec<u8>> {
+        match self.read() {
+            Ok(list) => {
+                self.complaint = None;
+                list
+            }
+            Err(why) => {
+                if self.complaint.as_ref() != Some(&why) {
+                    let (overlay, file) = (&*self.name, self.path.display());
+                    tracing::warn!(overlay, %file, why, "revocation list not taken; the last good one stays");
+                    self.complaint = Some(why);
+                }
+                None
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Vec<u8>>, String> {
+        let metadata = fs::metadata(&self.path).map_err(|why| why.to_string())?;
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        let stamp = Stamp { modified, inode: metadata.ino(), size: metadata.size() };
+        if self.stamp == Some(stamp) {
+            return Ok(None);
+        }
+        let pem = files::read(&self.path, Access::Public, LARGE).map_err(|why| why.to_string())?;
+        let (trust, list) = group::revise(&self.trust, &pem)?;
+        let (overlay, file) = (&*self.name, self.path.display());
+        tracing::info!(overlay, %file, "revocation list read");
+        self.trust = Arc::new(trust);
+        self.stamp = Some(stamp);
+        Ok(Some(list))
+    }
+}
+
+/// Looks at a list until `fresh` closes.
+pub(super) async fn follow(overlay: usize, mut watched: Watched, fresh: mpsc::Sender<Fresh>) {
+    while !fresh.is_closed() {
+        if let Some(list) = watched.look()
+            && fresh.send(Fresh { overlay, list }).await.is_err()
+        {
+            return;
+        }
+        sleep(watched.poll).await;
+    }
+}
