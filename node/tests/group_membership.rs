@@ -203,6 +203,7 @@ fn a_revoked_member_is_put_out_without_a_restart_and_stays_out() {
     let since = Instant::now();
     until("it is out", || (!chess.nodes.iter().any(sees)).then_some(()));
     assert!(since.elapsed() < Duration::from_secs(5), "it took {:?}", since.elapsed());
+    mallory.wait_for_log("our own membership is revoked: no member takes it");
     chess.refuses(&mallory, "revoked");
     let before = chess.drops("revoked");
     until("it knocks again, in vain", || {

@@ -16,7 +16,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use atoll_core::config::{Config, KeepaliveConfig, OverlayConfig, RingConfig};
-use atoll_core::security::{Security, Wall};
+use atoll_core::security::{Identity, Security};
 use atoll_core::wire::Address;
 use serde::Deserialize;
 
@@ -46,8 +46,8 @@ pub struct Place {
     pub address: Address,
     /// How the membership is protected.
     pub security: Security,
-    /// When its certificate ends, if an authority made it.
-    pub certificate_expires: Option<Wall>,
+    /// Who the member is, if an authority made its certificate.
+    pub identity: Option<Identity>,
 }
 
 /// The whole configuration.
@@ -115,7 +115,7 @@ impl Settings {
         let overlays = self.overlays.iter().zip(places).map(|(member, place)| OverlayConfig {
             is_first: member.bootstraps.is_empty(),
             security: place.security.clone(),
-            certificate_expires: place.certificate_expires,
+            certificate_expires: place.identity.as_ref().and_then(|identity| identity.not_after),
             ring: RingConfig {
                 near: member.ring.near,
                 shortcuts: member.ring.shortcuts,
@@ -139,7 +139,7 @@ mod tests {
 
     fn place() -> Place {
         let address = Address::from_bytes([1; 20]);
-        Place { address, security: Security::none(), certificate_expires: None }
+        Place { address, security: Security::none(), identity: None }
     }
 
     #[test]

@@ -30,7 +30,7 @@ enum Notice {
 impl Expiry {
     pub(super) fn new(roster: &Roster) -> Self {
         let dated = roster.members().filter_map(|(name, place)| {
-            Some(Dated { overlay: name.to_owned(), ends: place.certificate_expires?, said: None })
+            Some(Dated { overlay: name.to_owned(), ends: place.identity.as_ref()?.not_after?, said: None })
         });
         Self(dated.collect())
     }

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atoll_core::security::Trust;
+use atoll_core::security::{Identity, Trust, Wall};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::config::Group;
+use crate::config::{Group, Place};
 use crate::files::{self, Access, LARGE};
 use crate::group;
 
@@ -31,6 +31,7 @@ pub(super) struct Watched {
     name: String,
     path: PathBuf,
     poll: Duration,
+    own: Option<Identity>,
     trust: Arc<Trust>,
     stamp: Option<Stamp>,
     complaint: Option<String>,
@@ -45,9 +46,10 @@ struct Stamp {
 }
 
 impl Watched {
-    pub(super) fn new(name: &str, group: &Group, trust: Arc<Trust>) -> Self {
-        let (path, poll) = (group.revocations.clone(), group.poll.0);
-        Self { name: name.to_owned(), path, poll, trust, stamp: None, complaint: None }
+    pub(super) fn new(name: &str, group: &Group, place: &Place) -> Self {
+        let (path, poll, own) = (group.revocations.clone(), group.poll.0, place.identity.clone());
+        let trust = place.security.trust();
+        Self { name: name.to_owned(), path, poll, own, trust, stamp: None, complaint: None }
     }
 
     /// The list, if it is another than before and good.
@@ -79,6 +81,11 @@ impl Watched {
         let (trust, list) = group::revise(&self.trust, &pem)?;
         let (overlay, file) = (&*self.name, self.path.display());
         tracing::info!(overlay, %file, "revocation list read");
+        // At any time: only the list counts here.
+        let withdrawn = self.own.as_ref().is_some_and(|own| trust.review(own, Wall::default()).is_err());
+        if withdrawn {
+            tracing::warn!(overlay, "our own membership is revoked: no member takes it");
+        }
         self.trust = Arc::new(trust);
         self.stamp = Some(stamp);
         Ok(Some(list))

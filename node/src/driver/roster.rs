@@ -93,7 +93,7 @@ impl Roster {
 fn believed(member: &Membership, identity: Option<&Identity>, rng: &Rng) -> Result<Place, Failure> {
     let derived = identity.map(Identity::address).transpose()?;
     let address = member.address.or(derived).unwrap_or_else(|| random(rng, &member.name.0));
-    Ok(Place { address, security: Security::none(), certificate_expires: None })
+    Ok(Place { address, security: Security::none(), identity: None })
 }
 
 /// The address belongs to the key.
@@ -115,7 +115,7 @@ fn proved(member: &Membership, identity: Option<&Identity>, seed: Seed) -> Resul
     }
     let security = Security::dtls(&identity.credentials()?)
         .map_err(|why| Failure::new(format!("security of overlay `{name}`"), why))?;
-    Ok(Place { address, security, certificate_expires: None })
+    Ok(Place { address, security, identity: None })
 }
 
 /// The group's authority says who the member is.
@@ -130,7 +130,7 @@ fn vouched(member: &Membership, group: &Group, engine: Engine, now: Wall) -> Res
         let why = format!("{asked} is not the address of the certificate, which is {address}");
         return Err(Failure::new(format!("address of overlay `{name}`"), why).hint("leave `address` out"));
     }
-    Ok(Place { address, security, certificate_expires: proved.not_after })
+    Ok(Place { address, security, identity: Some(proved) })
 }
 
 fn random(rng: &Rng, name: &str) -> Address {

@@ -114,7 +114,7 @@ fn follow_lists(settings: &Settings, roster: &Roster) -> mpsc::Receiver<Fresh> {
     let members = settings.overlays.iter().zip(roster.members()).enumerate();
     for (overlay, (member, (name, place))) in members {
         let Some(group) = &member.group else { continue };
-        let watched = Watched::new(name, group, place.security.trust());
+        let watched = Watched::new(name, group, place);
         tokio::spawn(revocations::follow(overlay, watched, sender.clone()));
     }
     receiver
