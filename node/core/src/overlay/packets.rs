@@ -10,17 +10,14 @@ use crate::ring::ShortcutWanted;
 use crate::router::{self, Route};
 use crate::wire::codec::Write as _;
 use crate::wire::{
-    Address, ConnectToMe, Echo, EdgeId, FrameHeader, FrameKind, LONG_LEN, Malformed, Members, Mode,
-    PacketHeader, PacketKind, SAMPLE_MAX, read_id,
+    Address, ConnectToMe, Echo, EdgeId, FrameHeader, FrameKind, Malformed, Members, Mode, PacketHeader,
+    PacketKind, SAMPLE_MAX, read_id,
 };
-
-/// Bytes of the largest datagram that every kind of edge must carry (IPv6's minimum MTU less IP and UDP headers).
-const DATAGRAM_MAX: usize = 1232;
 
 impl Overlay {
     /// The largest packet of this overlay, in bytes; forwarders never fragment.
     pub(super) fn packet_max(&self) -> usize {
-        DATAGRAM_MAX - LONG_LEN - FrameHeader::LEN_MAX - self.engine.overhead()
+        self.engine.payload_max() - FrameHeader::LEN_MAX
     }
 
     /// Sends a packet of our own.

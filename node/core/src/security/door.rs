@@ -10,21 +10,19 @@
 //! wrapped (see `wrap`).
 
 use super::wrap::{self, Wrap};
-use super::{Admission, CookieJar, Knock, Setting, record};
+use super::{Admission, CookieJar, HALF_OPEN_KNOWN_MAX, HALF_OPEN_MAX, Knock, Setting, record};
 use crate::buffer::{Buffer, Pool};
 use crate::counters::DropReason;
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::codec::{Malformed, Reader, Write as _};
-use crate::wire::{Address, LONG_LEN};
+use crate::wire::{Address, DATAGRAM_MAX, LONG_LEN};
 
 const HELLO: u8 = 1;
 const RETRY: u8 = 2;
 const FLIGHT: u8 = 3;
 const RENEWAL: u8 = 4;
 
-/// UDP payload of a handshake datagram at most: what every path of IPv6 carries.
-const DATAGRAM_MAX: usize = 1232;
 /// Bytes that a hello adds to the first flight.
 const HELLO_LEN: usize = 1 + Address::LEN + 8;
 /// Bytes that a renewal adds to a later flight.
@@ -73,11 +71,12 @@ impl Door {
         self.pool.take(capacity)
     }
 
-    /// Judges a stranger's first datagram; nothing of it is kept.
+    /// Judges a stranger's first datagram; nothing of it is kept. `half_open` counts the handshakes of others under way.
     pub(super) fn admit(
         &mut self,
         knock: Knock<'_>,
         token_known: &dyn Fn(u64) -> bool,
+        half_open: impl Fn() -> usize,
         now: Time,
     ) -> Admission {
         let letter = match self.read(knock.datagram) {
@@ -90,8 +89,10 @@ impl Door {
         if target.is_some_and(|target| target != self.address) {
             return Admission::Drop(DropReason::WrongMember);
         }
-        if proof != 0 && (token_known(proof) || self.jar.check(knock.source, proof, now)) {
-            return Admission::Accept;
+        let is_known = proof != 0 && token_known(proof);
+        if is_known || proof != 0 && self.jar.check(knock.source, proof, now) {
+            let most = if is_known { HALF_OPEN_KNOWN_MAX } else { HALF_OPEN_MAX };
+            return if half_open() < most { Admission::Accept } else { Admission::Drop(DropReason::Full) };
         }
         let cookie = self.jar.make(knock.source, now);
         Admission::Answer(self.write(Kind::Retry { cookie }, &[]))

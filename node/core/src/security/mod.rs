@@ -44,7 +44,7 @@ use crate::buffer::Buffer;
 use crate::counters::DropReason;
 use crate::machine::Deadline;
 use crate::time::Time;
-use crate::wire::Address;
+use crate::wire::{Address, DATAGRAM_MAX, LONG_LEN};
 
 /// One pair of an abstract sender and an abstract receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,6 +137,9 @@ pub enum SendError {
     /// The keys have sealed all that they may.
     #[error("the keys are used up")]
     Exhausted,
+    /// It is longer than [`Engine::payload_max`].
+    #[error("the payload is too long")]
+    TooBig,
 }
 
 /// A security engine at the end of all channels of one overlay.
@@ -159,7 +162,7 @@ pub trait Engine: fmt::Debug + Send {
     /// Seals and sends a payload of at least one byte.
     ///
     /// # Errors
-    /// The association is not up, or its keys are used up.
+    /// The association is not up, its keys are used up, or the payload is too long.
     fn send(&mut self, channel: ChannelId, payload: Buffer, now: Time) -> Result<(), SendError>;
 
     /// Agrees on new keys now, for example because a membership that was shown is about to end.
@@ -183,6 +186,11 @@ pub trait Engine: fmt::Debug + Send {
     /// When `handle_timeout` is wanted next.
     fn poll_timeout(&self) -> Option<Deadline>;
 
-    /// Bytes that sealing adds to a payload.
+    /// Bytes that sealing adds to a payload at most.
     fn overhead(&self) -> usize;
+
+    /// Bytes of a payload at most, so that its record fits into a datagram with either header.
+    fn payload_max(&self) -> usize {
+        DATAGRAM_MAX - LONG_LEN - self.overhead()
+    }
 }

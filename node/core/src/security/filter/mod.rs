@@ -9,7 +9,6 @@ mod flight;
 mod handshake;
 mod renewal;
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -137,10 +136,6 @@ impl<H: Handshaker> Filter<H> {
         self.associations.len()
     }
 
-    fn half_open(&self) -> usize {
-        self.associations.values().filter(|one| one.is_half_open()).count()
-    }
-
     /// Runs `act` for one association, if it is known, and removes it if it has ended.
     fn with(
         &mut self,
@@ -178,17 +173,8 @@ impl<H: Handshaker> Engine for Filter<H> {
     }
 
     fn admit(&mut self, knock: Knock<'_>, token_known: &dyn Fn(u64) -> bool, now: Time) -> Admission {
-        let knows = Cell::new(false);
-        let known = |token| {
-            knows.set(token_known(token));
-            knows.get()
-        };
-        let admission = self.common.door.admit(knock, &known, now);
-        let most = if knows.get() { HALF_OPEN_KNOWN_MAX } else { HALF_OPEN_MAX };
-        match admission {
-            Admission::Accept if self.half_open() >= most => Admission::Drop(DropReason::Full),
-            other => other,
-        }
+        let half_open = || self.associations.values().filter(|one| one.is_half_open()).count();
+        self.common.door.admit(knock, token_known, half_open, now)
     }
 
     fn accept(&mut self, channel: ChannelId, datagram: &[u8], now: Time) {
