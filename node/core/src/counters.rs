@@ -46,6 +46,8 @@ pub enum DropReason {
     NoKeys,
     /// A record that its keys do not open: changed, cut, or made up.
     Forged,
+    /// A record that QUIC does not take: changed, cut, made up, or taken before.
+    Unopened,
     /// A record that was opened before.
     Replayed,
     /// A record too far behind the newest to tell whether it was opened before.
@@ -66,7 +68,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Malformed,
         Self::UnknownOverlay,
         Self::UnknownEdge,
@@ -88,6 +90,7 @@ impl DropReason {
         Self::PlainAlert,
         Self::NoKeys,
         Self::Forged,
+        Self::Unopened,
         Self::Replayed,
         Self::TooOld,
         Self::WrongGroup,
@@ -123,6 +126,7 @@ impl DropReason {
             Self::PlainAlert => "plain_alert",
             Self::NoKeys => "no_keys",
             Self::Forged => "forged",
+            Self::Unopened => "unopened",
             Self::Replayed => "replayed",
             Self::TooOld => "too_old",
             Self::WrongGroup => "wrong_group",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use atoll_core::security::{
     Action, Admission, ChannelId, Credentials, Dtls, Engine, GroupSecret, Intent, Knock, Limits, Modelled,
-    Plain, Setting,
+    Plain, Quic, QuicOptions, Setting,
 };
 use atoll_core::wire::Address;
 use atoll_core::{Pool, Rng, Time};
@@ -50,13 +50,21 @@ fn engine(kind: u8, n: u8) -> Box<dyn Engine> {
     match kind % 4 {
         0 => Box::new(Plain::engine(address, pool, &rng, Time::ZERO)),
         1 => Box::new(Modelled::dtls(setting, pool, &rng, Time::ZERO)),
+        2 => {
+            Box::new(Dtls::engine(&credentials(), setting, pool, &rng, Time::ZERO).expect("good credentials"))
+        }
         _ => {
-            let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).expect("OpenSSL knows P-256");
-            let key = EcKey::generate(&group).and_then(PKey::from_ec_key).expect("a fresh key");
-            let credentials = Credentials::self_signed(key).expect("the key is on P-256");
-            Box::new(Dtls::engine(&credentials, setting, pool, &rng, Time::ZERO).expect("good credentials"))
+            let options = QuicOptions { post_quantum: kind & 8 != 0 };
+            let quic = Quic::new(&credentials(), options).expect("good credentials");
+            Box::new(quic.engine(setting, pool, &rng, Time::ZERO))
         }
     }
+}
+
+fn credentials() -> Credentials {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).expect("OpenSSL knows P-256");
+    let key = EcKey::generate(&group).and_then(PKey::from_ec_key).expect("a fresh key");
+    Credentials::self_signed(key).expect("the key is on P-256")
 }
 
 /// What a long or short header names: the sender's and the receiver's channel, or the receiver's.

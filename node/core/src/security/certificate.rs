@@ -41,6 +41,9 @@ pub enum Unusable {
     /// OpenSSL cannot work with them.
     #[error("OpenSSL does not take the credentials: {0}")]
     Library(#[from] ErrorStack),
+    /// rustls cannot work with them.
+    #[error("rustls does not take the credentials: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 /// A certificate and its private key.

@@ -16,6 +16,7 @@ mod dtls;
 mod filter;
 mod modelled;
 mod plain;
+mod quic;
 mod record;
 mod suite;
 mod trust;
@@ -35,6 +36,7 @@ pub use filter::{
 };
 pub use modelled::Modelled;
 pub use plain::Plain;
+pub use quic::{Quic, QuicEngine, QuicOptions};
 pub use record::{Keys, WINDOW};
 pub use suite::Security;
 pub use trust::{Authority, Identity, Refusal, Serial, Trust, Wall, is_name};

@@ -6,9 +6,9 @@ use atoll_core::counters::DropReason;
 use atoll_core::security::{Claim, Credentials, Down, Engine, Intent, Limits, Unusable};
 
 use crate::harness::{FINE, Header, Town, Weather};
-use crate::makers::{Ca, Leaf, address, dtls, key, modelled, plain};
+use crate::makers::{Ca, Leaf, address, dtls, key, modelled, plain, quic};
 
-const BAD: Weather =
+pub const BAD: Weather =
     Weather { loss: 0.3, repeats: 0.1, delay: Duration::from_millis(10), jitter: Duration::from_millis(60) };
 
 fn token() -> Intent {
@@ -81,6 +81,11 @@ fn all_complete(engine: fn(u8, Limits) -> Box<dyn Engine>, weather: Weather, cou
 #[test]
 fn three_hundred_of_three_hundred_dtls_handshakes_complete_at_thirty_percent_loss() {
     all_complete(dtls, BAD, 300);
+}
+
+#[test]
+fn three_hundred_of_three_hundred_quic_handshakes_complete_at_thirty_percent_loss() {
+    all_complete(quic, BAD, 300);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Engines, keys and certificates for the tests.
 
-use atoll_core::security::{Credentials, Dtls, Engine, GroupSecret, Limits, Modelled, Plain, Setting};
+use atoll_core::security::{
+    Credentials, Dtls, Engine, GroupSecret, Limits, Modelled, Plain, Quic, QuicEngine, QuicOptions, Setting,
+};
 use atoll_core::wire::Address;
 use atoll_core::{Pool, Rng, Time};
 use openssl::asn1::{Asn1Integer, Asn1Time};
@@ -47,6 +49,15 @@ pub fn dtls_with(credentials: &Credentials, setting: Setting, n: u8) -> Box<dyn 
 
 pub fn modelled(n: u8, limits: Limits) -> Box<dyn Engine> {
     Box::new(Modelled::dtls(setting(n, limits), Pool::new(), &rng(n), Time::ZERO))
+}
+
+pub fn quic(n: u8, limits: Limits) -> Box<dyn Engine> {
+    let credentials = Credentials::self_signed(key()).unwrap();
+    Box::new(quic_with(&credentials, QuicOptions::default(), setting(n, limits), n))
+}
+
+pub fn quic_with(credentials: &Credentials, options: QuicOptions, setting: Setting, n: u8) -> QuicEngine {
+    Quic::new(credentials, options).unwrap().engine(setting, Pool::new(), &rng(n), Time::ZERO)
 }
 
 pub fn plain(n: u8, _limits: Limits) -> Box<dyn Engine> {

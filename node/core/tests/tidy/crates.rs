@@ -16,14 +16,17 @@ const ARROWS: [(&str, &str, &[&str]); 6] = [
 ];
 
 /// What the core is built from; a socket, a runtime or a clock is not among it.
-const CORE_LIBRARIES: [&str; 11] = [
+const CORE_LIBRARIES: [&str; 14] = [
     "aws-lc-rs",
+    "bytes",
     "foreign-types",
     "openssl",
     "openssl-sys",
     "proptest",
+    "quinn-proto",
     "rand_chacha",
     "rand_core",
+    "rustls",
     "serde",
     "siphasher",
     "thiserror",

@@ -20,12 +20,16 @@ const WORDS: [Word; 13] = [
             ("nat-topologies/", "RFC 4787 names NAT behaviours after endpoints"),
             ("node/src/", "where a server of the daemon listens: a TCP address, a unix socket or nowhere"),
             ("node/core/src/control.rs", "the page for Prometheus, which calls it so"),
+            ("node/core/src/security/quic/", "quinn's name of its state machine"),
+            ("node/core/tests/security/quic", "the same"),
         ],
     },
     Word {
         word: "client",
         instead: "node or peer",
         allowed: &[
+            ("node/core/src/security/quic/", "the initiator, in names of quinn and rustls"),
+            ("node/core/tests/security/quic", "the same"),
             ("docker/fabric/src/", "the asking side of HTTP"),
             ("docker/fabric/tests/", "the asking side of HTTP"),
             ("node/src/authority/sign.rs", "X.509's name of an extended key usage"),
@@ -51,6 +55,7 @@ const WORDS: [Word; 13] = [
         allowed: &[
             ("nat-topologies/src/nat", "RFC 4787 and RFC 5382 call it so: one flow through a mapping"),
             ("node/core/src/security/dtls/", "OpenSSL's word in the name of an option"),
+            ("node/core/src/security/quic/", "an association, in names of quinn and rustls"),
         ],
     },
     Word { word: "tunnel", instead: "association", allowed: &[] },

@@ -9,9 +9,10 @@ use crate::time::Time;
 use crate::wire::Address;
 
 /// Retries that one attempt follows, so that a liar cannot keep it busy.
-const RETRIES_MAX: u32 = 2;
-/// Datagrams and bytes of the peer's that one handshake takes.
-const DATAGRAMS_MAX: u32 = 96;
+pub(in crate::security) const RETRIES_MAX: u32 = 2;
+/// Datagrams of the peer's that one handshake takes.
+pub(in crate::security) const DATAGRAMS_MAX: u32 = 96;
+/// Bytes of theirs.
 const BYTES_MAX: usize = 64 * 1024;
 
 /// How often the last flight is said again, and how soon.
@@ -22,25 +23,25 @@ const REPEAT_FOR: Duration = Duration::from_secs(15);
 
 /// Waits that grow by half, with jitter.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(in crate::security) struct Backoff {
     sends: u32,
     wait: Duration,
-    pub(super) due: Time,
+    pub(in crate::security) due: Time,
 }
 
 impl Backoff {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(in crate::security) fn new(limits: &Limits) -> Self {
         Self { sends: 0, wait: limits.wait, due: Time::MAX }
     }
 
     /// Takes note of a send at `now`.
-    pub(super) fn sent(&mut self, limits: &Limits, rng: &mut Rng, now: Time) {
+    pub(in crate::security) fn sent(&mut self, limits: &Limits, rng: &mut Rng, now: Time) {
         self.due = now + rng.jitter(self.wait, 0.15);
         self.wait = self.wait.mul_f64(1.5).min(limits.wait_max);
         self.sends += 1;
     }
 
-    pub(super) fn is_spent(&self, limits: &Limits) -> bool {
+    pub(in crate::security) fn is_spent(&self, limits: &Limits) -> bool {
         self.sends >= limits.sends
     }
 }

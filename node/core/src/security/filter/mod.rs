@@ -12,6 +12,7 @@ mod renewal;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+pub(super) use flight::{Backoff, DATAGRAMS_MAX, RETRIES_MAX};
 pub use handshake::{Handshake, Handshaker, Outcome, Protection, Reply, Side, Start, Step};
 
 use super::door::Door;
