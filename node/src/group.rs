@@ -34,11 +34,10 @@ pub(crate) fn read(group: &Group, engine: Engine, now: Wall) -> Result<Papers, F
     let der = encoded(&Part("certificate", &group.certificate), &certificate)?;
     let credentials = Credentials::new(&der, key).map_err(|why| mismatch(group, &why))?;
     let authority = authority(group, now)?;
-    let base = match engine {
-        Engine::None => return Err(Failure::new("group", "it is not protected by `security: none`")),
-        Engine::Dtls => Security::dtls(&credentials),
-    };
-    let security = base
+    if engine == Engine::None {
+        return Err(Failure::new("group", "it is not protected by `security: none`"));
+    }
+    let security = (engine.secured(&credentials))
         .map_err(|why| Part("certificate", &group.certificate).wrong(why))?
         .in_group(authority, Some(secret(&Part("secret", &group.secret))?));
     let verdict = security.trust().verify(&Claim::Certificate(der), now);

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 
 use atoll_core::config::{KeepaliveConfig, RingConfig};
+use atoll_core::security::{Credentials, QuicOptions, Security, Unusable};
 use atoll_core::wire::Address;
 use clap::ValueEnum;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -50,6 +51,22 @@ pub enum Engine {
     /// DTLS 1.2 handshakes with certificates on both sides; the address belongs to the key.
     #[default]
     Dtls,
+    /// QUIC version 1 with TLS 1.3 and certificates on both sides, keys agreed on with X25519MLKEM768.
+    Quic,
+}
+
+impl Engine {
+    /// The security of a member with these credentials, for an overlay in which the address belongs to the key.
+    ///
+    /// # Errors
+    /// The engine does not take the credentials.
+    pub fn secured(self, credentials: &Credentials) -> Result<Security, Unusable> {
+        match self {
+            Self::None => Ok(Security::none()),
+            Self::Dtls => Security::dtls(credentials),
+            Self::Quic => Security::quic(credentials, QuicOptions::default()),
+        }
+    }
 }
 
 impl Membership {

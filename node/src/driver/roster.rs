@@ -45,7 +45,7 @@ impl Roster {
         let places = members.map(|(number, member)| match (&member.group, member.security) {
             (Some(group), engine) => vouched(member, group, engine, start.now),
             (None, Engine::None) => believed(member, identity.filter(|_| number == 0), &rng),
-            (None, Engine::Dtls) => proved(member, identity, start.seed),
+            (None, _) => proved(member, identity, start.seed),
         });
         let places: Vec<Place> = places.collect::<Result<_, _>>()?;
         let roster = Self { settings, places, rng };
@@ -113,7 +113,7 @@ fn proved(member: &Membership, identity: Option<&Identity>, seed: Seed) -> Resul
         return Err(Failure::new(format!("address of overlay `{name}`"), why)
             .hint("leave `address` out, or use `security: none`"));
     }
-    let security = Security::dtls(&identity.credentials()?)
+    let security = (member.security.secured(&identity.credentials()?))
         .map_err(|why| Failure::new(format!("security of overlay `{name}`"), why))?;
     Ok(Place { address, security, identity: None })
 }

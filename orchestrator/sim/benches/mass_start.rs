@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use atoll_core::config::{Config, OverlayConfig};
 use atoll_core::rng::numbered;
-use atoll_core::security::{Credentials, Security};
+use atoll_core::security::{Credentials, QuicOptions, Security};
 use atoll_core::wire::Address;
 use atoll_core::{Node, Rng, Time};
 use atoll_sim::ring::Follower;
@@ -48,8 +48,8 @@ struct Arguments {
     /// Population of NATs.
     #[arg(long, default_value = "none")]
     nat: String,
-    /// How edges are protected: none, modelled or dtls.
-    #[arg(long, default_value = "none", value_parser = ["none", "modelled", "dtls"])]
+    /// How edges are protected.
+    #[arg(long, default_value = "none", value_parser = ["none", "modelled", "dtls", "quic"])]
     security: String,
     /// Seed of everything.
     #[arg(long, default_value_t = 1)]
@@ -151,6 +151,7 @@ fn member(
     let credentials = world.make(|| Credentials::derived(numbered(number), OVERLAY))?;
     let security = match &*arguments.security {
         "dtls" => Security::dtls(&credentials)?,
+        "quic" => Security::quic(&credentials, QuicOptions::default())?,
         "modelled" => Security::modelled(),
         _ => Security::none(),
     };

@@ -211,7 +211,7 @@ impl World {
                 }
                 Output::Received { overlay, author, payload } => {
                     self.trace.step(Step::Received, self.now, host);
-                    self.trace.bytes(&payload);
+                    self.trace_payload(&payload);
                     self.received.put(Received {
                         time: self.now,
                         host,
@@ -257,7 +257,7 @@ impl World {
         self.counters.datagrams += 1;
         self.trace.step(Step::Sent, self.now, host);
         self.trace.address(to);
-        self.trace.bytes(payload);
+        self.trace_payload(payload);
         self.depart(flight, payload);
     }
 
@@ -293,6 +293,14 @@ impl World {
         }
         if let Some(observer) = &mut self.observer {
             observer(&Observation { time: self.now, sender, source, destination, length, fate });
+        }
+    }
+
+    fn trace_payload(&mut self, payload: &[u8]) {
+        if self.settings.trace_contents {
+            self.trace.bytes(payload);
+        } else {
+            self.trace.length(payload);
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Settings {
     pub checked: bool,
     /// A machine that panics ends its host and not the run; see [`World::crashes`](crate::World::crashes).
     pub contain_crashes: bool,
+    /// Whether the trace hash sees what datagrams hold, and not only how long they are.
+    pub trace_contents: bool,
     /// When a run counts as stalled.
     pub stall: StallLimits,
     /// The UDP port of every host's socket.
@@ -35,6 +37,7 @@ impl Settings {
             seed,
             checked: cfg!(debug_assertions),
             contain_crashes: false,
+            trace_contents: true,
             stall: StallLimits::default(),
             port: PORT,
             grace: Duration::from_secs(2),

@@ -57,6 +57,11 @@ impl Trace {
         self.word(u64::from(address.port()));
     }
 
+    /// The length of `bytes`.
+    pub(crate) fn length(&mut self, bytes: &[u8]) {
+        self.word(bytes.len() as u64);
+    }
+
     /// The length of `bytes` and the bytes themselves.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.word(bytes.len() as u64);

@@ -96,6 +96,11 @@ impl World {
         self.now
     }
 
+    /// Whether the trace hash sees what datagrams hold, or only how long they are.
+    pub fn trace_contents(&mut self, contents: bool) {
+        self.settings.trace_contents = contents;
+    }
+
     /// Shows every payload that a machine hands to its socket from now on to `tap`.
     pub fn tap(&mut self, tap: Tap) {
         self.tap = Some(tap);

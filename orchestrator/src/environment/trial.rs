@@ -28,14 +28,16 @@ pub enum Security {
     /// By DTLS, with the address bound to the key.
     #[default]
     Dtls,
+    /// By QUIC, with the address bound to the key.
+    Quic,
     /// As many round trips and bytes as DTLS without cryptography; only where time is virtual.
     Modelled,
 }
 
 impl Security {
     /// Every kind with its name.
-    pub const ALL: [(Self, &str); 3] =
-        [(Self::None, "none"), (Self::Dtls, "dtls"), (Self::Modelled, "modelled")];
+    pub const ALL: [(Self, &str); 4] =
+        [(Self::None, "none"), (Self::Dtls, "dtls"), (Self::Quic, "quic"), (Self::Modelled, "modelled")];
 
     /// As it is written.
     #[must_use]

@@ -218,11 +218,6 @@ fn no_private(text: &str) -> Result<(), Wrong> {
 }
 
 fn security(text: &str) -> Result<Security, Wrong> {
-    if text == "quic" {
-        return Err(
-            Wrong::new("this version has no security engine `quic`").with_hint("use `security: dtls`")
-        );
-    }
     let known = Security::ALL.into_iter().find(|(_, name)| *name == text);
     let names = Security::ALL.map(|(_, name)| name);
     known.map(|(security, _)| security).ok_or_else(|| Wrong::unknown("security engine", text, &names))

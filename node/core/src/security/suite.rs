@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{
-    Authority, Credentials, Dtls, Engine, Filter, GroupSecret, Limits, Modelled, Plain, Setting, Trust,
-    Unusable,
+    Authority, Credentials, Dtls, Engine, Filter, GroupSecret, Limits, Modelled, Plain, Quic, QuicOptions,
+    Setting, Trust, Unusable,
 };
 use crate::buffer::Pool;
 use crate::rng::Rng;
@@ -26,6 +26,7 @@ enum Kind {
     None,
     Modelled,
     Dtls(Dtls),
+    Quic(Quic),
 }
 
 impl Security {
@@ -47,6 +48,14 @@ impl Security {
     /// OpenSSL does not take the credentials.
     pub fn dtls(credentials: &Credentials) -> Result<Self, Unusable> {
         Ok(Self::of(Kind::Dtls(Dtls::new(credentials)?), Trust::SelfCertified))
+    }
+
+    /// QUIC in an overlay in which the address belongs to the key.
+    ///
+    /// # Errors
+    /// rustls does not take the credentials.
+    pub fn quic(credentials: &Credentials, options: QuicOptions) -> Result<Self, Unusable> {
+        Ok(Self::of(Kind::Quic(Quic::new(credentials, options)?), Trust::SelfCertified))
     }
 
     fn of(kind: Kind, trust: Trust) -> Self {
@@ -84,6 +93,7 @@ impl Security {
         match &self.kind {
             Kind::None => Box::new(Filter::new(Plain::new(address), setting, pool, rng, now)),
             Kind::Modelled => Box::new(Modelled::dtls(setting, pool, rng, now)),
+            Kind::Quic(quic) => Box::new(quic.engine(setting, pool, rng, now)),
             Kind::Dtls(dtls) => Box::new(Filter::new(dtls.clone(), setting, pool, rng, now)),
         }
     }
@@ -96,6 +106,7 @@ impl fmt::Display for Security {
             Kind::None => "none",
             Kind::Modelled => "modelled",
             Kind::Dtls(_) => "dtls",
+            Kind::Quic(_) => "quic",
         })
     }
 }

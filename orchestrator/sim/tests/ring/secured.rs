@@ -17,9 +17,11 @@ fn run(security: &'static str) -> (Duration, u64) {
 
 #[test]
 fn a_ring_of_real_handshakes_forms_and_repeats_itself() {
-    let (first, again) = (run("dtls"), run("dtls"));
-    assert_eq!(first, again);
-    assert!(first.0 < Duration::from_secs(8), "{:?}", first.0);
+    for security in ["dtls", "quic"] {
+        let (first, again) = (run(security), run(security));
+        assert_eq!(first, again, "{security}");
+        assert!(first.0 < Duration::from_secs(8), "{security}: {:?}", first.0);
+    }
 }
 
 #[test]
