@@ -13,7 +13,7 @@ use crate::buffer::Buffer;
 /// The version that this code speaks (1 to 7).
 pub const VERSION: u8 = 1;
 /// Bytes of the largest UDP payload that every kind of edge must carry. QUIC's first datagrams have 1,200 bytes and up
-/// to 70 of ours in front; with the rest a hybrid key share fits into one.
+/// to 70 of ours around them, so 1,270 is the least; with the rest the answer to a hybrid key share fits into one.
 pub const DATAGRAM_MAX: usize = 1350;
 /// Bytes of a short header.
 pub const SHORT_LEN: usize = 5;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use atoll_core::counters::DropReason;
 use atoll_core::security::{Claim, Credentials, Down, Engine, Intent, Limits, Unusable};
+use atoll_core::wire::{DATAGRAM_MAX, LONG_LEN};
 
 use crate::harness::{FINE, Header, Town, Weather};
 use crate::makers::{Ca, Leaf, address, dtls, key, modelled, plain, quic};
@@ -22,7 +23,7 @@ fn without_loss_dtls_takes_six_flights_and_each_is_one_datagram() {
     assert_eq!(flights.len(), 6, "{flights:?}");
     assert_eq!(flights[1], 9, "the retry");
     assert_eq!(flights[0], flights[2], "a cookie changes no length");
-    assert!(flights.iter().all(|len| len + 13 <= 1232), "{flights:?}");
+    assert!(flights.iter().all(|len| len + LONG_LEN <= DATAGRAM_MAX), "{flights:?}");
     assert_eq!(town.now.as_secs_f64(), 2.0);
 }
 
@@ -112,7 +113,7 @@ fn flights_of_several_datagrams_complete_when_they_are_lost_and_out_of_order() {
     let mut town = Town::pair(|n| long_dtls(n, Limits::default()));
     town.connect(0, 1, Intent::default());
     town.run(Duration::from_secs(1));
-    assert!(town.flights().len() > 8 && town.flights().iter().all(|len| len + 13 <= 1232));
+    assert!(town.flights().len() > 8 && town.flights().iter().all(|len| len + LONG_LEN <= DATAGRAM_MAX));
     all_complete(long_dtls, Weather { loss: 0.0, ..BAD }, 300);
     all_complete(long_dtls, Weather { loss: 0.15, ..BAD }, 300);
 }

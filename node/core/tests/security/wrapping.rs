@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use atoll_core::counters::DropReason;
 use atoll_core::security::{Admission, Credentials, Engine, GroupSecret, Intent, Knock, Limits, Setting};
+use atoll_core::wire::{DATAGRAM_MAX, LONG_LEN};
 use atoll_core::{Pool, Rng, Time};
 
 use crate::harness::Town;
@@ -30,7 +31,7 @@ fn no_datagram_of_a_wrapped_handshake_shows_a_name_or_a_certificate() {
     assert_eq!((town.ends[1].up.len(), town.flights().len()), (1, 6));
     let subject = b"authority";
     assert!(!contains(&town, b"chess-club") && !contains(&town, b"alexandra") && !contains(&town, subject));
-    assert!(town.flights().iter().all(|len| len + 13 <= 1232));
+    assert!(town.flights().iter().all(|len| len + LONG_LEN <= DATAGRAM_MAX));
 }
 
 #[test]
