@@ -14,6 +14,15 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_script_breaks_an_engine_of_quic(kind in 0..4_u8, script in prop::collection::vec(any::<u8>(), 0..600)) {
+        security::check(&[&[kind * 4 + 3][..], &script].concat());
+    }
+}
+
 #[test]
 fn no_kept_script_breaks_an_engine() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/security");

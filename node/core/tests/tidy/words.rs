@@ -22,6 +22,7 @@ const WORDS: [Word; 13] = [
             ("node/core/src/control.rs", "the page for Prometheus, which calls it so"),
             ("node/core/src/security/quic/", "quinn's name of its state machine"),
             ("node/core/tests/security/quic", "the same"),
+            ("node/core/benches/security_quic.rs", "the same"),
         ],
     },
     Word {
@@ -30,6 +31,7 @@ const WORDS: [Word; 13] = [
         allowed: &[
             ("node/core/src/security/quic/", "the initiator, in names of quinn and rustls"),
             ("node/core/tests/security/quic", "the same"),
+            ("node/core/benches/security_quic.rs", "the same"),
             ("docker/fabric/src/", "the asking side of HTTP"),
             ("docker/fabric/tests/", "the asking side of HTTP"),
             ("node/src/authority/sign.rs", "X.509's name of an extended key usage"),

@@ -165,3 +165,23 @@ impl Controller for Uncontrolled {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_reset_tokens_are_the_same() {
+        let key = Unguessable(Mutex::new(Rng::new([1; 32])));
+        let mut tokens = [[0; 32]; 2];
+        tokens.iter_mut().for_each(|token| key.sign(&[], token));
+        assert_ne!(tokens[0], tokens[1]);
+    }
+
+    #[test]
+    fn every_channel_has_an_address_of_its_own() {
+        let addresses = [0, 1, 255, 1 << 31, u32::MAX].map(|number| address_of(ChannelId(number)));
+        assert!(addresses.iter().all(|one| addresses.iter().filter(|other| one == *other).count() == 1));
+        assert!(addresses.iter().all(|one| one.to_string().starts_with("[fd00::") && one.port() != 0));
+    }
+}
