@@ -32,6 +32,14 @@ pub enum Command {
         /// The member.
         address: Address,
     },
+    /// Whether a certificate makes somebody a member by the trust rule as it is now. That its owner holds the key is for
+    /// whoever asks to find out.
+    Judge {
+        /// Name of the overlay.
+        overlay: String,
+        /// In DER.
+        certificate: Vec<u8>,
+    },
     /// Every counter and gauge, as the metrics endpoint shows them.
     Metrics,
     /// Tell the peers goodbye.
@@ -60,6 +68,8 @@ pub enum Reply {
         /// Time from the question to the answer, in seconds.
         seconds: f64,
     },
+    /// Answer to [`Command::Judge`]: the member.
+    Judged(Author),
     /// Answer to [`Command::Metrics`].
     Metrics(Vec<Metric>),
     /// The goodbyes are sent.
@@ -81,6 +91,8 @@ pub enum FailureKind {
     NotFound,
     /// The question was asked and nobody answered, or nobody is on the way to the member.
     NoAnswer,
+    /// The trust rule refuses it.
+    Refused,
     /// Too much is under way; later it may work.
     Busy,
     /// The node is not running yet, or not any more.

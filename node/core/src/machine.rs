@@ -67,6 +67,15 @@ pub enum Input {
         /// What only that member shall read.
         payload: Buffer,
     },
+    /// A program that secures itself sends a datagram to a member. It may be lost, and whoever carries it reads it.
+    Carry {
+        /// The overlay's place in the configuration.
+        overlay: u8,
+        /// The member.
+        to: Address,
+        /// At most [`crate::wire::CARRIED_MAX`] bytes; [`crate::control::EventKind::NotSent`] tells of a longer one.
+        payload: Buffer,
+    },
     /// The host's own transport addresses, as its interfaces have them.
     LocalAddresses(Vec<SocketAddr>),
     /// What the wall clock says at `now`; told whenever it may have been set.
@@ -107,6 +116,15 @@ pub enum Output {
         /// Who sent it, proved.
         author: Arc<Author>,
         /// What it sent.
+        payload: Buffer,
+    },
+    /// Give a program that secures itself a datagram which came over the ring.
+    Carried {
+        /// The overlay's place in the configuration.
+        overlay: u8,
+        /// Who sent it, as the packet says; nothing proves it.
+        from: Address,
+        /// The datagram.
         payload: Buffer,
     },
     /// Answer a command.

@@ -93,6 +93,10 @@ impl Node {
                 Ok(peers) => Reply::Peers(peers),
                 Err(failed) => failed,
             },
+            Command::Judge { overlay, certificate } => {
+                let judge = |overlay: &mut Overlay, lent: &mut Lent<'_>| overlay.judge(certificate, lent);
+                self.with(&overlay, now, judge).unwrap_or_else(|failed| failed)
+            }
             Command::Ping { overlay, address } => {
                 return self.inquire(id, &overlay, PacketKind::EchoRequest, address, now);
             }
@@ -163,6 +167,11 @@ impl Machine for Node {
             Input::Send { overlay, to, payload } => {
                 if let Some(overlay) = self.overlays.get_mut(usize::from(overlay)) {
                     overlay.send_to(to, payload, &mut self.shared.lend(now));
+                }
+            }
+            Input::Carry { overlay, to, payload } => {
+                if let Some(overlay) = self.overlays.get_mut(usize::from(overlay)) {
+                    overlay.carry(to, payload, &mut self.shared.lend(now));
                 }
             }
             Input::LocalAddresses(local) => self.shared.paths.set_local(local),

@@ -149,7 +149,8 @@ impl Town {
                 Output::Reply { reply: Reply::Status(members), .. } => {
                     self.status = members.into_iter().next()
                 }
-                Output::Reply { .. } | Output::Event(_) | Output::Received { .. } => {}
+                Output::Reply { .. } | Output::Event(_) => {}
+                Output::Received { .. } | Output::Carried { .. } => {}
             }
         }
     }

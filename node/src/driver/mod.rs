@@ -165,6 +165,9 @@ impl<M: Machine> Driver<M> {
                     let (from, bytes) = (author.address, payload.len());
                     tracing::debug!(overlay, %from, bytes, "a payload for no application");
                 }
+                Output::Carried { overlay, from, payload } => {
+                    tracing::debug!(overlay, %from, bytes = payload.len(), "a datagram for no program");
+                }
                 Output::Reply { id, reply } => {
                     let reply = self.complete(reply);
                     self.pending.answer(id, reply);

@@ -15,7 +15,7 @@ use crate::flight::{Flight, Hold, Slip};
 use crate::heap::Entry;
 use crate::host::Seat;
 use crate::observe::{Fate, Observation};
-use crate::received::Received;
+use crate::received::{Carried, Received};
 use crate::stall::Stalled;
 use crate::trace::Step;
 use crate::world::World;
@@ -219,6 +219,12 @@ impl World {
                         author,
                         payload: payload.to_vec(),
                     });
+                }
+                Output::Carried { overlay, from, payload } => {
+                    self.trace.step(Step::Carried, self.now, host);
+                    self.trace.bytes(&payload);
+                    let payload = payload.to_vec();
+                    self.carried.put(Carried { time: self.now, host, overlay, from, payload });
                 }
                 Output::Reply { id, reply } => {
                     self.trace.step(Step::Reply, self.now, host);

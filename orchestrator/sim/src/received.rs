@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use atoll_core::Time;
 use atoll_core::control::Author;
+use atoll_core::wire::Address;
 use atoll_topology::HostId;
 
 /// Payloads that are kept; beyond, the oldest is forgotten.
@@ -25,18 +26,39 @@ pub struct Received {
     pub payload: Vec<u8>,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Shelf(VecDeque<Received>);
+/// A datagram of a program that secures itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// When it arrived.
+    pub time: Time,
+    /// Where.
+    pub host: HostId,
+    /// The overlay's place in the receiver's configuration.
+    pub overlay: u8,
+    /// Who sent it, as the packet says.
+    pub from: Address,
+    /// The datagram.
+    pub payload: Vec<u8>,
+}
 
-impl Shelf {
-    pub(crate) fn put(&mut self, one: Received) {
+#[derive(Debug)]
+pub(crate) struct Shelf<T>(VecDeque<T>);
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T> Shelf<T> {
+    pub(crate) fn put(&mut self, one: T) {
         if self.0.len() == RECEIVED_MAX {
             self.0.pop_front();
         }
         self.0.push_back(one);
     }
 
-    pub(crate) fn take(&mut self) -> Vec<Received> {
+    pub(crate) fn take(&mut self) -> Vec<T> {
         self.0.drain(..).collect()
     }
 }

@@ -23,6 +23,7 @@ pub(crate) enum Step {
     Event,
     Fault,
     Received,
+    Carried,
 }
 
 /// A 64-bit hash over every step so far, in their order.

@@ -16,7 +16,7 @@ use crate::flight::{Flights, Hold};
 use crate::heap::Wakes;
 use crate::host::{self, Seat};
 use crate::observe::{Events, Observer, Sink, Tap};
-use crate::received::{Received, Shelf};
+use crate::received::{Carried, Received, Shelf};
 use crate::requests::Requests;
 use crate::settings::{Settings, Stop};
 use crate::stall::{Stalled, Watch};
@@ -41,7 +41,8 @@ pub struct World {
     pub(crate) observer: Option<Observer>,
     pub(crate) tap: Option<Tap>,
     pub(crate) trace: Trace,
-    pub(crate) received: Shelf,
+    pub(crate) received: Shelf<Received>,
+    pub(crate) carried: Shelf<Carried>,
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
     pub(crate) stalled: Option<Stalled>,
@@ -78,6 +79,7 @@ impl World {
             tap: None,
             trace: Trace::default(),
             received: Shelf::default(),
+            carried: Shelf::default(),
             counters: Counters::default(),
             watch: Watch::new(settings.stall),
             stalled: None,
@@ -115,6 +117,17 @@ impl World {
     /// Takes what arrived for applications since the last call, in its order.
     pub fn take_received(&mut self) -> Vec<Received> {
         self.received.take()
+    }
+
+    /// Has the ring carry a datagram of a program that secures itself; otherwise as [`World::send`].
+    pub fn carry(&mut self, host: HostId, (overlay, to): (u8, Address), payload: &[u8]) {
+        let payload = self.pool.copy(payload);
+        self.input(host, Input::Carry { overlay, to, payload });
+    }
+
+    /// Takes the carried datagrams that arrived since the last call, in their order.
+    pub fn take_carried(&mut self) -> Vec<Carried> {
+        self.carried.take()
     }
 
     /// What the wall clocks say now, in seconds since 1970.

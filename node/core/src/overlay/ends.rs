@@ -49,7 +49,7 @@ impl Overlay {
         &mut **self.ends.get_or_insert_with(make)
     }
 
-    fn not_sent(&mut self, peer: Address, reason: DropReason, lent: &mut Lent<'_>) {
+    pub(super) fn not_sent(&mut self, peer: Address, reason: DropReason, lent: &mut Lent<'_>) {
         self.counters.drop(reason);
         self.tell(EventKind::NotSent { peer, why: reason.label().to_owned() }, lent);
     }

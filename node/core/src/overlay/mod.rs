@@ -1,5 +1,6 @@
 //! Floor 6: one ring. It owns floors 1 to 5 and carries the services' wishes from one to another.
 
+mod carry;
 mod ends;
 mod frames;
 mod keepalive;

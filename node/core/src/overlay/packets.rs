@@ -1,8 +1,10 @@
 //! Packets of an overlay: forwarded, delivered, answered.
 
+use std::time::Duration;
+
 use super::{Lent, Overlay};
 use crate::buffer::Buffer;
-use crate::connection::Role;
+use crate::connection::{Connection, Role};
 use crate::control::{FailureKind, Reply};
 use crate::counters::DropReason;
 use crate::machine::RequestId;
@@ -13,6 +15,9 @@ use crate::wire::{
     Address, ConnectToMe, Echo, EdgeId, FrameHeader, FrameKind, Malformed, Members, Mode, PacketHeader,
     PacketKind, SAMPLE_MAX, read_id,
 };
+
+/// Sending packets that nobody acknowledges into a silence this long asks the peer whether it lives.
+const SILENCE: Duration = Duration::from_secs(3);
 
 impl Overlay {
     /// The largest packet of this overlay, in bytes; forwarders never fragment.
@@ -27,9 +32,13 @@ impl Overlay {
             Route::Here => return self.counters.drop(DropReason::NoRoute),
             Route::Drop(reason) => return self.counters.drop(reason),
         };
+        let is_bulk = header.is_bulk(&body);
         header.prepend_departing(&mut body);
         if body.len() > self.packet_max() {
             return self.counters.drop(DropReason::TooBig);
+        }
+        if is_bulk {
+            return self.hand_over_once(peer, body, lent);
         }
         self.hand_over(peer, body, lent);
     }
@@ -57,8 +66,13 @@ impl Overlay {
             }
             Route::Next(peer) => {
                 self.counters.forwarded_packets += 1;
+                let is_bulk = header.is_bulk(&packet[offset..]);
                 header.advance(self.own, &mut packet);
-                self.hand_over(peer, packet, lent);
+                if is_bulk {
+                    self.hand_over_once(peer, packet, lent);
+                } else {
+                    self.hand_over(peer, packet, lent);
+                }
             }
             Route::Drop(reason) => self.counters.drop(reason),
         }
@@ -70,6 +84,17 @@ impl Overlay {
         let Some(connection) = self.connections.get(peer) else { return };
         let id = connection.edge();
         self.send_frame(id, FrameKind::Packet, packet, lent);
+    }
+
+    /// The same for one of many that may be lost. Nobody acknowledges it, so a peer that has been silent for long is asked
+    /// whether it lives.
+    fn hand_over_once(&mut self, peer: Address, packet: Buffer, lent: &mut Lent<'_>) {
+        let Some(id) = self.connections.get(peer).map(Connection::edge) else { return };
+        let Some(edge) = self.edges.get(id) else { return };
+        if lent.paths.get(edge.path).is_some_and(|path| path.heard + SILENCE <= lent.now) {
+            self.doubt(peer, lent);
+        }
+        self.send_frame_once(id, FrameKind::Packet, packet, lent);
     }
 
     /// A packet that `failed` does not acknowledge takes the next best way. False if there is none.
@@ -119,6 +144,7 @@ impl Overlay {
                 self.answer(answer, lent);
             }
             PacketKind::EndToEnd => self.on_end_to_end(header.source, body, lent)?,
+            PacketKind::Carried => self.on_carried(header.source, body, lent),
             PacketKind::TraceRequest => self.on_trace_request(header, read_id(body)?, lent),
             PacketKind::TraceReply => {
                 let answer = self.inquiries.on_trace(Members::read(body)?, header.source, lent.now);

@@ -16,6 +16,7 @@ use crate::wire::Address;
 #[derive(Clone, Debug)]
 pub struct Security {
     kind: Kind,
+    credentials: Option<Credentials>,
     trust: Arc<Trust>,
     secret: Option<GroupSecret>,
     limits: Limits,
@@ -47,7 +48,8 @@ impl Security {
     /// # Errors
     /// OpenSSL does not take the credentials.
     pub fn dtls(credentials: &Credentials) -> Result<Self, Unusable> {
-        Ok(Self::of(Kind::Dtls(Dtls::new(credentials)?), Trust::SelfCertified))
+        let kind = Kind::Dtls(Dtls::new(credentials)?);
+        Ok(Self { credentials: Some(credentials.clone()), ..Self::of(kind, Trust::SelfCertified) })
     }
 
     /// QUIC in an overlay in which the address belongs to the key.
@@ -59,7 +61,7 @@ impl Security {
     }
 
     fn of(kind: Kind, trust: Trust) -> Self {
-        Self { kind, trust: Arc::new(trust), secret: None, limits: Limits::default() }
+        Self { kind, credentials: None, trust: Arc::new(trust), secret: None, limits: Limits::default() }
     }
 
     /// The same in a group: its authority vouches for the members, and without its secret nobody gets an answer.
@@ -72,6 +74,12 @@ impl Security {
     #[must_use]
     pub fn limited(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// What the member presents, if the engine needs that.
+    #[must_use]
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
     }
 
     /// The group's secret, if there is one.

@@ -15,4 +15,4 @@ pub use frame::{
 };
 pub use header::{DATAGRAM_MAX, EdgeId, Header, LONG_LEN, OverlayTag, SHORT_LEN, VERSION};
 pub use message::{CANDIDATES_MAX, ConnectToMe, Echo, Members, SAMPLE_MAX, read_id};
-pub use packet::{HOP_LIMIT, Mode, PacketHeader, PacketKind, ROUTE_MAX};
+pub use packet::{CARRIED_MAX, HOP_LIMIT, Mode, PacketHeader, PacketKind, ROUTE_MAX};

@@ -9,10 +9,13 @@
 
 use super::Address;
 use super::codec::{Malformed, Reader, Write};
+use super::header::is_record;
 use crate::buffer::Buffer;
 
 /// Hops that a packet may take, in every mode.
 pub const HOP_LIMIT: u8 = 64;
+/// Bytes of a carried datagram at most: what QUIC asks of every path (RFC 9000 section 14).
+pub const CARRIED_MAX: usize = 1200;
 /// Members that a route names at most.
 pub const ROUTE_MAX: usize = 32;
 
@@ -56,6 +59,8 @@ pub enum PacketKind {
     TraceReply = 8,
     /// A datagram of an end-to-end association.
     EndToEnd = 9,
+    /// A datagram of a program that secures itself.
+    Carried = 10,
 }
 
 impl PacketKind {
@@ -70,6 +75,7 @@ impl PacketKind {
             Self::TraceRequest,
             Self::TraceReply,
             Self::EndToEnd,
+            Self::Carried,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == code)
@@ -146,6 +152,16 @@ impl PacketHeader {
         u32::from(HOP_LIMIT.saturating_sub(self.hop_limit)) + 1
     }
 
+    /// Whether nobody on the way sends the packet again: its ends notice what is lost, and there may be many of them.
+    #[must_use]
+    pub fn is_bulk(&self, body: &[u8]) -> bool {
+        match self.kind {
+            PacketKind::Carried => true,
+            PacketKind::EndToEnd => is_record(body),
+            _ => false,
+        }
+    }
+
     /// Reads the header; the body begins at the returned offset.
     pub fn read(packet: &[u8]) -> Result<(Self, usize), Malformed> {
         let mut reader = Reader::new(packet);
@@ -216,5 +232,27 @@ impl PacketHeader {
             self.position = self.position.saturating_add(1);
             packet[POSITION_AT] = self.position;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Pool;
+    use crate::wire::{EdgeId, Header, OverlayTag};
+
+    #[test]
+    fn records_and_carried_datagrams_are_bulk_and_what_begins_an_association_is_not() {
+        let (id, own) = (EdgeId(7), Address::from_bytes([1; Address::LEN]));
+        let is_bulk = |kind, header: Header| {
+            let mut body = Pool::new().copy(b"body");
+            header.prepend(&mut body);
+            PacketHeader::new(kind, Mode::Exact, own, own).is_bulk(&body)
+        };
+        let record = Header::Short { receiver: id };
+        let handshake = Header::Long { tag: OverlayTag(1), sender: id, receiver: id };
+        assert!(is_bulk(PacketKind::EndToEnd, record) && !is_bulk(PacketKind::EndToEnd, handshake));
+        assert!(is_bulk(PacketKind::Carried, record) && is_bulk(PacketKind::Carried, handshake));
+        assert!(!is_bulk(PacketKind::ConnectRequest, record) && !is_bulk(PacketKind::EchoReply, record));
     }
 }

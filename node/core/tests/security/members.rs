@@ -117,7 +117,7 @@ impl Club {
                 }
                 Output::Reply { reply, .. } => self.replies.push(reply),
                 Output::Event(event) => self.events.push((n, event.kind)),
-                Output::Received { .. } => {}
+                Output::Received { .. } | Output::Carried { .. } => {}
             }
         }
     }

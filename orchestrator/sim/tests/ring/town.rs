@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use atoll_core::config::{Config, OverlayConfig};
-use atoll_core::control::{Event, EventKind};
+use atoll_core::control::{Command, Event, EventKind, Reply};
 use atoll_core::security::{Credentials, QuicOptions, Security};
 use atoll_core::wire::Address;
 use atoll_core::{Node, Rng};
@@ -157,6 +157,14 @@ impl Town {
             _ => None,
         })
         .collect()
+    }
+
+    /// A metric of a host's node, over all the series with this value of some label.
+    pub(crate) fn metric(&mut self, host: HostId, name: &str, label: &str) -> f64 {
+        let Reply::Metrics(metrics) = self.world.command(host, Command::Metrics) else { panic!("metrics") };
+        let has = |labels: &[(String, String)]| labels.iter().any(|(_, value)| value == label);
+        let series = metrics.iter().filter(|metric| metric.name == name && has(&metric.labels));
+        series.map(|metric| metric.value).sum()
     }
 
     pub(crate) fn hosts(&self) -> Vec<HostId> {
