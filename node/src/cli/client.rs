@@ -4,14 +4,19 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use atoll_core::control::{Command, FailureKind, Reply};
+use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Request, StatusCode};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use hyper::http::request::Builder;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use serde::de::DeserializeOwned;
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::config::Endpoint;
@@ -19,6 +24,10 @@ use crate::failure::Failure;
 
 const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 const REPLY_WAIT: Duration = Duration::from_secs(35);
+/// Bytes of a file that are read at once.
+const READ: usize = 64 * 1024;
+/// Bytes of one line of an answer.
+const LINE_MAX: usize = 64 * 1024;
 
 /// Talks to one running node.
 pub(super) struct Client {
@@ -27,6 +36,9 @@ pub(super) struct Client {
 
 type Problem = Box<dyn std::error::Error + Send + Sync>;
 
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 impl Client {
     pub(super) fn new(endpoint: Endpoint) -> Self {
         Self { endpoint }
@@ -34,19 +46,50 @@ impl Client {
 
     /// Has a command carried out.
     pub(super) async fn command(&self, command: &Command) -> Result<Reply, Failure> {
-        let answer = timeout(REPLY_WAIT, self.ask(command)).await;
-        match answer {
-            Err(_) => Err(self.failure("no answer in time").hint("is the node overloaded or stopped?")),
-            Ok(Err(why)) => Err(self.explain(why.as_ref())),
-            Ok(Ok((StatusCode::OK, body))) => serde_json::from_slice(&body).map_err(|why| {
-                self.failure(format!("the answer is not understood: {why}"))
-                    .hint("is it an `atoll-node` of this version?")
-            }),
-            Ok(Ok((status, body))) => {
-                let text: String = String::from_utf8_lossy(&body).trim().chars().take(300).collect();
-                Err(self.failure(format!("{status}: {text}")).hint("is it an `atoll-node` of this version?"))
-            }
+        let text = serde_json::to_vec(command).map_err(|why| self.failure(why))?;
+        let request = Request::post("/command").header(CONTENT_TYPE, "application/json");
+        self.ask(request, text).await
+    }
+
+    /// Reads what is at a place.
+    pub(super) async fn get<T: DeserializeOwned>(&self, place: &str) -> Result<T, Failure> {
+        self.ask(Request::get(place), Vec::new()).await
+    }
+
+    /// Sends a file, of which so many bytes are read while the answer comes.
+    pub(super) async fn upload(&self, place: &str, file: File, bytes: u64) -> Result<Parts, Failure> {
+        let request = Request::post(place)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, bytes);
+        let (sender, body) = Channel::<Bytes, io::Error>::new(2);
+        let reader = tokio::spawn(read(file, bytes, sender));
+        let sent = timeout(REPLY_WAIT, self.exchange(request, body)).await;
+        let (response, _connection) = self.in_time(sent)?;
+        if response.status() == StatusCode::OK {
+            return Ok(Parts {
+                body: response.into_body(),
+                text: Vec::new(),
+                _connection,
+                _reader: Task(reader),
+            });
         }
+        let (status, body) = whole(response).await.map_err(|why| self.explain(why.as_ref()))?;
+        Err(self.refusal(status, &body))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, request: Builder, body: Vec<u8>) -> Result<T, Failure> {
+        let ask = async {
+            let (response, _connection) = self.exchange(request, Full::new(Bytes::from(body))).await?;
+            whole(response).await
+        };
+        let (status, body) = self.in_time(timeout(REPLY_WAIT, ask).await)?;
+        if status != StatusCode::OK {
+            return Err(self.refusal(status, &body));
+        }
+        serde_json::from_slice(&body).map_err(|why| {
+            self.failure(format!("the answer is not understood: {why}"))
+                .hint("is it an `atoll-node` of this version?")
+        })
     }
 
     /// A failure in the name of this node.
@@ -65,12 +108,36 @@ impl Client {
         }
     }
 
-    async fn ask(&self, command: &Command) -> Result<(StatusCode, Bytes), Problem> {
-        match &self.endpoint {
-            Endpoint::Tcp(address) => exchange(TcpStream::connect(address).await?, command).await,
-            Endpoint::Unix(path) => exchange(UnixStream::connect(path).await?, command).await,
-            Endpoint::Off => Err("it is off".into()),
+    fn in_time<T, E>(&self, answer: Result<Result<T, Problem>, E>) -> Result<T, Failure> {
+        let Ok(answer) = answer else {
+            return Err(self.failure("no answer in time").hint("is the node overloaded or stopped?"));
+        };
+        answer.map_err(|why| self.explain(why.as_ref()))
+    }
+
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> Failure {
+        let said = serde_json::from_slice::<serde_json::Value>(body).ok();
+        if let Some(why) = said.as_ref().and_then(|said| said["error"].as_str()) {
+            return self
+                .failure(why)
+                .hint("`atoll-node status` lists the overlays and how they are protected");
         }
+        let text: String = String::from_utf8_lossy(body).trim().chars().take(300).collect();
+        self.failure(format!("{status}: {text}")).hint("is it an `atoll-node` of this version?")
+    }
+
+    async fn exchange<B>(&self, request: Builder, body: B) -> Result<(Response<Incoming>, Task), Problem>
+    where
+        B: Body<Data = Bytes, Error: Into<Problem>> + Send + 'static,
+    {
+        let stream: Box<dyn Stream> = match &self.endpoint {
+            Endpoint::Tcp(address) => Box::new(TcpStream::connect(address).await?),
+            Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Endpoint::Off => return Err("it is off".into()),
+        };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let connection = Task(tokio::spawn(async move { drop(connection.await) }));
+        Ok((sender.send_request(request.header(HOST, "localhost").body(body)?).await?, connection))
     }
 
     fn explain(&self, why: &(dyn std::error::Error + 'static)) -> Failure {
@@ -86,19 +153,63 @@ impl Client {
     }
 }
 
-async fn exchange<S>(stream: S, command: &Command) -> Result<(StatusCode, Bytes), Problem>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let request = Request::post("/command")
-        .header(HOST, "localhost")
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(serde_json::to_vec(command)?)))?;
-    let response = sender.send_request(request).await?;
+async fn whole(response: Response<Incoming>) -> Result<(StatusCode, Bytes), Problem> {
     let status = response.status();
     let body = Limited::new(response.into_body(), REPLY_BYTES_MAX).collect().await?.to_bytes();
-    connection.abort();
     Ok((status, body))
+}
+
+/// Reads so many bytes of a file into a body, which fails if the file has fewer.
+async fn read(mut file: File, bytes: u64, mut body: Sender<Bytes, io::Error>) {
+    let mut left = bytes;
+    while left > 0 {
+        let mut part = vec![0; usize::try_from(left).unwrap_or(READ).min(READ)];
+        match file.read(&mut part).await {
+            Ok(0) => return body.abort(ErrorKind::UnexpectedEof.into()),
+            Err(why) => return body.abort(why),
+            Ok(len) => part.truncate(len),
+        }
+        left -= part.len() as u64;
+        if body.send_data(part.into()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A task that ends with its owner.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// An answer that comes line by line.
+pub(super) struct Parts {
+    body: Incoming,
+    text: Vec<u8>,
+    _connection: Task,
+    _reader: Task,
+}
+
+impl Parts {
+    /// The next line; none after the last.
+    pub(super) async fn line(&mut self) -> Result<Option<Bytes>, String> {
+        loop {
+            if let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
+                let line = self.text.drain(..=end).collect::<Vec<_>>();
+                return Ok(Some(line.into()));
+            }
+            if self.text.len() > LINE_MAX {
+                return Err("a line without an end".to_owned());
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(part) => {
+                    self.text.extend(part.map_err(|why| why.to_string())?.into_data().unwrap_or_default())
+                }
+            }
+        }
+    }
 }

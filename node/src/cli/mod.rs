@@ -4,12 +4,14 @@
 
 mod cert;
 mod client;
+mod files;
 mod leave;
 mod mistake;
 mod peers;
 mod ping;
 mod route;
 mod run;
+mod send;
 mod show;
 mod status;
 
@@ -23,6 +25,9 @@ use crate::config::{CONTROL_DEFAULT, Endpoint, flag};
 use crate::driver::Clock;
 use crate::failure::Failure;
 use client::Client;
+
+/// Threads for what blocks: lookups of names, and disks.
+const BLOCKING_MAX: usize = 8;
 
 /// The overlay daemon of Atoll, and the verbs that talk to a running one.
 #[derive(Parser)]
@@ -39,6 +44,8 @@ enum Verb {
     Peers(peers::Peers),
     Ping(ping::Ping),
     Route(route::Route),
+    Send(send::Send),
+    Files(files::Files),
     Leave(leave::Leave),
     Cert(cert::Cert),
 }
@@ -103,7 +110,7 @@ fn parse() -> Result<Verb, Failure> {
 fn act(verb: Verb, clock: Clock) -> Result<Verdict, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(2)
+        .max_blocking_threads(BLOCKING_MAX)
         .build()
         .map_err(|why| Failure::new("the runtime", why))?;
     let verdict = match verb {
@@ -112,6 +119,8 @@ fn act(verb: Verb, clock: Clock) -> Result<Verdict, Failure> {
         Verb::Peers(verb) => runtime.block_on(verb.act()),
         Verb::Ping(verb) => runtime.block_on(verb.act()),
         Verb::Route(verb) => runtime.block_on(verb.act()),
+        Verb::Send(verb) => runtime.block_on(verb.act()),
+        Verb::Files(verb) => runtime.block_on(verb.act()),
         Verb::Leave(verb) => runtime.block_on(verb.act()),
         Verb::Cert(verb) => verb.act(clock),
     };

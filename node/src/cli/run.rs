@@ -44,6 +44,9 @@ pub(super) struct Run {
     /// Where the control interface listens: IP:PORT, unix:PATH or off [default: 127.0.0.1:9101]
     #[arg(long, value_name = "ENDPOINT", value_parser = flag::<Endpoint>, env = "ATOLL_CONTROL")]
     control: Option<Endpoint>,
+    /// The folder for files that other members send [default: none is taken]
+    #[arg(long, value_name = "FOLDER")]
+    inbox: Option<PathBuf>,
     /// The least urgent level that is logged [default: info]
     #[arg(long, value_name = "LEVEL", value_enum)]
     log: Option<LogLevel>,
@@ -74,6 +77,7 @@ impl Run {
         settings.identity = self.identity.or(settings.identity);
         settings.metrics = self.metrics.or(settings.metrics);
         settings.control = self.control.or(settings.control);
+        settings.inbox = self.inbox.or(settings.inbox);
         settings.seed = self.seed.or(settings.seed);
         settings.log.level = self.log.unwrap_or(settings.log.level);
         settings.log.format = self.log_format.unwrap_or(settings.log.format);

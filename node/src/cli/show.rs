@@ -38,6 +38,17 @@ pub(super) fn seconds(value: f64) -> String {
     }
 }
 
+/// A number of bytes with the unit that suits it.
+pub(super) fn bytes(value: u64) -> String {
+    let float = value as f64;
+    match value {
+        0..1000 => format!("{value} B"),
+        1000..1_000_000 => format!("{:.1} kB", float / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", float / 1e6),
+        _ => format!("{:.2} GB", float / 1e9),
+    }
+}
+
 /// A value that may be absent.
 pub(super) fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), show)

@@ -23,7 +23,7 @@ use serde::Deserialize;
 pub use group::Group;
 pub use section::{Engine, Keepalive, Log, LogFormat, LogLevel, Membership, Ring};
 pub(crate) use value::flag;
-pub use value::{Bootstrap, Endpoint, Interval, Listen, Name, OverlayName};
+pub use value::{Bootstrap, Endpoint, Interval, Listen, Name, OverlayName, Size};
 
 use crate::failure::Failure;
 
@@ -68,6 +68,10 @@ pub struct Settings {
     pub metrics: Option<Endpoint>,
     /// Where the control interface listens; [`CONTROL_DEFAULT`] by default.
     pub control: Option<Endpoint>,
+    /// The folder for files that other members send; without it none is taken.
+    pub inbox: Option<PathBuf>,
+    /// The largest file that is taken.
+    pub inbox_max: Size,
     /// What is logged, and how.
     pub log: Log,
 }

@@ -153,6 +153,62 @@ impl<'de> Deserialize<'de> for Interval {
     }
 }
 
+/// A number of bytes with its unit: `1 GiB`, `500 MB`, `1.5 GB`, `2000 B`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+/// A file of 1 GiB.
+impl Default for Size {
+    fn default() -> Self {
+        Self(1 << 30)
+    }
+}
+
+impl Text for Size {
+    const FORM: &'static str = "a size with its unit, such as \"1 GiB\" or \"500 MB\"";
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(unit_at);
+        let scale: u64 = match unit.trim_end() {
+            "B" => 1,
+            "kB" => 1000,
+            "MB" => 1000_u64.pow(2),
+            "GB" => 1000_u64.pow(3),
+            "TB" => 1000_u64.pow(4),
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            "TiB" => 1 << 40,
+            "" => return Err(format!("`{text}` has no unit")),
+            unit => {
+                return Err(format!(
+                    "`{unit}` is no unit of size (known: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB)"
+                ));
+            }
+        };
+        let number: f64 =
+            number.trim().parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
+        let bytes = number * scale as f64;
+        // An f64 counts bytes exactly up to 2^53, and no file is as large.
+        if (1.0..9e15).contains(&bytes) {
+            Ok(Self(bytes as u64))
+        } else {
+            Err(format!("`{text}` is no size of a file"))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer)
+    }
+}
+
 /// The transport address that the UDP socket is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen(pub SocketAddr);
@@ -347,6 +403,17 @@ mod tests {
         assert_eq!(read("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(read("2 min"), Ok(Duration::from_secs(120)));
         for wrong in ["9", "s", "9 sec", "-1 s", "1 ms", "1 h", "nan s", "1e300 s", "", "9 s s"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_need_a_number_and_a_known_unit() {
+        let read = |text: &str| text.parse::<Size>().map(|size| size.0);
+        assert_eq!(read("1 GiB"), Ok(1 << 30));
+        assert_eq!(read("1.5GB"), Ok(1_500_000_000));
+        assert_eq!(read("7 B"), Ok(7));
+        for wrong in ["9", "B", "9 GiBi", "-1 MB", "0 B", "nan MB", "1e300 MB", "", "9 MB MB"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

@@ -7,13 +7,14 @@ use std::net::IpAddr;
 
 use atoll_core::control::{Command, Reply};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, ORIGIN};
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 
 use super::http::{Answer, Site, answer};
 use super::requests::Asker;
+use super::transfer::{self, Transfers};
 use crate::config::Endpoint;
 use crate::failure::Failure;
 
@@ -31,11 +32,13 @@ pub(super) fn check(endpoint: &Endpoint) -> Result<(), Failure> {
     }
 }
 
-/// `/command`, `/status`, `/peers` and `/events`.
+/// `/command`, `/status`, `/peers`, `/events`, `/files` and `/send`.
 #[derive(Clone)]
 pub(super) struct ControlSite {
     /// The way to the driver.
     pub(super) asker: Asker,
+    /// Files that come and go.
+    pub(super) transfers: Transfers,
     /// Whether it is served over TCP, where browsers may come from.
     pub(super) tcp: bool,
 }
@@ -72,14 +75,38 @@ impl ControlSite {
             }
             (&Method::GET, "/events") => self.events(&query).await,
             (&Method::POST, "/command") => Ok(self.reply(read(request).await?).await),
-            (_, "/status" | "/peers" | "/events") => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET")),
-            (_, "/command") => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "only POST")),
-            _ => Err(refuse(StatusCode::NOT_FOUND, "here are /command, /status, /peers and /events")),
+            (&Method::GET, "/files") => Ok(json(StatusCode::OK, &self.transfers.received())),
+            (&Method::POST, "/send") => self.send(&query, request),
+            (_, "/status" | "/peers" | "/events" | "/files") => {
+                Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET"))
+            }
+            (_, "/command" | "/send") => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "only POST")),
+            _ => Err(refuse(
+                StatusCode::NOT_FOUND,
+                "here are /command, /status, /peers, /events, /files and /send",
+            )),
         }
     }
 
     async fn reply(&self, command: Command) -> Answer {
         json::<Reply>(StatusCode::OK, &self.asker.command(command).await)
+    }
+
+    /// Sends the request's body as a file; the answer says line by line how far it is.
+    fn send(&self, query: &str, request: Request<Incoming>) -> Result<Answer, Refusal> {
+        check_type(request.headers(), "application/octet-stream")?;
+        let wrong = |why: &str| refuse(StatusCode::BAD_REQUEST, why);
+        let to = parameter(query, "to").and_then(|to| to.parse().ok());
+        let to = to.ok_or_else(|| wrong("to: expected an address of 40 hexadecimal digits"))?;
+        let name = parameter(query, "name").and_then(decoded);
+        let name = name.ok_or_else(|| wrong("name: expected a file's name, percent-encoded UTF-8"))?;
+        let bytes = request.body().size_hint().exact();
+        let bytes = bytes.ok_or_else(|| refuse(StatusCode::LENGTH_REQUIRED, "no Content-Length"))?;
+        let overlay = parameter(query, "overlay").unwrap_or("public").to_owned();
+        let wanted = transfer::Request { overlay, to, name, bytes };
+        let sent = self.transfers.send(wanted, request.into_body());
+        let (lines, task) = sent.map_err(|why| refuse(StatusCode::CONFLICT, why.to_string()))?;
+        Ok(transfer::answer(lines, &task))
     }
 
     async fn events(&self, query: &str) -> Result<Answer, Refusal> {
@@ -115,13 +142,18 @@ fn is_loopback(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-async fn read(request: Request<Incoming>) -> Result<Command, Refusal> {
-    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+fn check_type(headers: &HeaderMap, wanted: &str) -> Result<(), Refusal> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-    if !essence.trim().eq_ignore_ascii_case("application/json") {
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        return Err(refuse(status, "the header Content-Type must be application/json"));
+    if essence.trim().eq_ignore_ascii_case(wanted) {
+        return Ok(());
     }
+    let why = format!("the header Content-Type must be {wanted}");
+    Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, why))
+}
+
+async fn read(request: Request<Incoming>) -> Result<Command, Refusal> {
+    check_type(request.headers(), "application/json")?;
     let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
             return refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("more than {BODY_BYTES_MAX} bytes"));
@@ -132,7 +164,20 @@ async fn read(request: Request<Incoming>) -> Result<Command, Refusal> {
         .map_err(|error| refuse(StatusCode::BAD_REQUEST, format!("no command: {error}")))
 }
 
-/// The value of a parameter; the values here need no percent-encoding.
+/// A percent-encoded text (RFC 3986 section 2.1).
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut parts = text.split('%');
+    bytes.extend(parts.next()?.bytes());
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend(rest.bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The value of a parameter as it was written.
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
@@ -156,6 +201,14 @@ mod tests {
         for host in ["", "example.com", "127.0.0.1.example.com", "[::2]:1", "10.0.0.1", "localhost.example:1"]
         {
             assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_read_as_it_was_encoded() {
+        assert_eq!(decoded("a%20b%C3%B6"), Some("a b\u{f6}".to_owned()));
+        for wrong in ["%", "a%2", "%zz", "%ff", "%\u{f6}"] {
+            assert_eq!(decoded(wrong), None, "{wrong}");
         }
     }
 

@@ -6,11 +6,13 @@ use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,8 +20,8 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::config::Endpoint;
@@ -34,8 +36,62 @@ const CONNECTION_MAX: Duration = Duration::from_secs(300);
 /// How long answers under way may take when the node ends.
 const STOP_WAIT: Duration = Duration::from_millis(500);
 
-/// A whole answer.
-pub(super) type Answer = Response<Full<Bytes>>;
+/// An answer.
+pub(super) type Answer = Response<Content>;
+
+/// The body of an answer.
+pub(super) enum Content {
+    /// All of it.
+    Whole(Full<Bytes>),
+    /// What a task says bit by bit.
+    Parts(Parts),
+}
+
+/// What a task says. The task is ended when nobody listens any more.
+pub(super) struct Parts {
+    parts: mpsc::Receiver<Bytes>,
+    task: AbortHandle,
+    /// As long as it is there, the connection is in use.
+    in_use: Option<Arc<()>>,
+}
+
+impl Parts {
+    pub(super) fn new(parts: mpsc::Receiver<Bytes>, task: AbortHandle) -> Self {
+        Self { parts, task, in_use: None }
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(whole) => Pin::new(whole).poll_frame(context),
+            Self::Parts(parts) => parts.parts.poll_recv(context).map(|part| part.map(Frame::data).map(Ok)),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Parts(_) => SizeHint::default(),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(whole) if whole.is_end_stream())
+    }
+}
 
 /// What answers the requests of one server.
 pub(super) trait Site: Clone + Send + Sync + 'static {
@@ -45,7 +101,7 @@ pub(super) trait Site: Clone + Send + Sync + 'static {
 
 /// An answer of one type of content.
 pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Content::Whole(Full::new(body.into())));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
     answer
@@ -183,11 +239,17 @@ async fn accept_all(listener: Listener, site: impl Site, mut stopped: watch::Rec
 }
 
 async fn serve(stream: Box<dyn Stream>, site: impl Site, mut stopped: watch::Receiver<()>) {
+    let in_use = Arc::new(());
+    let held = Arc::clone(&in_use);
     let service = service_fn(move |request| {
-        let site = site.clone();
+        let (site, held) = (site.clone(), Arc::clone(&held));
         async move {
-            let late = || answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "no answer in time\n");
-            Ok::<_, Infallible>(timeout(ANSWER_WAIT, site.answer(request)).await.unwrap_or_else(|_| late()))
+            let late = |_| answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "no answer in time\n");
+            let mut answer = timeout(ANSWER_WAIT, site.answer(request)).await.unwrap_or_else(late);
+            if let Content::Parts(parts) = answer.body_mut() {
+                parts.in_use = Some(held);
+            }
+            Ok::<_, Infallible>(answer)
         }
     });
     let connection = http1::Builder::new()
@@ -203,8 +265,14 @@ async fn serve(stream: Box<dyn Stream>, site: impl Site, mut stopped: watch::Rec
         }
         connection.await
     };
-    if let Ok(Err(error)) = timeout(CONNECTION_MAX, served).await {
-        tracing::debug!(%error, "a connection ended early");
+    let mut served = pin!(served);
+    loop {
+        match timeout(CONNECTION_MAX, served.as_mut()).await {
+            Ok(Err(error)) => return tracing::debug!(%error, "a connection ended early"),
+            // Besides us the service holds it, and every answer under way.
+            Err(_) if Arc::strong_count(&in_use) > 2 => {}
+            Ok(Ok(())) | Err(_) => return,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod signals;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use tokio::time::{Interval, interval, sleep_until};
 pub use clock::Clock;
 pub use journal::{EVENTS_MAX, Entry, Page};
 pub use run::run;
+pub use transfer::{Line, RECEIVED_MAX, Received, TRANSFERS_MAX};
 
 use crate::failure::Failure;
 use expiry::Expiry;
@@ -47,6 +49,7 @@ use revocations::Fresh;
 use roster::Roster;
 use signals::Signals;
 use socket::Socket;
+use transfer::{Arrivals, Departures};
 
 /// Datagrams that are taken in one turn, before timers and servers have theirs.
 const DATAGRAMS_MAX: usize = 64;
@@ -71,6 +74,7 @@ struct Inbox {
     asks: mpsc::Receiver<Ask>,
     found: mpsc::Receiver<Found>,
     fresh: mpsc::Receiver<Fresh>,
+    departures: Departures,
     signals: Signals,
     watch: Watch,
     wall: Interval,
@@ -85,6 +89,7 @@ struct Driver<M> {
     machine: M,
     pending: Pending,
     journal: Journal,
+    arrivals: Arrivals,
     local: Vec<SocketAddr>,
     stage: Stage,
     expiry: Expiry,
@@ -95,9 +100,10 @@ impl Inbox {
         asks: mpsc::Receiver<Ask>,
         found: mpsc::Receiver<Found>,
         fresh: mpsc::Receiver<Fresh>,
+        departures: Departures,
     ) -> Result<Self, Failure> {
         let (signals, watch, wall) = (Signals::new()?, Watch::new(), interval(WALL_CLOCK_LOOK));
-        Ok(Self { asks, found, fresh, signals, watch, wall })
+        Ok(Self { asks, found, fresh, departures, signals, watch, wall })
     }
 }
 
@@ -107,7 +113,13 @@ impl<M: Machine> Driver<M> {
         let config = Config { unix_seconds: clock.wall(), ..roster.config() };
         let machine = make(&config, &pool, roster.seed(), clock.now());
         let (local, stage, expiry) = (Vec::new(), Stage::Running, Expiry::new(&roster));
-        Self { clock, pool, socket, roster, machine, pending, journal, local, stage, expiry }
+        let arrivals = Arrivals::default();
+        Self { clock, pool, socket, roster, machine, pending, journal, arrivals, local, stage, expiry }
+    }
+
+    /// Hands what the ring carries to programs that secure themselves.
+    fn with_arrivals(self, arrivals: Arrivals) -> Self {
+        Self { arrivals, ..self }
     }
 
     /// Runs until the node has left.
@@ -126,6 +138,7 @@ impl<M: Machine> Driver<M> {
                 Some(fresh) = inbox.fresh.recv() => self.revoked(fresh),
                 () = inbox.watch.changed() => self.look_at_interfaces(),
                 _ = inbox.wall.tick() => self.look_at_wall_clock(),
+                Some(carry) = inbox.departures.recv(), if self.socket.is_flushed() => self.depart(carry, inbox),
                 () = self.socket.ready() => {}
             }
             self.socket.flush();
@@ -165,9 +178,7 @@ impl<M: Machine> Driver<M> {
                     let (from, bytes) = (author.address, payload.len());
                     tracing::debug!(overlay, %from, bytes, "a payload for no application");
                 }
-                Output::Carried { overlay, from, payload } => {
-                    tracing::debug!(overlay, %from, bytes = payload.len(), "a datagram for no program");
-                }
+                Output::Carried { overlay, from, payload } => self.arrivals.put(overlay, from, payload),
                 Output::Reply { id, reply } => {
                     let reply = self.complete(reply);
                     self.pending.answer(id, reply);
@@ -186,6 +197,7 @@ impl<M: Machine> Driver<M> {
         match reply {
             Reply::Metrics(mut metrics) => {
                 metrics.extend(self.socket.metrics());
+                metrics.extend(self.arrivals.metrics());
                 Reply::Metrics(metrics)
             }
             Reply::Left => {
@@ -205,6 +217,15 @@ impl<M: Machine> Driver<M> {
             self.input(input);
         }
         DATAGRAMS_MAX
+    }
+
+    /// Datagrams of programs that secure themselves, as many as in one turn come from the socket.
+    fn depart(&mut self, first: Input, inbox: &mut Inbox) {
+        self.input(first);
+        for _ in 1..DATAGRAMS_MAX {
+            let Ok(next) = inbox.departures.try_recv() else { return };
+            self.input(next);
+        }
     }
 
     fn ask(&mut self, ask: Ask) {

@@ -17,6 +17,7 @@ use super::requests;
 use super::revocations::{self, Fresh, Watched};
 use super::roster::{Roster, Start};
 use super::socket::Socket;
+use super::transfer::Transfers;
 use super::{Clock, Driver, Inbox};
 use crate::config::{CONTROL_DEFAULT, Endpoint, Settings};
 use crate::failure::Failure;
@@ -41,15 +42,17 @@ pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
     announce(&socket, &roster, [&control, &metrics]);
 
     let (asker, asks) = requests::channel();
+    let (transfers, exchange) = Transfers::start(&settings, &roster, &asker, clock)?;
     let servers = [
         control.map(|listener| {
             let tcp = matches!(listener, Listener::Tcp(_));
-            Server::start(listener, ControlSite { asker: asker.clone(), tcp })
+            Server::start(listener, ControlSite { asker: asker.clone(), transfers, tcp })
         }),
         metrics.map(|listener| Server::start(listener, MetricsSite(asker.clone()))),
     ];
-    let mut inbox = Inbox::new(asks, follow_names(&settings), follow_lists(&settings, &roster))?;
-    Driver::new(clock, socket, roster, member).run(&mut inbox).await;
+    let (found, fresh) = (follow_names(&settings), follow_lists(&settings, &roster));
+    let mut inbox = Inbox::new(asks, found, fresh, exchange.departures)?;
+    Driver::new(clock, socket, roster, member).with_arrivals(exchange.arrivals).run(&mut inbox).await;
     drop(inbox);
     for server in servers.into_iter().flatten() {
         server.stop().await;

@@ -76,7 +76,7 @@ fn start(make: Make<Toy>) -> (requests::Asker, SocketAddr, tokio::task::JoinHand
     let (asker, asks) = requests::channel();
     let (_, found) = mpsc::channel(1);
     let (_, fresh) = mpsc::channel(1);
-    let mut inbox = Inbox::new(asks, found, fresh).unwrap();
+    let mut inbox = Inbox::new(asks, found, fresh, mpsc::channel(1).1).unwrap();
     let roster = Roster::new(settings, None, Start { seed: Seed::default(), now: Wall(0) }).unwrap();
     let task = tokio::spawn(async move {
         Driver::new(Clock::start(), socket, roster, make).run(&mut inbox).await;

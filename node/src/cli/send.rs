@@ -1,0 +1,126 @@
+//! `atoll-node send`: a file to another member, and how far it is.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use hyper::body::Bytes;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::fs::File;
+
+use super::client::Parts;
+use super::{Control, Member, Verdict, show};
+use crate::driver::Line;
+use crate::failure::Failure;
+
+/// Send a file to a member; exits with 1 if the member does not take it or does not answer
+#[derive(Args)]
+pub(super) struct Send {
+    /// The file
+    file: PathBuf,
+    #[command(flatten)]
+    member: Member,
+    #[command(flatten)]
+    control: Control,
+}
+
+impl Send {
+    pub(super) async fn act(self) -> Result<Verdict, Failure> {
+        let (file, bytes) = open(&self.file).await?;
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
+        let Member { address, overlay } = &self.member;
+        let place = format!("/send?overlay={overlay}&to={address}&name={}", encoded(&name));
+        let client = self.control.client();
+        let mut lines = client.upload(&place, file, bytes).await?;
+        let bar = bar(bytes);
+        loop {
+            let Some(line) = next(&mut lines).await.map_err(|why| client.failure(why))? else {
+                return Err(client.failure("the node ended before the file was sent"));
+            };
+            if self.control.json {
+                show::json(&line)?;
+            }
+            match line {
+                Line::Accepted => {}
+                Line::Progress { bytes } => bar.set_position(bytes),
+                last => {
+                    bar.finish_and_clear();
+                    return self.conclude(last);
+                }
+            }
+        }
+    }
+
+    fn conclude(&self, last: Line) -> Result<Verdict, Failure> {
+        let (say, file) = (!self.control.json, self.file.display());
+        match last {
+            Line::Stored { name, bytes, sha256, seconds } => {
+                let speed = show::bytes((bytes as f64 / seconds.max(1e-9)) as u64);
+                let (size, time) = (show::bytes(bytes), show::seconds(seconds));
+                if say {
+                    show::line(&format!("{file}: arrived as `{name}`, {size} in {time} ({speed}/s)"));
+                    show::line(&format!("SHA-256, verified there: {sha256}"));
+                }
+                Ok(Verdict::Yes)
+            }
+            Line::NotAccepted { why } => {
+                if say {
+                    show::line(&format!("{file}: not accepted by {}: {why}", self.member.address));
+                }
+                Ok(Verdict::No)
+            }
+            Line::Failed { why } => {
+                Err(Failure::new(file.to_string(), why).hint("did it change meanwhile? Try again"))
+            }
+            Line::Accepted | Line::Progress { .. } => Ok(Verdict::No),
+        }
+    }
+}
+
+async fn open(path: &Path) -> Result<(File, u64), Failure> {
+    let wrong = |why: std::io::Error| {
+        Failure::new(path.display().to_string(), why).hint("give a file that you may read")
+    };
+    let file = File::open(path).await.map_err(wrong)?;
+    let metadata = file.metadata().await.map_err(wrong)?;
+    if !metadata.is_file() {
+        let why = "it is no regular file";
+        return Err(
+            Failure::new(path.display().to_string(), why).hint("pack a folder first, for example with tar")
+        );
+    }
+    Ok((file, metadata.len()))
+}
+
+/// What is between two line ends.
+async fn next(parts: &mut Parts) -> Result<Option<Line>, String> {
+    let line: Option<Bytes> = parts.line().await?;
+    line.map(|line| {
+        serde_json::from_slice(&line).map_err(|why| format!("the answer is not understood: {why}"))
+    })
+    .transpose()
+}
+
+fn bar(bytes: u64) -> ProgressBar {
+    let template = "{bytes:>11} of {total_bytes} {wide_bar} {bytes_per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(bytes).with_style(style)
+}
+
+/// As a URI's query takes it (RFC 3986 section 2.1).
+fn encoded(text: &str) -> String {
+    let letter = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(letter).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        assert_eq!(encoded("a b&c=ö.txt"), "a%20b%26c%3D%C3%B6.txt");
+    }
+}

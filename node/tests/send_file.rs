@@ -1,0 +1,260 @@
+//! Files between real processes, over the ring.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use atoll_core::control::{Command, Reply};
+use atoll_core::wire::Address;
+use atoll_node::driver::Received;
+use common::{Running, program, until, until_well_formed, verb};
+use tempfile::TempDir;
+
+/// A ring, of which each member has an inbox beside the others'.
+struct Town {
+    folder: TempDir,
+    nodes: Vec<Running>,
+}
+
+impl Town {
+    /// Members that are linked to nobody but their two neighbours.
+    fn chain(size: usize) -> Self {
+        Self::new(size, "overlays: [{name: public, ring: {near: 1, shortcuts: 0}}]")
+    }
+
+    fn new(size: usize, settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("node.yaml"), settings).unwrap();
+        let mut town = Self { folder, nodes: Vec::new() };
+        (0..size).for_each(|_| town.start(&[]));
+        if size > 1 {
+            until_well_formed(&town.nodes);
+        }
+        town
+    }
+
+    fn start(&mut self, flags: &[&str]) {
+        let inbox = self.inbox(self.nodes.len());
+        fs::create_dir(&inbox).unwrap();
+        let file = self.folder.path().join("node.yaml");
+        let bootstrap = self.nodes.first().map(|node| node.listen.to_string());
+        let mut all = vec!["--listen", "127.0.0.1:0", "--config", file.to_str().unwrap()];
+        all.extend(["--inbox", inbox.to_str().unwrap()]);
+        all.extend(bootstrap.iter().flat_map(|bootstrap| ["--bootstrap", bootstrap]));
+        all.extend(flags);
+        self.nodes.push(Running::start_with(&all));
+    }
+
+    fn inbox(&self, number: usize) -> PathBuf {
+        self.folder.path().join(format!("inbox-{number}"))
+    }
+
+    /// A file of bytes that do not repeat.
+    fn file(&self, name: &str, bytes: usize) -> PathBuf {
+        let path = self.folder.path().join(name);
+        let content: Vec<u8> = (0..bytes.div_ceil(8) as u64)
+            .flat_map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+            .collect();
+        fs::write(&path, &content[..bytes]).unwrap();
+        path
+    }
+
+    /// Two members that are not linked, with those that a packet from the one to the other passes: two at least.
+    fn far_pair(&self) -> (usize, usize, Vec<usize>) {
+        let addresses: Vec<Address> = (0..self.nodes.len()).map(|node| self.address(node)).collect();
+        let place = |address: &Address| addresses.iter().position(|one| one == address).unwrap();
+        let way = |from: usize, to: usize| {
+            let (overlay, address) = ("public".to_owned(), addresses[to]);
+            match self.nodes[from].command(&Command::Route { overlay, address }) {
+                Reply::Route { hops, .. } => hops[..hops.len().saturating_sub(1)].iter().map(place).collect(),
+                _ => Vec::new(),
+            }
+        };
+        let pairs = || (0..addresses.len()).flat_map(|from| (0..from).map(move |to| (from, to)));
+        until("two members are far from each other", || {
+            let mut ways = pairs().map(|(from, to)| (from, to, way(from, to)));
+            ways.find(|(from, to, way)| {
+                let peers = self.nodes[*from].peers();
+                way.len() >= 2 && peers.iter().all(|peer| peer.address != addresses[*to])
+            })
+        })
+    }
+
+    fn address(&self, node: usize) -> Address {
+        self.nodes[node].status().address
+    }
+
+    /// What every inbox holds, drafts included.
+    fn received(&self) -> Vec<PathBuf> {
+        let inboxes = (0..).map(|number| self.inbox(number)).take_while(|inbox| inbox.exists());
+        inboxes.flat_map(|inbox| fs::read_dir(inbox).unwrap().map(|entry| entry.unwrap().path())).collect()
+    }
+
+    fn send(&self, from: usize, file: &Path, to: Address) -> Output {
+        verb(&self.words(from, file, to).iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn begin(&self, from: usize, file: &Path, to: Address) -> Child {
+        let words = self.words(from, file, to);
+        let mut process = program(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        process.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn words(&self, from: usize, file: &Path, to: Address) -> [String; 5] {
+        let control = self.nodes[from].control.to_string();
+        ["send".to_owned(), file.display().to_string(), to.to_string(), "--control".to_owned(), control]
+    }
+
+    fn files(&self, node: usize) -> Vec<Received> {
+        let output = verb(&["files", "--json", "--control", &self.nodes[node].control.to_string()]);
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[track_caller]
+fn exits(output: &Output, code: i32) -> String {
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    said
+}
+
+fn sum(path: &Path) -> String {
+    openssl::sha::sha256(&fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_file_arrives_over_members_in_between_with_its_checksum() {
+    let town = Town::chain(7);
+    let (from, to, between) = town.far_pair();
+    let forwarded = |node: usize| town.nodes[node].metric("atoll_forwarded_packets_total");
+    let before: Vec<f64> = between.iter().map(|node| forwarded(*node)).collect();
+    let file = town.file("film.bin", 20_000_000);
+    let said = exits(&town.send(from, &file, town.address(to)), 0);
+    assert!(said.contains(&sum(&file)) && said.contains("arrived as `film.bin`"), "{said}");
+    let [arrived] = &town.received()[..] else { panic!("{:?}", town.received()) };
+    assert_eq!(sum(arrived), sum(&file));
+    let packets = 20_000_000.0 / 1200.0;
+    for (node, before) in between.iter().zip(before) {
+        assert!(forwarded(*node) - before > packets, "{node} of {between:?} forwarded too little");
+    }
+    let [received] = &town.files(to)[..] else { panic!("one file") };
+    let Received { from: sender, name, bytes, sha256, .. } = received;
+    assert_eq!((*sender, &name[..], *bytes), (town.address(from), "film.bin", 20_000_000));
+    assert_eq!(*sha256, sum(&file));
+}
+
+#[test]
+fn an_empty_file_and_one_with_a_strange_name_arrive() {
+    let town = Town::new(2, "");
+    let names = ["empty", "ä b&c=%2F..", ".hidden"];
+    for (bytes, name) in names.iter().enumerate() {
+        exits(&town.send(0, &town.file(name, bytes), town.address(1)), 0);
+    }
+    exits(&town.send(0, &town.file("empty", 9), town.address(1)), 0);
+    let files = town.files(1);
+    let files: Vec<_> = files.iter().map(|file| (&file.name[..], file.bytes)).collect();
+    assert_eq!(files, [("empty", 0), ("ä b&c=%2F..", 1), ("hidden", 2), ("empty (2)", 9)]);
+    assert_eq!(town.received().len(), 4);
+}
+
+#[test]
+fn a_node_without_an_inbox_or_with_too_small_a_one_says_so() {
+    let mut town = Town::new(1, "inbox_max: \"1 MB\"");
+    let bootstrap = town.nodes[0].listen;
+    town.nodes.push(Running::start(&[bootstrap]));
+    until_well_formed(&town.nodes);
+    let said = exits(&town.send(0, &town.file("a", 9), town.address(1)), 1);
+    assert!(said.contains("that node takes no files: it has no `inbox`"), "{said}");
+    let said = exits(&town.send(1, &town.file("b", 1_000_001), town.address(0)), 1);
+    assert!(said.contains("1000001 bytes are more than the 1000000"), "{said}");
+    assert!(town.received().is_empty());
+}
+
+#[test]
+fn a_file_for_nobody_is_given_up_in_time() {
+    let town = Town::new(2, "");
+    let since = Instant::now();
+    let nobody = Address::from_bytes([0x12; Address::LEN]);
+    let said = exits(&town.send(0, &town.file("a", 9), nobody), 1);
+    assert!(said.contains("no answer"), "{said}");
+    assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
+}
+
+#[test]
+fn what_cannot_be_sent_at_all_exits_with_two() {
+    let town = Town::new(2, "overlays: [{name: public}, {name: bare, security: none}]");
+    let file = town.file("a", 9);
+    let control = town.nodes[0].control.to_string();
+    let (own, other) = (town.address(0).to_string(), town.address(1).to_string());
+    let place = file.to_str().unwrap();
+    for (words, why) in [
+        (vec![place, &own], "that is this node itself"),
+        (vec![place, &other, "--overlay", "bare"], "overlay `bare` has `security: none`"),
+        (vec![place, &other, "--overlay", "pubic"], "no overlay is named `pubic`"),
+        (vec!["/nowhere/a", &other], "No such file"),
+        (vec!["/tmp", &other], "it is no regular file"),
+    ] {
+        let said = exits(&verb(&[&["send", "--control", &control], &words[..]].concat()), 2);
+        assert!(said.contains(why) && said.contains("\nhint: "), "{said}");
+    }
+    assert!(town.received().is_empty());
+}
+
+#[test]
+fn a_receiver_that_dies_ends_the_transfer_and_keeps_nothing() {
+    let town = Town::chain(4);
+    let sending = begun(&town, 0, 2);
+    town.nodes[2].signal("KILL");
+    let said = exits(&sending.wait_with_output().unwrap(), 1);
+    assert!(said.contains("it fell silent"), "{said}");
+    assert!(town.received().is_empty());
+}
+
+#[test]
+fn a_sender_that_is_interrupted_leaves_nothing() {
+    let town = Town::chain(4);
+    let sending = begun(&town, 0, 2);
+    let id = sending.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", "INT", &id]).status().unwrap().success());
+    sending.wait_with_output().unwrap();
+    town.nodes.into_iter().nth(2).unwrap().wait_for_log("file not received");
+}
+
+/// A transfer of a large file that has begun.
+fn begun(town: &Town, from: usize, to: usize) -> Child {
+    let mut sending = town.begin(from, &town.file("large", 500_000_000), town.address(to));
+    let out = sending.stdout.as_mut().unwrap();
+    let mut said = String::new();
+    while !said.contains("progress") {
+        let mut byte = [0];
+        out.read_exact(&mut byte).unwrap();
+        said.push(char::from(byte[0]));
+    }
+    sending
+}
+
+#[test]
+fn two_files_cross() {
+    let town = Town::chain(5);
+    let (one, other) = (town.file("one", 3_000_000), town.file("other", 3_000_000));
+    let sending = [
+        town.begin(0, &one, town.address(2)),
+        town.begin(2, &other, town.address(0)),
+        town.begin(4, &one, town.address(2)),
+    ];
+    for sending in sending {
+        exits(&sending.wait_with_output().unwrap(), 0);
+    }
+    until("all are there", || (town.received().len() == 3).then_some(()));
+    assert!(town.received().iter().all(|file| fs::metadata(file).unwrap().len() == 3_000_000));
+}
