@@ -48,8 +48,7 @@ impl Security {
     /// # Errors
     /// OpenSSL does not take the credentials.
     pub fn dtls(credentials: &Credentials) -> Result<Self, Unusable> {
-        let kind = Kind::Dtls(Dtls::new(credentials)?);
-        Ok(Self { credentials: Some(credentials.clone()), ..Self::of(kind, Trust::SelfCertified) })
+        Ok(Self::proved(Kind::Dtls(Dtls::new(credentials)?), credentials))
     }
 
     /// QUIC in an overlay in which the address belongs to the key.
@@ -57,7 +56,11 @@ impl Security {
     /// # Errors
     /// rustls does not take the credentials.
     pub fn quic(credentials: &Credentials, options: QuicOptions) -> Result<Self, Unusable> {
-        Ok(Self::of(Kind::Quic(Quic::new(credentials, options)?), Trust::SelfCertified))
+        Ok(Self::proved(Kind::Quic(Quic::new(credentials, options)?), credentials))
+    }
+
+    fn proved(kind: Kind, credentials: &Credentials) -> Self {
+        Self { credentials: Some(credentials.clone()), ..Self::of(kind, Trust::SelfCertified) }
     }
 
     fn of(kind: Kind, trust: Trust) -> Self {
