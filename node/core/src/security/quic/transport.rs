@@ -25,7 +25,8 @@ pub(super) const DATAGRAM: u16 = FLIGHT_MAX as u16;
 const INITIAL_MIN: usize = 1200;
 const _: () = assert!(FLIGHT_MAX >= INITIAL_MIN, "wire::DATAGRAM_MAX is too small for QUIC");
 
-/// Bytes that sealing adds at most: flags 1, packet number 4, frame type 1, length 2, tag 16.
+/// Bytes that sealing adds at most: flags 1, packet number 4, frame type 1, length 2, tag 16. Acknowledgements ride along
+/// where there is room, and never make a datagram longer than [`DATAGRAM`].
 pub(super) const OVERHEAD: usize = 24;
 /// Bytes that quinn sets aside for one payload, which reckons with a length of 8 bytes.
 const SET_ASIDE: usize = OVERHEAD + 6;
