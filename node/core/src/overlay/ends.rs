@@ -45,7 +45,7 @@ impl Overlay {
     /// The engine of the ends, made once somebody uses it.
     fn ends(&mut self, lent: &Lent<'_>) -> &mut dyn Engine {
         let (own, rng) = (self.own, &self.rng);
-        let make = || self.security.engine(own, lent.pool.clone(), &rng.fork("ends"), lent.now);
+        let make = || self.security.end_engine(own, lent.pool.clone(), &rng.fork("ends"), lent.now);
         &mut **self.ends.get_or_insert_with(make)
     }
 

@@ -27,7 +27,8 @@ enum Kind {
     None,
     Modelled,
     Dtls(Dtls),
-    Quic(Quic),
+    /// What protects edges, and what protects end-to-end senders: QUIC's first datagrams fit into no packet of a ring.
+    Quic(Quic, Dtls),
 }
 
 impl Security {
@@ -54,9 +55,10 @@ impl Security {
     /// QUIC in an overlay in which the address belongs to the key.
     ///
     /// # Errors
-    /// rustls does not take the credentials.
+    /// rustls or OpenSSL does not take the credentials.
     pub fn quic(credentials: &Credentials, options: QuicOptions) -> Result<Self, Unusable> {
-        Ok(Self::proved(Kind::Quic(Quic::new(credentials, options)?), credentials))
+        let kind = Kind::Quic(Quic::new(credentials, options)?, Dtls::new(credentials)?);
+        Ok(Self::proved(kind, credentials))
     }
 
     fn proved(kind: Kind, credentials: &Credentials) -> Self {
@@ -97,14 +99,25 @@ impl Security {
         Arc::clone(&self.trust)
     }
 
-    /// A new engine for the member with this address.
+    /// A new engine for the end-to-end senders of the member with this address.
+    #[must_use]
+    pub fn end_engine(&self, address: Address, pool: Pool, rng: &Rng, now: Time) -> Box<dyn Engine> {
+        match &self.kind {
+            Kind::Quic(_, dtls) => {
+                Self { kind: Kind::Dtls(dtls.clone()), ..self.clone() }.engine(address, pool, rng, now)
+            }
+            _ => self.engine(address, pool, rng, now),
+        }
+    }
+
+    /// A new engine for the edges of the member with this address.
     #[must_use]
     pub fn engine(&self, address: Address, pool: Pool, rng: &Rng, now: Time) -> Box<dyn Engine> {
         let setting = Setting { address, secret: self.secret.clone(), limits: self.limits.clone() };
         match &self.kind {
             Kind::None => Box::new(Filter::new(Plain::new(address), setting, pool, rng, now)),
             Kind::Modelled => Box::new(Modelled::dtls(setting, pool, rng, now)),
-            Kind::Quic(quic) => Box::new(quic.engine(setting, pool, rng, now)),
+            Kind::Quic(quic, _) => Box::new(quic.engine(setting, pool, rng, now)),
             Kind::Dtls(dtls) => Box::new(Filter::new(dtls.clone(), setting, pool, rng, now)),
         }
     }
@@ -117,7 +130,7 @@ impl fmt::Display for Security {
             Kind::None => "none",
             Kind::Modelled => "modelled",
             Kind::Dtls(_) => "dtls",
-            Kind::Quic(_) => "quic",
+            Kind::Quic(..) => "quic",
         })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use atoll_core::config::{Config, OverlayConfig};
 use atoll_core::control::{Command, EventKind, Metric, Peer, Reply, State, Status};
-use atoll_core::security::{Authority, Credentials, GroupSecret, Security, Wall};
+use atoll_core::security::{Authority, Credentials, GroupSecret, QuicOptions, Security, Unusable, Wall};
 use atoll_core::wire::Address;
 use atoll_core::{Checked, Input, Machine, Node, Output, Pool, RequestId, Time};
 
@@ -36,7 +36,9 @@ fn own(n: usize) -> Address {
     address(n as u8 * 60)
 }
 
-fn security(ca: &Ca, n: usize, until: i64) -> Security {
+type Make = fn(&Credentials) -> Result<Security, Unusable>;
+
+fn security(make: Make, ca: &Ca, n: usize, until: i64) -> Security {
     let names = [
         format!("atoll://group/{GROUP}"),
         format!("atoll://user/{n}"),
@@ -46,16 +48,20 @@ fn security(ca: &Ca, n: usize, until: i64) -> Security {
     let key = key();
     let credentials = Credentials::new(&ca.sign(&key, &leaf), key).unwrap();
     let authority = Authority::new(&ca.der(), GROUP).unwrap();
-    Security::dtls(&credentials).unwrap().in_group(authority, Some(GroupSecret::new(SECRET)))
+    make(&credentials).unwrap().in_group(authority, Some(GroupSecret::new(SECRET)))
 }
 
 impl Club {
     /// As many members as there are ends of certificates, in one ring.
     fn settled(ends: &[i64]) -> Self {
+        Self::settled_with(Security::dtls, ends)
+    }
+
+    fn settled_with(make: Make, ends: &[i64]) -> Self {
         let (ca, pool) = (Ca::new(), Pool::new());
         let node = |(n, end): (usize, &i64)| {
             let bootstraps = if n == 0 { vec![] } else { vec![place(0)] };
-            let security = security(&ca, n, *end);
+            let security = security(make, &ca, n, *end);
             let overlay = OverlayConfig { security, ..OverlayConfig::new(GROUP, own(n), bootstraps) };
             let config = Config { unix_seconds: WALL, ..Config::new(vec![overlay]) };
             Checked::new(Node::new(&config, &pool, [n as u8; 32], Time::ZERO))
@@ -221,6 +227,17 @@ fn an_end_to_end_sender_ends_with_the_membership_of_its_peer() {
 }
 
 #[test]
+fn a_group_over_quic_stands_and_its_end_to_end_senders_get_through() {
+    let mut club =
+        Club::settled_with(|credentials| Security::quic(credentials, QuicOptions::default()), &[LATE; 3]);
+    let payload = club.pool.copy(b"e4 e5");
+    club.input(0, Input::Send { overlay: 0, to: own(2), payload });
+    club.run(Duration::from_secs(2));
+    assert_eq!((club.senders(0), club.drops(0, "too_big")), (1.0, 0.0));
+    assert!(!club.events.iter().any(|(_, kind)| matches!(kind, EventKind::NotSent { .. })));
+}
+
+#[test]
 fn an_edge_ends_within_a_second_of_the_certificate_of_its_peer() {
     let mut club = Club::settled(&[LATE, LATE, WALL as i64 + 60]);
     club.run(Duration::from_millis(50_900));
@@ -256,7 +273,7 @@ fn a_list_that_is_older_or_of_another_authority_or_for_no_overlay_changes_nothin
 
 #[test]
 fn when_a_certificate_ends_is_reported_as_it_was_configured() {
-    let security = security(&Ca::new(), 0, LATE);
+    let security = security(Security::dtls, &Ca::new(), 0, LATE);
     let certificate_expires = Some(Wall(LATE as u64));
     let overlay =
         OverlayConfig { security, certificate_expires, ..OverlayConfig::new(GROUP, own(0), vec![]) };
