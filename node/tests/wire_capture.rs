@@ -50,10 +50,10 @@ impl Capture {
 
 fn read(wire: &OwnedFd, stop: &AtomicBool) -> Vec<Vec<u8>> {
     let mut datagrams = Vec::new();
-    let mut frame = vec![0; 65_536 + ETHERNET];
+    let mut bytes = vec![0; 65_536 + ETHERNET];
     loop {
-        match recv(wire.as_raw_fd(), &mut frame, MsgFlags::MSG_DONTWAIT) {
-            Ok(len) => datagrams.extend(payload(&frame[..len]).map(<[u8]>::to_vec)),
+        match recv(wire.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+            Ok(len) => datagrams.extend(payload(&bytes[..len]).map(<[u8]>::to_vec)),
             Err(_) if stop.load(Ordering::Relaxed) => return datagrams,
             Err(_) => std::thread::sleep(Duration::from_millis(1)),
         }
@@ -61,8 +61,8 @@ fn read(wire: &OwnedFd, stop: &AtomicBool) -> Vec<Vec<u8>> {
 }
 
 /// Ports and payload of a UDP datagram in IPv4 behind an Ethernet header.
-fn payload(frame: &[u8]) -> Option<&[u8]> {
-    let packet = frame.get(ETHERNET..)?;
+fn payload(link: &[u8]) -> Option<&[u8]> {
+    let packet = link.get(ETHERNET..)?;
     let header = 4 * usize::from(packet.first()? & 0x0f);
     (packet[0] >> 4 == 4 && *packet.get(9)? == UDP).then(|| packet.get(header..)).flatten()
 }
