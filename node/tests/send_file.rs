@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use atoll_core::control::{Command, Reply};
 use atoll_core::wire::Address;
-use atoll_node::driver::Received;
+use atoll_node::driver::{Received, TRANSFERS_MAX};
 use common::{Running, program, until, until_well_formed, verb};
 use tempfile::TempDir;
 
@@ -65,25 +65,31 @@ impl Town {
         path
     }
 
-    /// Two members that are not linked, with those that a packet from the one to the other passes: two at least.
-    fn far_pair(&self) -> (usize, usize, Vec<usize>) {
+    /// Two members that are not linked, and between which are two others at least.
+    fn far_pair(&self) -> (usize, usize) {
         let addresses: Vec<Address> = (0..self.nodes.len()).map(|node| self.address(node)).collect();
-        let place = |address: &Address| addresses.iter().position(|one| one == address).unwrap();
-        let way = |from: usize, to: usize| {
+        let is_far = |from: usize, to: usize| {
             let (overlay, address) = ("public".to_owned(), addresses[to]);
-            match self.nodes[from].command(&Command::Route { overlay, address }) {
-                Reply::Route { hops, .. } => hops[..hops.len().saturating_sub(1)].iter().map(place).collect(),
-                _ => Vec::new(),
-            }
+            let route = self.nodes[from].command(&Command::Route { overlay, address });
+            let peers = self.nodes[from].peers();
+            let far = matches!(route, Reply::Route { hops, .. } if hops.len() >= 3);
+            far && peers.iter().all(|peer| peer.address != addresses[to])
         };
         let pairs = || (0..addresses.len()).flat_map(|from| (0..from).map(move |to| (from, to)));
-        until("two members are far from each other", || {
-            let mut ways = pairs().map(|(from, to)| (from, to, way(from, to)));
-            ways.find(|(from, to, way)| {
-                let peers = self.nodes[*from].peers();
-                way.len() >= 2 && peers.iter().all(|peer| peer.address != addresses[*to])
-            })
-        })
+        until("two members are far from each other", || pairs().find(|(from, to)| is_far(*from, *to)))
+    }
+
+    fn forwarded(&self) -> f64 {
+        self.nodes.iter().map(|node| node.metric("atoll_forwarded_packets_total")).sum()
+    }
+
+    /// A file that no test waits for; it has a length and no content.
+    fn large(&self) -> PathBuf {
+        let path = self.folder.path().join("large");
+        if !path.exists() {
+            fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
+        }
+        path
     }
 
     fn address(&self, node: usize) -> Address {
@@ -135,18 +141,16 @@ fn sum(path: &Path) -> String {
 #[test]
 fn a_file_arrives_over_members_in_between_with_its_checksum() {
     let town = Town::chain(7);
-    let (from, to, between) = town.far_pair();
-    let forwarded = |node: usize| town.nodes[node].metric("atoll_forwarded_packets_total");
-    let before: Vec<f64> = between.iter().map(|node| forwarded(*node)).collect();
+    let (from, to) = town.far_pair();
+    let before = town.forwarded();
     let file = town.file("film.bin", 20_000_000);
     let said = exits(&town.send(from, &file, town.address(to)), 0);
     assert!(said.contains(&sum(&file)) && said.contains("arrived as `film.bin`"), "{said}");
     let [arrived] = &town.received()[..] else { panic!("{:?}", town.received()) };
     assert_eq!(sum(arrived), sum(&file));
-    let packets = 20_000_000.0 / 1200.0;
-    for (node, before) in between.iter().zip(before) {
-        assert!(forwarded(*node) - before > packets, "{node} of {between:?} forwarded too little");
-    }
+    // Members in between passed on each packet; had the two linked to each other, there would be none.
+    let forwarded = town.forwarded() - before;
+    assert!(forwarded > 20_000_000.0 / 1200.0, "only {forwarded} packets were forwarded");
     let [received] = &town.files(to)[..] else { panic!("one file") };
     let Received { from: sender, name, bytes, sha256, .. } = received;
     assert_eq!((*sender, &name[..], *bytes), (town.address(from), "film.bin", 20_000_000));
@@ -222,17 +226,49 @@ fn a_receiver_that_dies_ends_the_transfer_and_keeps_nothing() {
 
 #[test]
 fn a_sender_that_is_interrupted_leaves_nothing() {
-    let town = Town::chain(4);
+    let mut town = Town::chain(4);
     let sending = begun(&town, 0, 2);
     let id = sending.id().to_string();
     assert!(std::process::Command::new("kill").args(["-s", "INT", &id]).status().unwrap().success());
     sending.wait_with_output().unwrap();
-    town.nodes.into_iter().nth(2).unwrap().wait_for_log("file not received");
+    town.nodes[2].wait_for_log("file not received");
+    assert!(town.received().is_empty());
+    let file = town.file("next", 9);
+    exits(&town.send(0, &file, town.address(2)), 0);
+}
+
+#[test]
+fn a_node_that_dies_while_it_sends_is_an_error_and_leaves_nothing() {
+    let mut town = Town::new(2, "");
+    let sending = begun(&town, 0, 1);
+    town.nodes[0].signal("KILL");
+    let said = exits(&sending.wait_with_output().unwrap(), 2);
+    assert!(said.contains("error: control ") && said.contains("\nhint: "), "{said}");
+    town.nodes[1].wait_for_log("file not received");
+    assert!(town.received().is_empty());
+}
+
+#[test]
+fn more_files_than_a_node_takes_at_once_are_refused() {
+    let town = Town::new(3, "");
+    let mut sending: Vec<Child> = (0..TRANSFERS_MAX).map(|_| begun(&town, 0, 1)).collect();
+    let file = town.file("one too many", 9);
+    let said = exits(&town.send(2, &file, town.address(1)), 1);
+    assert!(said.contains("receives as many files as it takes at once"), "{said}");
+    let said = exits(&town.send(0, &file, town.address(2)), 2);
+    assert!(said.contains("4 files are being sent already"), "{said}");
+    for sending in &mut sending {
+        sending.kill().unwrap();
+        sending.wait().unwrap();
+    }
+    until("there is room again", || {
+        (town.send(2, &file, town.address(1)).status.code() == Some(0)).then_some(())
+    });
 }
 
 /// A transfer of a large file that has begun.
 fn begun(town: &Town, from: usize, to: usize) -> Child {
-    let mut sending = town.begin(from, &town.file("large", 500_000_000), town.address(to));
+    let mut sending = town.begin(from, &town.large(), town.address(to));
     let out = sending.stdout.as_mut().unwrap();
     let mut said = String::new();
     while !said.contains("progress") {
