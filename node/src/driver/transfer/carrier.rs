@@ -34,7 +34,29 @@ pub(super) struct Carrier {
     pool: Pool,
     addresses: Arc<Addresses>,
     departing: mpsc::Sender<Input>,
-    arrived: Mutex<mpsc::Receiver<Arrival>>,
+    arrived: Mutex<Arrived>,
+}
+
+#[derive(Debug)]
+struct Arrived {
+    /// What came while nobody read.
+    first: Option<Arrival>,
+    rest: mpsc::Receiver<Arrival>,
+}
+
+impl Carrier {
+    /// Waits for the first datagram, which is read later.
+    pub(super) async fn stirred(&mut self) {
+        let arrived = self.arrived.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if arrived.first.is_none() {
+            arrived.first = arrived.rest.recv().await;
+        }
+    }
+
+    /// The members that its datagrams come from and go to.
+    pub(super) fn addresses(&self) -> Arc<Addresses> {
+        Arc::clone(&self.addresses)
+    }
 }
 
 /// The driver's end of what arrives.
@@ -55,12 +77,13 @@ pub(super) fn departures() -> (mpsc::Sender<Input>, Departures) {
 
 impl Arrivals {
     /// A socket for the next overlay.
-    pub(super) fn carrier(&mut self, addresses: &Arc<Addresses>, departing: &mpsc::Sender<Input>) -> Carrier {
-        let (sender, arrived) = mpsc::channel(ARRIVED_MAX);
+    pub(super) fn carrier(&mut self, departing: &mpsc::Sender<Input>) -> Carrier {
+        let (sender, rest) = mpsc::channel(ARRIVED_MAX);
         let overlay = self.overlays.len() as u8;
         self.overlays.push(Some(sender));
-        let (addresses, departing, arrived) = (Arc::clone(addresses), departing.clone(), Mutex::new(arrived));
-        Carrier { overlay, pool: Pool::new(), addresses, departing, arrived }
+        let arrived = Mutex::new(Arrived { first: None, rest });
+        let (pool, addresses, departing) = (Pool::new(), Arc::default(), departing.clone());
+        Carrier { overlay, pool, addresses, departing, arrived }
     }
 
     /// The next overlay has none.
@@ -115,11 +138,17 @@ impl AsyncUdpSocket for Carrier {
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(first) = ready!(arrived.poll_recv(context)) else { return Poll::Pending };
-        let mut next = Some(first);
+        let mut next = arrived.first.take();
+        if next.is_none() {
+            next = ready!(arrived.rest.poll_recv(context));
+        }
+        if next.is_none() {
+            // The node has left.
+            return Poll::Pending;
+        }
         let mut count = 0;
         for (buffer, meta) in buffers.iter_mut().zip(metas) {
-            let Some((from, payload)) = next.take().or_else(|| arrived.try_recv().ok()) else { break };
+            let Some((from, payload)) = next.take().or_else(|| arrived.rest.try_recv().ok()) else { break };
             let len = payload.len().min(buffer.len());
             buffer[..len].copy_from_slice(&payload[..len]);
             *meta = RecvMeta { addr: self.addresses.name(from), len, stride: len, ..RecvMeta::default() };
@@ -169,10 +198,10 @@ mod tests {
     use std::task::Waker;
 
     fn pair() -> (Arc<Carrier>, Arrivals, Departures, Arc<Addresses>) {
-        let addresses = Arc::new(Addresses::default());
         let ((departing, departures), mut arrivals) = (departures(), Arrivals::default());
         arrivals.skip();
-        let carrier = arrivals.carrier(&addresses, &departing);
+        let carrier = arrivals.carrier(&departing);
+        let addresses = carrier.addresses();
         (Arc::new(carrier), arrivals, departures, addresses)
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_core::control::{Author, Command, Reply};
+use atoll_core::security::Credentials;
 use atoll_core::wire::Address;
 use quinn::congestion::CubicConfig;
 use quinn::{
@@ -15,10 +16,9 @@ use tokio::time::timeout;
 
 use super::addresses::Addresses;
 use super::carrier::{Carrier, DATAGRAM};
-use super::tls::Tls;
+use super::tls::{Problem, Tls};
 use super::words::of_connection;
 use crate::driver::requests::Asker;
-use crate::failure::Failure;
 
 /// How long a member may take to answer at all.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -38,8 +38,6 @@ const SERVER_NAME: &str = "atoll";
 pub(super) struct Member {
     /// The overlay.
     pub(super) overlay: String,
-    /// Our place in it.
-    pub(super) own: Address,
     /// Its connections.
     pub(super) quic: Endpoint,
     addresses: Arc<Addresses>,
@@ -48,14 +46,14 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(
-        (overlay, own): (&str, Address),
-        tls: &Tls,
+        overlay: String,
+        credentials: &Credentials,
         carrier: Carrier,
-        addresses: Arc<Addresses>,
         asker: Asker,
-    ) -> Result<Self, Failure> {
-        let wrong = |why: &dyn std::fmt::Display| Failure::new(format!("QUIC of overlay `{overlay}`"), why);
-        let transport = Arc::new(transport().map_err(|why| wrong(&why))?);
+    ) -> Result<Self, Problem> {
+        let tls = Tls::new(credentials)?;
+        let addresses = carrier.addresses();
+        let transport = Arc::new(transport()?);
         let mut responder = ServerConfig::with_crypto(Arc::clone(&tls.responder) as _);
         responder.transport_config(Arc::clone(&transport)).migration(false).max_incoming(INCOMING_MAX);
         responder.incoming_buffer_size(INCOMING_BYTES_MAX);
@@ -63,13 +61,12 @@ impl Member {
         let mut initiator = ClientConfig::new(Arc::clone(&tls.initiator) as _);
         initiator.transport_config(transport);
         let mut config = EndpointConfig::default();
-        config.max_udp_payload_size(DATAGRAM).map_err(|why| wrong(&why))?;
+        config.max_udp_payload_size(DATAGRAM)?;
         let socket: Arc<dyn AsyncUdpSocket> = Arc::new(carrier);
         let runtime = Arc::new(TokioRuntime);
-        let mut quic = Endpoint::new_with_abstract_socket(config, Some(responder), socket, runtime)
-            .map_err(|why| wrong(&why))?;
+        let mut quic = Endpoint::new_with_abstract_socket(config, Some(responder), socket, runtime)?;
         quic.set_default_client_config(initiator);
-        Ok(Self { overlay: overlay.to_owned(), own, quic, addresses, asker })
+        Ok(Self { overlay, quic, addresses, asker })
     }
 
     /// A connection to the member at this address and no other.

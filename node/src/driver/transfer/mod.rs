@@ -21,7 +21,7 @@ use atoll_core::wire::Address;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub(super) use carrier::{Arrivals, Departures};
@@ -32,11 +32,11 @@ use super::requests::Asker;
 use super::roster::Roster;
 use crate::config::Settings;
 use crate::failure::Failure;
-use addresses::Addresses;
+use carrier::Carrier;
 use inbox::Inbox;
 use member::Member;
 use send::Trouble;
-use tls::Tls;
+use tls::Problem;
 use words::Offer;
 
 /// Files that are received at once, and as many that are sent; one more is refused.
@@ -147,9 +147,47 @@ pub(super) enum Refused {
 #[derive(Clone)]
 pub(super) struct Transfers {
     /// None where there is no security.
-    members: Arc<BTreeMap<String, Option<Arc<Member>>>>,
+    members: Arc<BTreeMap<String, Option<Standby>>>,
     desk: Arc<Desk>,
     sending: Arc<Semaphore>,
+}
+
+/// A membership whose QUIC takes no memory before somebody wants it.
+#[derive(Clone)]
+struct Standby {
+    own: Address,
+    wanted: Arc<Notify>,
+    started: watch::Receiver<Started>,
+}
+
+type Started = Option<Result<Arc<Member>, String>>;
+
+impl Standby {
+    /// The membership, started now at the latest.
+    async fn member(&mut self) -> Result<Arc<Member>, String> {
+        self.wanted.notify_one();
+        let started = self.started.wait_for(Option::is_some).await;
+        started.ok().and_then(|started| started.clone()).unwrap_or_else(|| Err("the node ends".to_owned()))
+    }
+}
+
+/// Starts a membership's QUIC once it is wanted, or the first datagram comes; then receives until the node ends.
+async fn stand_by(
+    mut carrier: Carrier,
+    wanted: Arc<Notify>,
+    start: impl FnOnce(Carrier) -> Result<Member, Problem>,
+    (started, desk): (watch::Sender<Started>, Arc<Desk>),
+) {
+    tokio::select! {
+        () = carrier.stirred() => {}
+        () = wanted.notified() => {}
+    }
+    let member = start(carrier).map(Arc::new).map_err(|why| format!("QUIC does not start: {why}"));
+    started.send_replace(Some(member.clone()));
+    match member {
+        Ok(member) => receive::accept_all(member, desk).await,
+        Err(why) => tracing::warn!(why, "no files"),
+    }
 }
 
 /// The driver's ends.
@@ -159,10 +197,10 @@ pub(super) struct Exchange {
 }
 
 impl Transfers {
-    /// Starts to receive in every overlay that has security.
+    /// Is ready to receive in every overlay that has security.
     ///
     /// # Errors
-    /// If the inbox cannot be used, or QUIC does not take a membership's credentials.
+    /// If the inbox cannot be used.
     pub(super) fn start(
         settings: &Settings,
         roster: &Roster,
@@ -180,14 +218,12 @@ impl Transfers {
                 members.insert(overlay.to_owned(), None);
                 continue;
             };
-            let tls = Tls::new(credentials)
-                .map_err(|why| Failure::new(format!("security of overlay `{overlay}`"), why))?;
-            let addresses = Arc::new(Addresses::default());
-            let carrier = arrivals.carrier(&addresses, &departing);
-            let own = (overlay, place.address);
-            let member = Arc::new(Member::new(own, &tls, carrier, addresses, asker.clone())?);
-            tokio::spawn(receive::accept_all(Arc::clone(&member), Arc::clone(&desk)));
-            members.insert(overlay.to_owned(), Some(member));
+            let (wanted, (sender, started)) = (Arc::new(Notify::new()), watch::channel(None));
+            let (name, credentials, asker) = (overlay.to_owned(), credentials.clone(), asker.clone());
+            let start = move |carrier| Member::new(name, &credentials, carrier, asker);
+            let (carrier, out) = (arrivals.carrier(&departing), (sender, Arc::clone(&desk)));
+            tokio::spawn(stand_by(carrier, Arc::clone(&wanted), start, out));
+            members.insert(overlay.to_owned(), Some(Standby { own: place.address, wanted, started }));
         }
         let sending = Arc::new(Semaphore::new(TRANSFERS_MAX));
         Ok((Self { members: Arc::new(members), desk, sending }, Exchange { departures, arrivals }))
@@ -200,17 +236,20 @@ impl Transfers {
         content: Incoming,
     ) -> Result<(mpsc::Receiver<Line>, JoinHandle<()>), Refused> {
         let Request { overlay, to, name, bytes } = request;
-        let member = match self.members.get(&overlay) {
+        let mut standby = match self.members.get(&overlay) {
             None => return Err(Refused::NoOverlay(overlay)),
             Some(None) => return Err(Refused::NoSecurity(overlay)),
             Some(Some(member)) if member.own == to => return Err(Refused::Ourselves),
-            Some(Some(member)) => Arc::clone(member),
+            Some(Some(member)) => member.clone(),
         };
         let place = Arc::clone(&self.sending).try_acquire_owned().map_err(|_| Refused::Busy)?;
         let (sender, lines) = mpsc::channel(LINES_MAX);
         let task = tokio::spawn(async move {
             let _place = place;
-            let sent = send::send(&member, to, Offer { name, bytes }, content, &sender).await;
+            let sent = match standby.member().await {
+                Ok(member) => send::send(&member, to, Offer { name, bytes }, content, &sender).await,
+                Err(why) => Err(Trouble::Failed(why)),
+            };
             let last = sent.unwrap_or_else(|trouble| match trouble {
                 Trouble::NotAccepted(why) => Line::NotAccepted { why },
                 Trouble::Failed(why) => Line::Failed { why },

@@ -26,7 +26,7 @@ pub(super) struct Tls {
     pub(super) responder: Arc<QuicServerConfig>,
 }
 
-type Problem = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Problem = Box<dyn std::error::Error + Send + Sync>;
 
 impl Tls {
     /// Both sides present these credentials.
