@@ -69,8 +69,8 @@ impl Client {
             return Ok(Parts {
                 body: response.into_body(),
                 text: Vec::new(),
+                reader: Task(reader),
                 _connection,
-                _reader: Task(reader),
             });
         }
         let (status, body) = whole(response).await.map_err(|why| self.explain(why.as_ref()))?;
@@ -126,7 +126,7 @@ impl Client {
         self.failure(format!("{status}: {text}")).hint("is it an `atoll-node` of this version?")
     }
 
-    async fn exchange<B>(&self, request: Builder, body: B) -> Result<(Response<Incoming>, Task), Problem>
+    async fn exchange<B>(&self, request: Builder, body: B) -> Result<(Response<Incoming>, Task<()>), Problem>
     where
         B: Body<Data = Bytes, Error: Into<Problem>> + Send + 'static,
     {
@@ -160,26 +160,34 @@ async fn whole(response: Response<Incoming>) -> Result<(StatusCode, Bytes), Prob
 }
 
 /// Reads so many bytes of a file into a body, which fails if the file has fewer.
-async fn read(mut file: File, bytes: u64, mut body: Sender<Bytes, io::Error>) {
+async fn read(mut file: File, bytes: u64, mut body: Sender<Bytes, io::Error>) -> io::Result<()> {
     let mut left = bytes;
     while left > 0 {
         let mut part = vec![0; usize::try_from(left).unwrap_or(READ).min(READ)];
-        match file.read(&mut part).await {
-            Ok(0) => return body.abort(ErrorKind::UnexpectedEof.into()),
-            Err(why) => return body.abort(why),
-            Ok(len) => part.truncate(len),
-        }
-        left -= part.len() as u64;
+        let len = match file.read(&mut part).await {
+            Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "it became shorter")),
+            other => other,
+        };
+        let len = match len {
+            Ok(len) => len,
+            Err(why) => {
+                body.abort(why.kind().into());
+                return Err(why);
+            }
+        };
+        part.truncate(len);
+        left -= len as u64;
         if body.send_data(part.into()).await.is_err() {
-            return;
+            break;
         }
     }
+    Ok(())
 }
 
 /// A task that ends with its owner.
-struct Task(JoinHandle<()>);
+struct Task<T>(JoinHandle<T>);
 
-impl Drop for Task {
+impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -189,8 +197,8 @@ impl Drop for Task {
 pub(super) struct Parts {
     body: Incoming,
     text: Vec<u8>,
-    _connection: Task,
-    _reader: Task,
+    reader: Task<io::Result<()>>,
+    _connection: Task<()>,
 }
 
 impl Parts {
@@ -210,6 +218,31 @@ impl Parts {
                     self.text.extend(part.map_err(|why| why.to_string())?.into_data().unwrap_or_default())
                 }
             }
+        }
+    }
+
+    /// Why the file was not read to its end, if that is so.
+    pub(super) async fn unread(&mut self) -> Option<io::Error> {
+        if !self.reader.0.is_finished() {
+            return None;
+        }
+        (&mut self.reader.0).await.ok()?.err()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_became_shorter_is_an_error_and_one_that_grew_is_cut() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), b"eight...").unwrap();
+        for (bytes, whole) in [(7, true), (8, true), (9, false)] {
+            let (sender, body) = Channel::<Bytes, io::Error>::new(8);
+            let read = read(File::open(path.path()).await.unwrap(), bytes, sender).await;
+            let body = body.collect().await.map(|body| body.to_bytes().len() as u64);
+            assert_eq!((read.is_ok(), body.ok()), (whole, whole.then_some(bytes)));
         }
     }
 }

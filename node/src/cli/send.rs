@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hyper::body::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::fs::File;
 
@@ -11,6 +10,8 @@ use super::client::Parts;
 use super::{Control, Member, Verdict, show};
 use crate::driver::Line;
 use crate::failure::Failure;
+
+const CHANGED: &str = "did it change meanwhile? Try again";
 
 /// Send a file to a member; exits with 1 if the member does not take it or does not answer
 #[derive(Args)]
@@ -33,8 +34,9 @@ impl Send {
         let mut lines = client.upload(&place, file, bytes).await?;
         let bar = bar(bytes);
         loop {
-            let Some(line) = next(&mut lines).await.map_err(|why| client.failure(why))? else {
-                return Err(client.failure("the node ended before the file was sent"));
+            let line = match next(&mut lines).await {
+                Ok(line) => line,
+                Err(why) => return Err(self.cut_off(lines.unread().await, client.failure(why))),
             };
             if self.control.json {
                 show::json(&line)?;
@@ -47,6 +49,14 @@ impl Send {
                     return self.conclude(last);
                 }
             }
+        }
+    }
+
+    /// Why there is no last line: the file itself, or the node.
+    fn cut_off(&self, unread: Option<std::io::Error>, ended: Failure) -> Failure {
+        match unread {
+            Some(why) => Failure::new(self.file.display().to_string(), why).hint(CHANGED),
+            None => ended.hint("did the node end meanwhile? Its log says why"),
         }
     }
 
@@ -68,9 +78,7 @@ impl Send {
                 }
                 Ok(Verdict::No)
             }
-            Line::Failed { why } => {
-                Err(Failure::new(file.to_string(), why).hint("did it change meanwhile? Try again"))
-            }
+            Line::Failed { why } => Err(Failure::new(file.to_string(), why).hint(CHANGED)),
             Line::Accepted | Line::Progress { .. } => Ok(Verdict::No),
         }
     }
@@ -91,13 +99,10 @@ async fn open(path: &Path) -> Result<(File, u64), Failure> {
     Ok((file, metadata.len()))
 }
 
-/// What is between two line ends.
-async fn next(parts: &mut Parts) -> Result<Option<Line>, String> {
-    let line: Option<Bytes> = parts.line().await?;
-    line.map(|line| {
-        serde_json::from_slice(&line).map_err(|why| format!("the answer is not understood: {why}"))
-    })
-    .transpose()
+/// The next line; there always is one, up to the last.
+async fn next(lines: &mut Parts) -> Result<Line, String> {
+    let line = lines.line().await?.ok_or("it broke off")?;
+    serde_json::from_slice(&line).map_err(|why| format!("the answer is not understood: {why}"))
 }
 
 fn bar(bytes: u64) -> ProgressBar {
