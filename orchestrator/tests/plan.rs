@@ -55,7 +55,7 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("private: 10\n", "test.yaml:1:10: private: this version has no private overlays | use `private: 0`".into()),
         ("security: tls\n", "test.yaml:1:11: security: unknown security engine `tls` | did you mean `dtls`? known: none, dtls, quic, modelled".into()),
         ("security: dtsl\n", "test.yaml:1:11: security: unknown security engine `dtsl` | did you mean `dtls`? known: none, dtls, quic, modelled".into()),
-        ("security: nonne\n", "test.yaml:1:11: security: unknown security engine `nonne` | did you mean `none`? known: none".into()),
+        ("security: nonne\n", "test.yaml:1:11: security: unknown security engine `nonne` | did you mean `none`? known: none, dtls, quic, modelled".into()),
         ("query_timer: 5 min\n", "test.yaml:1:14: query_timer: this version has no private overlays whose key could be queried | use `query_timer: dynamic` or leave it out".into()),
         ("experiment: churn\n", "test.yaml:1:13: experiment: this version has no experiment `churn` | known: join".into()),
         ("latency: slow\n", "test.yaml:1:10: latency: `slow` is no latency | write a one-way delay like `100 ms`, `builtin`, or a matrix file like `rtt-ms.csv`".into()),

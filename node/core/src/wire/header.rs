@@ -12,9 +12,9 @@ use crate::buffer::Buffer;
 
 /// The version that this code speaks (1 to 7).
 pub const VERSION: u8 = 1;
-/// Bytes of the largest UDP payload that every kind of edge must carry. QUIC's first datagrams have 1,200 bytes and up
-/// to 70 of ours around them, so 1,270 is the least; with the rest the answer to a hybrid key share fits into one.
-pub const DATAGRAM_MAX: usize = 1350;
+/// Bytes of the largest UDP payload that every kind of edge must carry: 1,200 bytes that a program that secures itself
+/// wants to have carried by the ring (RFC 9000 section 14), in a packet, over an edge of QUIC in a group with a secret.
+pub const DATAGRAM_MAX: usize = 1360;
 /// Bytes of a short header.
 pub const SHORT_LEN: usize = 5;
 /// Bytes of a long header.
