@@ -10,6 +10,8 @@ mod member;
 mod names;
 mod receive;
 mod send;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod words;
 
