@@ -5,7 +5,8 @@
 mod common;
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use atoll_core::control::{Command, Reply};
 use atoll_core::wire::Address;
 use atoll_node::driver::{Received, TRANSFERS_MAX};
-use common::{Running, program, until, until_well_formed, verb};
+use common::{BINARY, Running, program, until, until_well_formed, verb};
 use tempfile::TempDir;
 
 /// A ring, of which each member has an inbox beside the others'.
@@ -264,6 +265,48 @@ fn more_files_than_a_node_takes_at_once_are_refused() {
     until("there is room again", || {
         (town.send(2, &file, town.address(1)).status.code() == Some(0)).then_some(())
     });
+}
+
+#[test]
+fn a_disk_that_fills_up_meanwhile_is_told_and_nothing_is_left() {
+    // A disk of its own takes a namespace of its own; not every host lets a test have one.
+    let shell = "mount -t tmpfs -o size=8m none $INBOX && exec \"$0\" \"$@\"";
+    let mut try_it = std::process::Command::new("unshare");
+    if !try_it.args(["-rm", "true"]).status().is_ok_and(|status| status.success()) {
+        return println!("SKIPPED: no namespace for a small disk");
+    }
+    let mut town = Town::new(1, "");
+    let inbox = town.inbox(1);
+    fs::create_dir(&inbox).unwrap();
+    let mut own = std::process::Command::new("unshare");
+    own.args(["-rm", "sh", "-c", shell]).arg(BINARY).env("INBOX", &inbox).stdin(Stdio::null());
+    let bootstrap = town.nodes[0].listen.to_string();
+    let flags = ["--listen", "127.0.0.1:0", "--bootstrap", &bootstrap, "--inbox", inbox.to_str().unwrap()];
+    town.nodes.push(Running::start_as(own, &flags));
+    until_well_formed(&town.nodes);
+    let inside = PathBuf::from(format!("/proc/{}/root{}", town.nodes[1].id(), inbox.display()));
+    let said = exits(&town.send(0, &town.file("too large", 9_000_000), town.address(1)), 1);
+    assert!(said.contains("the disk there has not enough room"), "{said}");
+
+    let mut stream = TcpStream::connect(town.nodes[0].control).unwrap();
+    let to = town.address(1);
+    let head = format!("POST /send?to={to}&name=a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    let head = head + "Content-Type: application/octet-stream\r\nContent-Length: 6000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut said = String::new();
+    while !said.contains("accepted") {
+        let mut bytes = [0; 1000];
+        let len = stream.read(&mut bytes).unwrap();
+        said += std::str::from_utf8(&bytes[..len]).unwrap();
+    }
+    fs::write(inside.join("filler"), vec![1; 5_000_000]).unwrap();
+    let _ = stream.write_all(&vec![2; 6_000_000]);
+    let _ = stream.read_to_string(&mut said);
+    assert!(said.contains("not_accepted") && said.contains("the disk there is full"), "{said}");
+    let left: Vec<_> = fs::read_dir(&inside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["filler"]);
+    let free = || town.send(0, &town.file("fits", 2_000_000), to).status.code() == Some(0);
+    until("the room of the draft is free again", || free().then_some(()));
 }
 
 /// A transfer of a large file that has begun.

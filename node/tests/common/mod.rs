@@ -54,7 +54,12 @@ impl Running {
 
     /// Starts a node with these flags; the servers take free ports.
     pub fn start_with(flags: &[&str]) -> Self {
-        let mut process = program(&["run", "--log", "debug", "--log-format", "json"]);
+        Self::start_as(program(&[]), flags)
+    }
+
+    /// The same by a process that becomes the program, whose arguments follow.
+    pub fn start_as(mut process: Process, flags: &[&str]) -> Self {
+        process.args(["run", "--log", "debug", "--log-format", "json"]);
         process.args(["--control", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]).args(flags);
         let mut child = process.stderr(Stdio::piped()).spawn().expect("the program starts");
         let log = follow(child.stderr.take().expect("its log is piped"));
