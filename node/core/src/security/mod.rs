@@ -36,7 +36,7 @@ pub use filter::{
 };
 pub use modelled::Modelled;
 pub use plain::Plain;
-pub use quic::{Quic, QuicEngine, QuicOptions};
+pub use quic::{Quic, QuicEngine, QuicOptions, QuicTls};
 pub use record::{Keys, WINDOW};
 pub use suite::Security;
 pub use trust::{Authority, Identity, Refusal, Serial, Trust, Wall, is_name};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_core::control::{Author, Command, Reply};
-use atoll_core::security::Credentials;
+use atoll_core::security::{Credentials, QuicOptions, QuicTls};
 use atoll_core::wire::Address;
 use quinn::congestion::CubicConfig;
 use quinn::{
@@ -16,10 +16,11 @@ use tokio::time::timeout;
 
 use super::addresses::Addresses;
 use super::carrier::{Carrier, DATAGRAM};
-use super::tls::{Problem, Tls};
 use super::words::of_connection;
 use crate::driver::requests::Asker;
 
+/// What the ends of a transfer speak (RFC 7301).
+const PROTOCOL: &[u8] = b"atoll-file/1";
 /// How long a member may take to answer at all.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// A silence this long ends a connection.
@@ -50,8 +51,8 @@ impl Member {
         credentials: &Credentials,
         carrier: Carrier,
         asker: Asker,
-    ) -> Result<Self, Problem> {
-        let tls = Tls::new(credentials)?;
+    ) -> Result<Self, super::Problem> {
+        let tls = QuicTls::new(credentials, QuicOptions::default(), PROTOCOL)?;
         let addresses = carrier.addresses();
         let transport = Arc::new(transport()?);
         let mut responder = ServerConfig::with_crypto(Arc::clone(&tls.responder) as _);

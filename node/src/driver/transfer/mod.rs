@@ -12,7 +12,6 @@ mod receive;
 mod send;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod words;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -38,8 +37,10 @@ use carrier::Carrier;
 use inbox::Inbox;
 use member::Member;
 use send::Trouble;
-use tls::Problem;
 use words::Offer;
+
+/// Whatever keeps a membership from sending files.
+type Problem = Box<dyn std::error::Error + Send + Sync>;
 
 /// Files that are received at once, and as many that are sent; one more is refused.
 pub const TRANSFERS_MAX: usize = 4;

@@ -1,12 +1,10 @@
 //! Clocks that quinn and rustls ask for, without one that runs by itself.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
-use crate::security::Wall;
 use crate::time::Time;
 
 /// A point in time as quinn knows it.
@@ -34,19 +32,13 @@ impl Clock {
     }
 }
 
-/// The wall clock for rustls, which stands still until it is set. Verifiers of ours do not look at it.
-#[derive(Debug, Default)]
-pub(super) struct WallClock(AtomicU64);
+/// The wall clock for rustls, which stands still: verifiers of ours do not look at it, trust rules have another.
+#[derive(Debug)]
+pub(super) struct NoClock;
 
-impl WallClock {
-    pub(super) fn set(&self, wall: Wall) {
-        self.0.store(wall.0, Ordering::Relaxed);
-    }
-}
-
-impl TimeProvider for WallClock {
+impl TimeProvider for NoClock {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.load(Ordering::Relaxed))))
+        Some(UnixTime::since_unix_epoch(Duration::ZERO))
     }
 }
 
@@ -61,12 +53,5 @@ mod tests {
             let time = Time::from_nanos(nanos);
             assert_eq!(clock.time(clock.moment(time)), time);
         }
-    }
-
-    #[test]
-    fn the_wall_clock_says_what_it_was_told() {
-        let clock = WallClock::default();
-        clock.set(Wall(77));
-        assert_eq!(clock.current_time().map(|time| time.as_secs()), Some(77));
     }
 }

@@ -31,12 +31,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 use quinn_proto::{DatagramEvent, Endpoint, TransportConfig};
 
-pub use tls::QuicOptions;
+pub use tls::{QuicOptions, QuicTls};
 
 use super::door::Door;
 use super::{
     Action, Admission, ChannelId, Claim, Credentials, Down, Engine, Intent, Knock, Limits, SendError,
-    Setting, Side, Unusable, Wall,
+    Setting, Side, Unusable,
 };
 use crate::buffer::{Buffer, Pool};
 use crate::counters::DropReason;
@@ -44,22 +44,22 @@ use crate::machine::Deadline;
 use crate::rng::Rng;
 use crate::time::Time;
 use association::{Association, Call, Talk};
-use clock::{Clock, WallClock};
-use tls::Tls;
+use clock::Clock;
 
 /// Actions that a drained queue has room for.
 const ACTIONS_KEPT: usize = 16;
 /// How soon a timer fires again that stays in the past.
 const GRAIN: Duration = Duration::from_millis(1);
+/// What edges speak (RFC 7301).
+const PROTOCOL: &[u8] = b"atoll/1";
 /// No name is sent; rustls wants one all the same.
 const NAME: &str = "atoll";
 
 /// Makes engines of QUIC; its clones, and the engines that it makes, share what is costly.
 #[derive(Clone)]
 pub struct Quic {
-    tls: Tls,
+    tls: QuicTls,
     options: QuicOptions,
-    wall: Arc<WallClock>,
 }
 
 impl fmt::Debug for Quic {
@@ -74,13 +74,7 @@ impl Quic {
     /// # Errors
     /// rustls does not take them.
     pub fn new(credentials: &Credentials, options: QuicOptions) -> Result<Self, Unusable> {
-        let wall = Arc::default();
-        Ok(Self { tls: Tls::new(credentials, options, &wall)?, options, wall })
-    }
-
-    /// Tells TLS what the wall clock says. Nothing is judged by it: trust rules have a clock of their own.
-    pub fn set_wall(&self, wall: Wall) {
-        self.wall.set(wall);
+        Ok(Self { tls: QuicTls::new(credentials, options, PROTOCOL)?, options })
     }
 
     /// An engine without associations.
@@ -256,7 +250,7 @@ impl Engine for QuicEngine {
     }
 
     fn present(&mut self, credentials: &Credentials) -> Result<(), Unusable> {
-        self.maker.tls = Tls::new(credentials, self.maker.options, &self.maker.wall)?;
+        self.maker.tls = QuicTls::new(credentials, self.maker.options, PROTOCOL)?;
         let transport = Arc::clone(&self.transport);
         let responder = transport::responder_config(&self.maker.tls, transport, &mut self.common.rng);
         self.endpoint.set_server_config(Some(Arc::new(responder)));

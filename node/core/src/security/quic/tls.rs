@@ -20,11 +20,9 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use super::clock::WallClock;
+use super::clock::NoClock;
 use super::signer::SteadyKey;
 use crate::security::{Credentials, Unusable};
-
-const PROTOCOL: &[u8] = b"atoll/1";
 
 /// What QUIC may do that not everybody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,35 +37,37 @@ impl Default for QuicOptions {
     }
 }
 
-/// What both sides of handshakes are made from. Clones share it.
+/// What both sides of handshakes are made from. Clones share it. Whoever uses it judges the peer's certificate.
 #[derive(Clone)]
-pub(super) struct Tls {
-    pub(super) initiator: Arc<QuicClientConfig>,
-    pub(super) responder: Arc<QuicServerConfig>,
+pub struct QuicTls {
+    /// For the end that begins.
+    pub initiator: Arc<QuicClientConfig>,
+    /// For the end that answers.
+    pub responder: Arc<QuicServerConfig>,
 }
 
-impl Tls {
-    pub(super) fn new(
-        credentials: &Credentials,
-        options: QuicOptions,
-        wall: &Arc<WallClock>,
-    ) -> Result<Self, Unusable> {
+impl QuicTls {
+    /// Both sides present these credentials and speak this protocol (RFC 7301).
+    ///
+    /// # Errors
+    /// rustls does not take the credentials.
+    pub fn new(credentials: &Credentials, options: QuicOptions, protocol: &[u8]) -> Result<Self, Unusable> {
         let provider = Arc::new(provider(options));
         let key = Arc::new(SingleCertAndKey::from(certified(credentials)?));
         let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
-        let mut initiator = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::clone(wall) as _)
+        let mut initiator = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(NoClock))
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
             .with_client_cert_resolver(Arc::clone(&key) as _);
-        initiator.alpn_protocols = vec![PROTOCOL.to_vec()];
+        initiator.alpn_protocols = vec![protocol.to_vec()];
         initiator.enable_sni = false;
         initiator.resumption = Resumption::disabled();
-        let mut responder = ServerConfig::builder_with_details(provider, Arc::clone(wall) as _)
+        let mut responder = ServerConfig::builder_with_details(provider, Arc::new(NoClock))
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(key);
-        responder.alpn_protocols = vec![PROTOCOL.to_vec()];
+        responder.alpn_protocols = vec![protocol.to_vec()];
         responder.send_tls13_tickets = 0;
         responder.session_storage = Arc::new(NoServerSessionStorage {});
         let none = |_: NoInitialCipherSuite| Error::General("no suite for the first packets".to_owned());

@@ -14,7 +14,7 @@ use quinn_proto::{
 };
 
 use super::clock::Moment;
-use super::tls::Tls;
+use super::tls::QuicTls;
 use crate::rng::Rng;
 use crate::security::door::FLIGHT_MAX;
 use crate::security::{ChannelId, Limits};
@@ -60,7 +60,11 @@ pub(super) fn own_config(rng: &mut Rng) -> EndpointConfig {
     config
 }
 
-pub(super) fn responder_config(tls: &Tls, transport: Arc<TransportConfig>, rng: &mut Rng) -> ServerConfig {
+pub(super) fn responder_config(
+    tls: &QuicTls,
+    transport: Arc<TransportConfig>,
+    rng: &mut Rng,
+) -> ServerConfig {
     let mut secret = [0; 32];
     rng.fill(&mut secret);
     // The key of QUIC's own tokens, of which there are none.
@@ -70,7 +74,11 @@ pub(super) fn responder_config(tls: &Tls, transport: Arc<TransportConfig>, rng: 
     config
 }
 
-pub(super) fn initiator_config(tls: &Tls, transport: Arc<TransportConfig>, rng: &mut Rng) -> ClientConfig {
+pub(super) fn initiator_config(
+    tls: &QuicTls,
+    transport: Arc<TransportConfig>,
+    rng: &mut Rng,
+) -> ClientConfig {
     let mut id = [0; FIRST_ID];
     rng.fill(&mut id);
     let mut config = ClientConfig::new(Arc::clone(&tls.initiator) as _);
