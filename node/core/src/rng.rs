@@ -1,5 +1,6 @@
 //! Randomness as a tree: every component draws from its own fork, so that a new draw in one shifts no other.
 
+use std::fmt;
 use std::time::Duration;
 
 use rand_chacha::ChaCha12Rng;
@@ -15,45 +16,65 @@ pub fn numbered(number: u64) -> Seed {
 }
 
 /// A deterministic generator (ChaCha12) that can be forked by name.
-#[derive(Clone, Debug)]
-pub struct Rng(ChaCha12Rng);
+///
+/// It keeps its place and not the block under way: members have a dozen each, draw seldom, and there may be many.
+#[derive(Clone)]
+pub struct Rng {
+    seed: Seed,
+    /// 32-bit words that were drawn.
+    drawn: u64,
+}
+
+impl fmt::Debug for Rng {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rng")
+    }
+}
 
 impl Rng {
     /// The root of a tree of generators.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
-        Self(ChaCha12Rng::from_seed(seed))
+        Self { seed, drawn: 0 }
     }
 
     /// An independent generator named after the component that owns it.
     #[must_use]
     pub fn fork(&self, name: &str) -> Self {
-        let mut seed = self.0.get_seed();
+        let mut seed = self.seed;
         mix(&mut seed, name.as_bytes());
-        Self(ChaCha12Rng::from_seed(ChaCha12Rng::from_seed(seed).next_seed()))
+        Self::new(ChaCha12Rng::from_seed(seed).next_seed())
     }
 
     /// A seed for a child that is told apart by number, for example a simulated node.
     #[must_use]
     pub fn seed(&self, number: u64) -> Seed {
-        let mut seed = self.0.get_seed();
+        let mut seed = self.seed;
         mix(&mut seed, &number.to_be_bytes());
         ChaCha12Rng::from_seed(seed).next_seed()
     }
 
     /// A uniform 32-bit number.
     pub fn next_u32(&mut self) -> u32 {
-        self.0.next_u32()
+        self.draw(ChaCha12Rng::next_u32)
     }
 
     /// A uniform 64-bit number.
     pub fn next_u64(&mut self) -> u64 {
-        self.0.next_u64()
+        self.draw(ChaCha12Rng::next_u64)
     }
 
     /// Fills `bytes` uniformly.
     pub fn fill(&mut self, bytes: &mut [u8]) {
-        self.0.fill_bytes(bytes);
+        self.draw(|stream| stream.fill_bytes(bytes));
+    }
+
+    fn draw<T>(&mut self, draw: impl FnOnce(&mut ChaCha12Rng) -> T) -> T {
+        let mut stream = ChaCha12Rng::from_seed(self.seed);
+        stream.set_word_pos(self.drawn.into());
+        let drawn = draw(&mut stream);
+        self.drawn = stream.get_word_pos() as u64;
+        drawn
     }
 
     /// A uniform number in `0..bound`; 0 if the bound is 0. The bias is below 2^-32.
@@ -116,6 +137,19 @@ mod tests {
         assert_eq!(root.fork("ring").next_u64(), root.fork("ring").next_u64());
         assert_ne!(root.fork("ring").next_u64(), root.fork("linker").next_u64());
         assert_ne!(root.seed(1), root.seed(2));
+    }
+
+    #[test]
+    fn draws_go_on_along_the_stream_of_the_seed() {
+        let (mut rng, mut stream) = (Rng::new([3; 32]), ChaCha12Rng::from_seed([3; 32]));
+        for length in 0..90 {
+            let (mut ours, mut theirs) = (vec![0; length], vec![0; length]);
+            rng.fill(&mut ours);
+            stream.fill_bytes(&mut theirs);
+            assert_eq!(ours, theirs);
+            assert_eq!(rng.next_u32(), stream.next_u32());
+            assert_eq!(rng.next_u64(), stream.next_u64());
+        }
     }
 
     #[test]
