@@ -76,6 +76,10 @@ impl Reliable {
         }
         let sequence = self.next;
         self.next = self.next.wrapping_add(1);
+        if self.unacked.len() == self.unacked.capacity() {
+            // Most edges never have more than one frame on its way, and a node has many.
+            self.unacked.reserve_exact(self.unacked.len().max(1));
+        }
         self.unacked.push_back(Unacked { sequence, kind, body: body.clone(), retransmissions: 0, due });
         Some(sequence)
     }

@@ -73,7 +73,11 @@ impl<'a> Reader<'a> {
         if count > max {
             return Err(Malformed);
         }
-        (0..count).map(|_| item(self)).collect()
+        let mut list = Vec::with_capacity(count);
+        for _ in 0..count {
+            list.push(item(self)?);
+        }
+        Ok(list)
     }
 
     pub(crate) fn len(&self) -> usize {
