@@ -161,8 +161,8 @@ fn busy_seconds() -> f64 {
 
 /// Echoes from members to public members, answered by their kernels, against what the topology says.
 fn echoes(trial: &Trial) {
-    let by_address: BTreeMap<String, HostId> =
-        trial.nodes.iter().map(|node| (node.address.to_string(), node.host)).collect();
+    let by_seed: BTreeMap<String, HostId> =
+        trial.nodes.iter().map(|node| (node.seed.to_string(), node.host)).collect();
     let topology = &trial.topology;
     let public: Vec<_> = (0..)
         .map(HostId)
@@ -175,11 +175,8 @@ fn echoes(trial: &Trial) {
         let Ok(config) = std::fs::read_to_string(format!("/proc/{pid}/root/etc/atoll/node.yaml")) else {
             continue;
         };
-        let Some(host) =
-            by_address.iter().find(|(address, _)| config.contains(*address)).map(|(_, host)| *host)
-        else {
-            continue;
-        };
+        let seed = config.lines().find_map(|line| line.strip_prefix("seed: "));
+        let Some(host) = seed.and_then(|seed| by_seed.get(seed)).copied() else { continue };
         let namespace = Namespace::of_process(pid).unwrap();
         let open = || {
             Ok(rustix::net::socket_with(
@@ -201,6 +198,7 @@ fn echoes(trial: &Trial) {
         }
     }
     errors.sort_by(f64::total_cmp);
+    assert!(!errors.is_empty(), "nobody answered an echo");
     let at = |share: f64| errors[((errors.len() - 1) as f64 * share) as usize];
     println!(
         "RTT error, ICMP     {} echoes: min {:.3}, p50 {:.3}, p99 {:.3}, max {:.3} ms",
