@@ -85,6 +85,10 @@ fn a_wrong_flag_names_itself() {
         &["error: atoll-node run: ", "--bootstrap", "`nowhere` has no port", "hint: write a host and a port"],
     );
     says(
+        &refused_flags(&["--inbox", "/tmp", "--security", "none"]),
+        &["error: inbox: files need members that prove who they are", "hint: leave `inbox` out"],
+    );
+    says(
         &refused_flags(&["--address", "12"]),
         &["error: ", "--address", "hint: write 40 hexadecimal digits"],
     );

@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use atoll_core::control::{Command, EventKind, Reply, State};
-use common::{Running, ring, until, until_well_formed, verb};
+use common::{Running, get, ring, until, until_well_formed, verb};
 use serde_json::Value;
 
 #[test]
@@ -50,13 +50,28 @@ fn the_verbs_show_tables_to_people_and_json_to_programs() {
         |words: &[&str]| -> Value { serde_json::from_str(&said(&[words, &["--json"]].concat())).unwrap() };
     assert!(said(&["status"]).contains("connected"));
     assert!(said(&["peers"]).contains(&other));
-    assert!(said(&["ping", &other]).contains("hops"));
+    assert!(said(&["ping", &other]).contains(" over 1 hop\n"));
     assert!(said(&["route", &other]).contains(&other));
     assert_eq!(json(&["status"])[0]["state"], "connected");
     assert_eq!(json(&["peers"]).as_array().unwrap().len(), 2);
     assert!(json(&["ping", &other])["seconds"].as_f64().unwrap() > 0.0);
     assert_eq!(json(&["route", &other])["hops"].as_array().unwrap().last().unwrap(), &Value::from(other));
     assert_eq!(json(&["leave"])["left"], true);
+}
+
+#[test]
+fn a_verb_without_an_overlay_means_the_first_one() {
+    let node = Running::start_with(&["--listen", "127.0.0.1:0", "--overlay", "club"]);
+    let control = node.control.to_string();
+    let ask = |words: &[&str]| verb(&[words, &["--control", &control]].concat());
+    assert_eq!(ask(&["peers"]).status.code(), Some(0));
+    let nobody = "12".repeat(20);
+    assert_eq!(ask(&["ping", &nobody]).status.code(), Some(1));
+    assert_eq!(get(node.control, "/peers").0, 200);
+    let unknown = ask(&["ping", &nobody, "--overlay", "public"]);
+    let said = String::from_utf8(unknown.stderr).unwrap();
+    assert_eq!(unknown.status.code(), Some(2), "{said}");
+    assert!(said.contains("no overlay is named `public`") && said.contains("hint: name an overlay"), "{said}");
 }
 
 #[test]

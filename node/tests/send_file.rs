@@ -202,8 +202,11 @@ fn what_cannot_be_sent_at_all_exits_with_two() {
     let control = town.nodes[0].control.to_string();
     let (own, other) = (town.address(0).to_string(), town.address(1).to_string());
     let place = file.to_str().unwrap();
+    // The refusal comes while the file still goes out.
+    let large = town.large();
     for (words, why) in [
         (vec![place, &own], "that is this node itself"),
+        (vec![large.to_str().unwrap(), &own], "that is this node itself"),
         (vec![place, &other, "--overlay", "bare"], "overlay `bare` has `security: none`"),
         (vec![place, &other, "--overlay", "pubic"], "no overlay is named `pubic`"),
         (vec!["/nowhere/a", &other], "No such file"),

@@ -137,6 +137,16 @@ fn the_summary_has_the_keys_that_scripts_read() {
 }
 
 #[test]
+fn a_sweep_has_the_figures_of_each_point_in_its_summary() {
+    let summary = RunSummary::of(&record(&["public=100,300", "nat=cones,none"]), &[]);
+    let sets: Vec<String> = summary.points.iter().map(|point| format!("{:?}", point.set)).collect();
+    assert_eq!(sets.len(), 4);
+    assert_eq!(sets[1], r#"{"nat": "none", "public": "100"}"#);
+    let slow = |at: usize| summary.points[at].metrics["public_join_seconds"].p50;
+    assert!(slow(0) < slow(3) && summary.points[0].metrics["public_join_seconds"].count == 60);
+}
+
+#[test]
 fn an_expectation_is_judged_at_its_worst_point_and_fails_without_samples() {
     let mut record = record(&["public=100,300"]);
     let judge = |record: &Record, line: &str| {

@@ -58,19 +58,20 @@ impl std::fmt::Debug for RttMatrix {
 }
 
 impl RttMatrix {
-    /// Reads a square CSV of round-trip times in milliseconds: the first row and column are names, an empty cell is
-    /// not measured, the diagonal does not matter.
+    /// Reads a square CSV of round-trip times in milliseconds: an empty cell is not measured, the diagonal does not
+    /// matter. The first row and column are names, unless the first row holds numbers alone: then there are none.
     pub fn from_rtt_ms_csv(text: &str) -> Result<Self, TopologyError> {
-        let mut lines = numbered(text);
-        let (_, header) = lines.next().ok_or_else(|| TopologyError::new("the matrix is empty").at(1, 1))?;
-        let points = header.split(',').count() - 1;
+        let mut lines = numbered(text).peekable();
+        let (_, header) = *lines.peek().ok_or_else(empty)?;
+        let is_named = header.split(',').any(|cell| cell.trim().parse::<f32>().is_err());
+        let points = header.split(',').count() - usize::from(is_named);
         check_size(points)?;
         let mut rtt_ms = Vec::with_capacity(points * points);
         let mut last = 1;
-        for (line, row) in lines {
+        for (line, row) in lines.skip(usize::from(is_named)) {
             last = line;
-            let cells = row.split(',').skip(1);
-            let start = row.find(',').map_or(row.len(), |comma| comma + 1);
+            let cells = row.split(',').skip(usize::from(is_named));
+            let start = if is_named { row.find(',').map_or(row.len(), |comma| comma + 1) } else { 0 };
             push_row(&mut rtt_ms, [line, points], Cells::new(cells, start), |cell| match cell.trim() {
                 "" => Some(MISSING),
                 number => number.parse().ok().filter(|rtt| (0.0..=RTT_MAX_MS).contains(rtt)),
@@ -95,7 +96,7 @@ impl RttMatrix {
                 Some(if rtt > 0.0 { rtt / 1e3 } else { MISSING })
             })?;
         }
-        let points = points.ok_or_else(|| TopologyError::new("the matrix is empty").at(1, 1))?;
+        let points = points.ok_or_else(empty)?;
         Self::square(points, rtt_ms, last)
     }
 
@@ -215,6 +216,12 @@ fn push_row<'a>(
         return Err(TopologyError::new(message).at(line, end));
     }
     Ok(())
+}
+
+fn empty() -> TopologyError {
+    TopologyError::new("the matrix is empty")
+        .at(1, 1)
+        .hint("one row a line, with as many cells as there are rows")
 }
 
 fn is_size(points: usize) -> bool {

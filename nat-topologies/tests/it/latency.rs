@@ -71,6 +71,16 @@ fn planetlab_is_read_as_round_trips() {
 }
 
 #[test]
+fn a_csv_without_names_is_read_as_one_with_them() {
+    let bare = RttMatrix::from_rtt_ms_csv("0, 10,20\n10,0,30\n20,,0\n").unwrap();
+    let named = RttMatrix::from_rtt_ms_csv("rtt,a,b,c\na,0,10,20\nb,10,0,30\nc,20,,0\n").unwrap();
+    assert_eq!(bare, named);
+    assert_eq!((bare.points(), bare.rtt(2, 1), bare.filled()), (3, Duration::from_millis(30), 1));
+    let cut = RttMatrix::from_rtt_ms_csv("0,10\n10\n").unwrap_err().to_string();
+    assert!(cut.starts_with("line 2, column 3: expected 2 cells"), "{cut}");
+}
+
+#[test]
 fn a_small_csv_is_read_and_its_gaps_are_filled() {
     let text = "rtt_ms,a,b,c,d\na,,10,20,\nb,10,,,30\nc,20,,,\nd,,,,\n";
     let matrix = RttMatrix::from_rtt_ms_csv(text).unwrap();

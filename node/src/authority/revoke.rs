@@ -12,6 +12,9 @@ use crate::date;
 use crate::failure::Failure;
 use crate::files::{self, Access, LARGE};
 
+/// Users that a hint names.
+const USERS_SHOWN_MAX: usize = 12;
+
 /// Whose membership ends.
 #[derive(Debug)]
 pub(crate) enum Which {
@@ -78,11 +81,22 @@ impl Authority {
             Which::User(user) => {
                 let own = self.ledger.entries().iter().filter(|entry| entry.user == *user);
                 let serials = own.map(|entry| entry.serial.parse());
-                serials
+                let serials: Vec<Serial> = serials
                     .collect::<Result<_, _>>()
-                    .map_err(|why: String| unusable(&self.folder.join(ISSUED), &why))
+                    .map_err(|why: String| unusable(&self.folder.join(ISSUED), &why))?;
+                if serials.is_empty() { Err(self.stranger(user)) } else { Ok(serials) }
             }
         }
+    }
+
+    fn stranger(&self, user: &str) -> Failure {
+        let users: BTreeSet<&str> = self.ledger.entries().iter().map(|entry| &*entry.user).collect();
+        let some: Vec<&str> = users.into_iter().take(USERS_SHOWN_MAX).collect();
+        let hint = match &some[..] {
+            [] => "this authority issued no certificate yet".to_owned(),
+            _ => format!("users: {}; all are in {}", some.join(", "), self.folder.join(ISSUED).display()),
+        };
+        Failure::new(format!("user {user}"), "this authority issued no certificate to that user").hint(hint)
     }
 
     fn serial_of(&self, pem: &[u8]) -> Result<Serial, Failure> {

@@ -51,6 +51,22 @@ impl Client {
         self.ask(request, text).await
     }
 
+    /// The overlay of that name, else the first that the node is a member of.
+    pub(super) async fn overlay(&self, named: Option<String>) -> Result<String, Failure> {
+        if let Some(name) = named {
+            return Ok(name);
+        }
+        match self.command(&Command::Status).await? {
+            Reply::Status(members) => {
+                let first = members.into_iter().next();
+                first
+                    .map(|member| member.overlay)
+                    .ok_or_else(|| self.failure("the node is a member of nothing"))
+            }
+            other => Err(self.unexpected(other)),
+        }
+    }
+
     /// Reads what is at a place.
     pub(super) async fn get<T: DeserializeOwned>(&self, place: &str) -> Result<T, Failure> {
         self.ask(Request::get(place), Vec::new()).await
@@ -102,6 +118,7 @@ impl Client {
         match reply {
             Reply::Failed { kind, why } => self.failure(why).hint(match kind {
                 FailureKind::Busy | FailureKind::NotRunning => "try again in a moment",
+                FailureKind::NotFound => "name an overlay with `--overlay`; `atoll-node status` lists them",
                 _ => "`atoll-node status` lists the overlays and where they stand",
             }),
             _ => self.failure("the node replied to another question"),

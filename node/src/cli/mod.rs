@@ -81,9 +81,9 @@ struct Member {
     /// The member's place on the ring: 40 hexadecimal digits
     #[arg(value_parser = flag::<Address>)]
     address: Address,
-    /// The overlay
-    #[arg(long, value_name = "NAME", default_value = "public")]
-    overlay: String,
+    /// The overlay [default: the first that the node is a member of]
+    #[arg(long, value_name = "NAME")]
+    overlay: Option<String>,
 }
 
 /// Parses the arguments, does what they say, and tells how it ended.

@@ -10,9 +10,9 @@ use crate::failure::Failure;
 /// List the connections of a membership
 #[derive(Args)]
 pub(super) struct Peers {
-    /// The overlay
-    #[arg(long, value_name = "NAME", default_value = "public")]
-    overlay: String,
+    /// The overlay [default: the first that the node is a member of]
+    #[arg(long, value_name = "NAME")]
+    overlay: Option<String>,
     #[command(flatten)]
     control: Control,
 }
@@ -20,7 +20,8 @@ pub(super) struct Peers {
 impl Peers {
     pub(super) async fn act(self) -> Result<Verdict, Failure> {
         let client = self.control.client();
-        let peers = match client.command(&Command::Peers { overlay: self.overlay }).await? {
+        let overlay = client.overlay(self.overlay).await?;
+        let peers = match client.command(&Command::Peers { overlay }).await? {
             Reply::Peers(peers) => peers,
             other => return Err(client.unexpected(other)),
         };

@@ -36,7 +36,8 @@ impl Ping {
     pub(super) async fn act(self) -> Result<Verdict, Failure> {
         let client = self.control.client();
         let Member { address, overlay } = &self.member;
-        let command = Command::Ping { overlay: overlay.clone(), address: *address };
+        let overlay = client.overlay(overlay.clone()).await?;
+        let command = Command::Ping { overlay, address: *address };
         let mut verdict = Verdict::No;
         for turn in 0..self.count {
             if turn > 0 {
@@ -62,7 +63,8 @@ impl Ping {
         let address = self.member.address;
         match line {
             Line::Answer { seconds, hops } => {
-                show::line(&format!("{address}: {} over {hops} hops", show::seconds(*seconds)));
+                let hops = format!("{hops} hop{}", if *hops == 1 { "" } else { "s" });
+                show::line(&format!("{address}: {} over {hops}", show::seconds(*seconds)));
             }
             Line::Silence { failed } => show::line(&format!("{address}: {failed}")),
         }

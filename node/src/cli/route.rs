@@ -29,6 +29,7 @@ impl Route {
     pub(super) async fn act(self) -> Result<Verdict, Failure> {
         let client = self.control.client();
         let Member { address, overlay } = self.member;
+        let overlay = client.overlay(overlay).await?;
         let (line, verdict) = match client.command(&Command::Route { overlay, address }).await? {
             Reply::Route { hops, seconds } => (Line::Way { hops, seconds }, Verdict::Yes),
             Reply::Failed { kind: FailureKind::NoAnswer, why } => {

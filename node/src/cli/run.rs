@@ -93,6 +93,11 @@ impl Run {
         if let Some((why, hint)) = first.contradiction() {
             return Err(Failure::new(format!("overlay `{}`", first.name.0), why).hint(hint));
         }
+        let is_open = |member: &crate::config::Membership| member.security == Engine::None;
+        if settings.inbox.is_some() && settings.overlays.iter().all(is_open) {
+            return Err(Failure::new("inbox", "files need members that prove who they are")
+                .hint("leave `inbox` out, or `security: none`"));
+        }
         Ok(settings)
     }
 }

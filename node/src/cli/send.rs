@@ -29,8 +29,9 @@ impl Send {
         let (file, bytes) = open(&self.file).await?;
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();
         let Member { address, overlay } = &self.member;
-        let place = format!("/send?overlay={overlay}&to={address}&name={}", encoded(&name));
         let client = self.control.client();
+        let overlay = client.overlay(overlay.clone()).await?;
+        let place = format!("/send?overlay={overlay}&to={address}&name={}", encoded(&name));
         let mut lines = client.upload(&place, file, bytes).await?;
         let bar = bar(bytes);
         loop {

@@ -9,6 +9,9 @@ use super::{Control, Verdict};
 use crate::date;
 use crate::failure::Failure;
 
+/// No handshake with anybody is faster, in seconds.
+const FIRST_MAX: f64 = 1e-4;
+
 /// Show where each membership of the node stands
 #[derive(Args)]
 pub(super) struct Status {
@@ -32,6 +35,14 @@ impl Status {
     }
 }
 
+/// The first member of an overlay joined nobody.
+fn joined(member: &control::Status) -> String {
+    match member.join_seconds {
+        Some(seconds) if seconds < FIRST_MAX => "at once: it was the first".to_owned(),
+        seconds => or_dash(seconds, show::seconds),
+    }
+}
+
 fn show(member: &control::Status) {
     let address = |address: Option<Address>| or_dash(address, |address| address.to_string());
     let connections = member.connections.iter().map(|(role, count)| format!("{count} {role}"));
@@ -48,7 +59,7 @@ fn show(member: &control::Status) {
         ("observed as", list(observed.collect())),
         ("size, estimated", format!("{:.0}", member.size_estimate)),
         ("uptime", show::seconds(member.uptime_seconds)),
-        ("joined within", or_dash(member.join_seconds, show::seconds)),
+        ("joined within", joined(member)),
     ];
     let has_certificate = member.certificate_expires_seconds.is_some();
     let shown = rows.into_iter().filter(|(name, _)| has_certificate || *name != "certificate until");

@@ -385,7 +385,7 @@ impl<'de> Deserialize<'de> for Name {
 }
 
 impl Text for atoll_core::wire::Address {
-    const FORM: &'static str = "40 hexadecimal digits in quotes";
+    const FORM: &'static str = "40 hexadecimal digits (in a file in quotes)";
 }
 
 impl Text for atoll_core::security::Serial {

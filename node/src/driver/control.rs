@@ -4,6 +4,7 @@
 //! that was rebound to 127.0.0.1 fails), carries no `Origin`, and a command is declared as JSON.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use atoll_core::control::{Command, Reply};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -11,6 +12,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, ORIGIN};
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::http::{Answer, Site, answer};
 use super::requests::Asker;
@@ -18,6 +20,8 @@ use super::transfer::{self, Transfers};
 use crate::config::Endpoint;
 use crate::failure::Failure;
 
+/// How long the rest of a refused body is taken in.
+const DISCARD: Duration = Duration::from_secs(5);
 /// A command is a short text.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
@@ -70,13 +74,13 @@ impl ControlSite {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/status") => Ok(self.reply(Command::Status).await),
             (&Method::GET, "/peers") => {
-                let overlay = parameter(&query, "overlay").unwrap_or("public").to_owned();
+                let overlay = self.overlay(&query).await;
                 Ok(self.reply(Command::Peers { overlay }).await)
             }
             (&Method::GET, "/events") => self.events(&query).await,
             (&Method::POST, "/command") => Ok(self.reply(read(request).await?).await),
             (&Method::GET, "/files") => Ok(json(StatusCode::OK, &self.transfers.received())),
-            (&Method::POST, "/send") => self.send(&query, request),
+            (&Method::POST, "/send") => self.send(&query, request).await,
             (_, "/status" | "/peers" | "/events" | "/files") => {
                 Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET"))
             }
@@ -92,8 +96,21 @@ impl ControlSite {
         json::<Reply>(StatusCode::OK, &self.asker.command(command).await)
     }
 
+    /// The overlay that a query names, else the first.
+    async fn overlay(&self, query: &str) -> String {
+        if let Some(name) = parameter(query, "overlay") {
+            return name.to_owned();
+        }
+        match self.asker.command(Command::Status).await {
+            Reply::Status(members) => {
+                members.into_iter().next().map(|member| member.overlay).unwrap_or_default()
+            }
+            _ => String::new(),
+        }
+    }
+
     /// Sends the request's body as a file; the answer says line by line how far it is.
-    fn send(&self, query: &str, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    async fn send(&self, query: &str, request: Request<Incoming>) -> Result<Answer, Refusal> {
         check_type(request.headers(), "application/octet-stream")?;
         let wrong = |why: &str| refuse(StatusCode::BAD_REQUEST, why);
         let to = parameter(query, "to").and_then(|to| to.parse().ok());
@@ -102,11 +119,14 @@ impl ControlSite {
         let name = name.ok_or_else(|| wrong("name: expected a file's name, percent-encoded UTF-8"))?;
         let bytes = request.body().size_hint().exact();
         let bytes = bytes.ok_or_else(|| refuse(StatusCode::LENGTH_REQUIRED, "no Content-Length"))?;
-        let overlay = parameter(query, "overlay").unwrap_or("public").to_owned();
-        let wanted = transfer::Request { overlay, to, name, bytes };
-        let sent = self.transfers.send(wanted, request.into_body());
-        let (lines, task) = sent.map_err(|why| refuse(StatusCode::CONFLICT, why.to_string()))?;
-        Ok(transfer::answer(lines, &task))
+        let wanted = transfer::Request { overlay: self.overlay(query).await, to, name, bytes };
+        match self.transfers.admit(&wanted) {
+            Ok(admitted) => Ok(admitted.send(wanted, request.into_body())),
+            Err(why) => {
+                discard(request.into_body());
+                Err(refuse(StatusCode::CONFLICT, why.to_string()))
+            }
+        }
     }
 
     async fn events(&self, query: &str) -> Result<Answer, Refusal> {
@@ -119,6 +139,11 @@ impl ControlSite {
         page.map(|page| json(StatusCode::OK, &page))
             .ok_or_else(|| refuse(StatusCode::SERVICE_UNAVAILABLE, "the node has left"))
     }
+}
+
+/// Takes the rest of a body in: who still sends would not hear the answer if the connection closed on it.
+fn discard(mut body: Incoming) {
+    tokio::spawn(timeout(DISCARD, async move { while let Some(Ok(_)) = body.frame().await {} }));
 }
 
 fn check_sender(headers: &HeaderMap) -> Result<(), Refusal> {

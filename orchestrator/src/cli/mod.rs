@@ -75,14 +75,18 @@ enum Format {
 #[derive(Debug, Args)]
 struct Changes {
     /// Seed of the whole plan; the same seed gives the same results in the simulator
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed)]
     seed: Option<u64>,
     /// Trials for each set of values
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     repeats: Option<u32>,
-    /// Set a key; several values make a sweep: `--set public=100,300,700`
+    /// Set a key; several values make a sweep: `--set public=100,300,700`. The last one of a key counts
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+fn seed(text: &str) -> std::result::Result<u64, String> {
+    text.parse().map_err(|_| format!("no seed\nhint: write a whole number from 0 to {}", u64::MAX))
 }
 
 impl Changes {

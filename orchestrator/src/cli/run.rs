@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let manifest = Manifest::new(&plan, place.name(), std::env::args().collect());
     let folder = Folder::create(target(arguments), &manifest)?;
     let cancel = Cancel::default();
-    interrupt::watch(cancel.clone())?;
+    interrupt::watch(cancel.clone(), "cleaning up and saving what was measured")?;
     let console = Arc::new(Console::new(arguments.quiet, plan.points.len() as u64 * u64::from(plan.repeats)));
     let progress = Arc::clone(&console) as Arc<dyn Progress>;
     let ran = run_plan(&Run { plan: &plan, place, folder: &folder, cancel, progress }, manifest);

@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     };
     let trial = draw(&point.values, plan.turns()[0])?;
     let cancel = Cancel::default();
-    interrupt::watch(cancel.clone())?;
+    interrupt::watch(cancel.clone(), "removing the containers")?;
     let console = Arc::new(Console::new(arguments.quiet, 1));
     let surroundings =
         Surroundings { cancel: cancel.clone(), progress: Arc::clone(&console) as Arc<dyn Progress> };

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Answer, Changes, print};
 use crate::error::Result;
-use crate::plan::{Clock, KEYS, Plan};
+use crate::plan::{Clock, KEYS, Plan, Point};
 use crate::report::table::{Colours, table};
 use crate::run::draw;
 
@@ -38,9 +38,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
         rows.add_row([name.to_owned(), values.join(", ")]);
     }
     let trials = plan.turns().len();
+    let values: Vec<_> = plan.points.iter().map(Point::texts).collect();
+    let applying = plan.expect.iter().filter(|line| values.iter().any(|values| line.applies(values))).count();
     print(&format!(
         "{rows}\n{} is sound: experiment {}, {} point(s) x {} repeat(s) = {trials} trial(s), seed {}, \
-         {} expectation(s)\n",
+         {applying} of {} expectation(s) apply\n",
         arguments.experiment,
         plan.experiment,
         plan.points.len(),

@@ -4,7 +4,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 use super::Series;
-use super::style::{GRID, canvas_with_legend, colour, font, refuse, tick};
+use super::style::{GRID, canvas_with_legend, colour, font, refuse, tick, tick_in};
 use crate::error::Result;
 use crate::metric::{Metric, Unit};
 use crate::stats::{quantile, sorted};
@@ -67,7 +67,7 @@ impl Figure<'_> {
             .y_desc("share of samples [%]")
             .axis_desc_style(font(14, 60))
             .label_style(font(13, 60))
-            .x_label_formatter(&|value| tick(*value))
+            .x_label_formatter(&|value| tick_in(self.metric.unit, *value))
             .y_label_formatter(&|value| tick(*value))
             .draw()
             .map_err(|error| refuse(&error))?;

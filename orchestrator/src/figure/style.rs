@@ -4,6 +4,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::metric::Unit;
 
 /// Width and height of a figure, in pixels.
 const SIZE: (u32, u32) = (860, 500);
@@ -88,6 +89,12 @@ pub(super) fn tick(value: f64) -> String {
         _ if size >= 1.0 => trim(&format!("{value:.2}")),
         _ => trim(&format!("{value:.4}")),
     }
+}
+
+/// A number on the axis of a metric; what is counted has no halves.
+pub(super) fn tick_in(unit: Unit, value: f64) -> String {
+    let counted = matches!(unit, Unit::Hops | Unit::Members);
+    if counted && value.fract() != 0.0 { String::new() } else { tick(value) }
 }
 
 fn trim(text: &str) -> String {

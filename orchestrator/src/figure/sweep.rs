@@ -9,7 +9,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::Series;
-use super::style::{GRID, canvas, colour, font, refuse, tick};
+use super::style::{GRID, canvas, colour, font, refuse, tick, tick_in};
 use crate::error::Result;
 use crate::metric::{Metric, Unit};
 use crate::stats::{median_interval, quantile, sorted};
@@ -119,7 +119,7 @@ impl Figure<'_> {
             .label_style(font(13, 60))
             .x_label_style(names)
             .x_label_formatter(&label)
-            .y_label_formatter(&|value| tick(*value))
+            .y_label_formatter(&|value| tick_in(self.metric.unit, *value))
             .draw()
             .map_err(|error| error.to_string())?;
         match self.groups {

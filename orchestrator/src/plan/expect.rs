@@ -47,6 +47,9 @@ pub enum Op {
 const OPS: [(&str, Op); 5] =
     [("<=", Op::AtMost), (">=", Op::AtLeast), ("==", Op::Equal), ("<", Op::Below), (">", Op::Above)];
 
+/// What other languages write, or a slip of the finger, and what is meant.
+const SLIPS: [(&str, &str); 4] = [("=<", "<="), ("=>", ">="), ("!=", "<` or `>"), ("===", "==")];
+
 impl Op {
     /// As it is written.
     #[must_use]
@@ -80,6 +83,11 @@ impl Op {
 impl Expectation {
     pub(super) fn read(text: &str) -> Result<Self, Wrong> {
         let (claim, condition) = text.split_once(" if ").unwrap_or((text, ""));
+        if let Some((slip, meant)) = SLIPS.iter().find(|(slip, _)| claim.contains(slip)) {
+            return Err(
+                Wrong::new(format!("`{slip}` is no comparison")).with_hint(format!("write `{meant}`"))
+            );
+        }
         let Some((at, symbol, op)) =
             OPS.iter().find_map(|(symbol, op)| claim.find(symbol).map(|at| (at, *symbol, *op)))
         else {

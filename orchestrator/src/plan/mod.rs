@@ -9,11 +9,13 @@ mod source;
 mod values;
 mod wrong;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use atoll_core::Rng;
 
+use crate::environment::Security;
 use crate::error::{Error, OrFail, Result};
 use source::Setting;
 
@@ -69,6 +71,14 @@ pub struct Point {
     pub label: String,
 }
 
+impl Point {
+    /// Every value as it would be written, by its key.
+    #[must_use]
+    pub fn texts(&self) -> BTreeMap<String, String> {
+        KEYS.iter().map(|(key, name)| ((*name).to_owned(), self.values.show(*key))).collect()
+    }
+}
+
 /// A trial to run: which point, which repeat, which seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
@@ -115,7 +125,7 @@ impl Plan {
         for setting in &settings {
             plan.spread(setting)?;
         }
-        plan.check()?;
+        plan.check(clock)?;
         Ok(plan)
     }
 
@@ -146,9 +156,10 @@ impl Plan {
     }
 
     /// What no key can check alone.
-    fn check(&self) -> Result<()> {
+    fn check(&self, clock: Clock) -> Result<()> {
         for point in &self.points {
             check_size(&point.values)?;
+            check_security(point.values.security, clock)?;
         }
         if self.points.len() * self.repeats as usize > TRIALS_MAX {
             return Err(too_many());
@@ -233,6 +244,15 @@ fn check_size(values: &Values) -> Result<()> {
             .with_hint("lower `public` or `joiners`, or add hosts to the file"));
     }
     Ok(())
+}
+
+/// A model of a handshake is nothing that a container could run.
+fn check_security(security: Security, clock: Clock) -> Result<()> {
+    if clock == Clock::Virtual || security != Security::Modelled {
+        return Ok(());
+    }
+    Err(Error::new(format!("security: {}", security.name()), "containers run real handshakes only")
+        .with_hint("use `security: dtls`, or run it in the simulator: `--on sim`"))
 }
 
 fn too_many() -> Error {

@@ -92,7 +92,8 @@ impl Files {
 
 impl Nat {
     pub(super) fn read(text: &str, files: &Files) -> Result<Self, Wrong> {
-        let known: Vec<&str> = MIXES.into_iter().chain(atoll_topology::preset_names()).collect();
+        let presets = atoll_topology::preset_names().filter(|name| !MIXES.contains(name));
+        let known: Vec<&str> = MIXES.into_iter().chain(presets).collect();
         if known.contains(&text) {
             return Ok(Self::Named(text.to_owned()));
         }

@@ -17,6 +17,8 @@ const SWEEP_MAX: usize = 1000;
 const EXPECT_MAX: usize = 1000;
 /// Most repeats of one set of values.
 const REPEATS_MAX: u32 = 100_000;
+/// What an experiment file looks like.
+const FORM: &str = "an experiment is lines of `key: value`, such as `public: 200`";
 const HEAD: [&str; 6] = ["experiment", "name", "repeats", "seed", "sweep", "expect"];
 
 /// A key with its values, checked.
@@ -45,7 +47,7 @@ pub(super) fn read(origin: &str, text: &str, files: &Files) -> Result<Draft> {
     let mut draft = Draft::default();
     let visitor = FileVisitor { draft: &mut draft, files, block: Block::File };
     let parsed = serde_yaml::Deserializer::from_str(text).deserialize_map(visitor);
-    parsed.map_err(|error| located(origin, &error))?;
+    parsed.map_err(|error| located((origin, text), &error))?;
     Ok(draft)
 }
 
@@ -80,17 +82,32 @@ fn check(key: Key, text: &str, files: &Files) -> Result<(), Wrong> {
 }
 
 /// Takes the place out of a YAML error, and the hint out of ours.
-fn located(origin: &str, error: &serde_yaml::Error) -> Error {
+fn located((origin, file): (&str, &str), error: &serde_yaml::Error) -> Error {
     let text = error.to_string();
-    let Some(place) = error.location() else { return Error::new(origin, text) };
+    let Some(place) = error.location() else { return Error::new(origin, text).with_hint(FORM) };
     let at = format!("{origin}:{}:{}", place.line(), place.column());
     let text = text.replace(&format!(" at line {} column {}", place.line(), place.column()), "");
-    let Some((path, ours)) = text.split_once(MARK) else { return Error::new(at, text) };
+    let Some((path, ours)) = text.split_once(MARK) else {
+        let line = file.lines().nth(place.line().saturating_sub(1)).unwrap_or_default();
+        let hint = foreign_hint(&text, line);
+        return Error::new(at, text).with_hint(hint);
+    };
     let path = path.trim_end_matches(": ");
     let what = if path.is_empty() { at } else { format!("{at}: {path}") };
     match ours.split_once(HINT) {
         Some((why, hint)) => Error::new(what, why).with_hint(hint),
         None => Error::new(what, ours),
+    }
+}
+
+/// What to try after a complaint of the YAML reader about this line.
+fn foreign_hint(text: &str, line: &str) -> &'static str {
+    match text {
+        _ if line.contains('\t') => "indent with spaces, not with a tab",
+        _ if text.contains("expected a value or a list") => "write one value, or several in `[` and `]`",
+        _ if text.contains("expected keys and values") => FORM,
+        _ if text.contains("expected one value") => "write one value",
+        _ => "each line is `key: value`; close every bracket and quotation mark",
     }
 }
 
@@ -224,7 +241,10 @@ impl Visitor<'_> for NameSeed<'_> {
             key(name, head).map_err(E::custom)?;
         }
         match self.seen.iter().any(|seen| seen == name) {
-            true => Err(E::custom(Wrong::new(format!("`{name}` stands here twice")))),
+            true => Err(E::custom(
+                Wrong::new(format!("`{name}` stands here twice"))
+                    .with_hint(format!("keep one; several values are a list: `{name}: [A, B]`")),
+            )),
             false => Ok(name.to_owned()),
         }
     }
@@ -266,7 +286,9 @@ impl<'de> Visitor<'de> for ListSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<String>, A::Error> {
         if self.texts_max == 1 {
-            return Err(A::Error::custom(Wrong::new("a list stands where one value is expected")));
+            return Err(A::Error::custom(
+                Wrong::new("a list stands where one value is expected").with_hint("write one value"),
+            ));
         }
         let mut texts = Vec::new();
         while let Some(text) = seq.next_element_seed(TextSeed(&mut *self.take))? {
@@ -276,7 +298,9 @@ impl<'de> Visitor<'de> for ListSeed<'_> {
             }
         }
         match texts.is_empty() {
-            true => Err(A::Error::custom(Wrong::new("the list is empty"))),
+            true => Err(A::Error::custom(
+                Wrong::new("the list is empty").with_hint("write at least one value, or leave the key out"),
+            )),
             false => Ok(texts),
         }
     }
@@ -302,7 +326,9 @@ impl<'de> Visitor<'de> for ListSeed<'_> {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<Vec<String>, E> {
-        Err(E::custom(Wrong::new("there is no value")))
+        Err(E::custom(
+            Wrong::new("there is no value").with_hint("write one behind the colon, or leave the key out"),
+        ))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Costs;
-use crate::plan::{KEYS, Plan};
+use crate::plan::Plan;
 
 /// `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,10 +96,8 @@ impl Manifest {
     /// The manifest of a run that is about to start.
     #[must_use]
     pub fn new(plan: &Plan, environment: &str, command: Vec<String>) -> Self {
-        let point = |point: &crate::plan::Point| PointEntry {
-            label: point.label.clone(),
-            values: KEYS.iter().map(|(key, name)| ((*name).to_owned(), point.values.show(*key))).collect(),
-        };
+        let point =
+            |point: &crate::plan::Point| PointEntry { label: point.label.clone(), values: point.texts() };
         Self {
             name: plan.name.clone(),
             experiment: plan.experiment.clone(),

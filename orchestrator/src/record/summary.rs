@@ -66,8 +66,47 @@ pub struct RunSummary {
     pub expectations: Vec<Verdict>,
     /// The figures of every metric over all points and trials.
     pub metrics: BTreeMap<String, stats::Summary>,
+    /// The same for each point of a sweep by itself; empty without a sweep.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub points: Vec<PointSummary>,
     /// What the run cost.
     pub cost: Costs,
+}
+
+/// One point of a sweep in `summary.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointSummary {
+    /// The swept keys with their values here, as they are written.
+    pub set: BTreeMap<String, String>,
+    /// The figures of every metric over the trials here.
+    pub metrics: BTreeMap<String, stats::Summary>,
+}
+
+impl PointSummary {
+    /// A summary for each point, if there are several.
+    fn all(record: &Record) -> Vec<Self> {
+        let manifest = &record.manifest;
+        if manifest.points.len() < 2 {
+            return Vec::new();
+        }
+        let swept = manifest.swept();
+        let set = |values: &BTreeMap<String, String>| {
+            let swept = values.iter().filter(|(key, _)| swept.contains(&key.as_str()));
+            swept.map(|(key, value)| (key.clone(), value.clone())).collect()
+        };
+        let points = manifest.points.iter().enumerate();
+        points
+            .map(|(at, point)| Self { set: set(&point.values), metrics: figures(record, Some(at)) })
+            .collect()
+    }
+}
+
+/// The figures of every metric that has samples, over one point or over all.
+fn figures(record: &Record, point: Option<usize>) -> BTreeMap<String, stats::Summary> {
+    let of = |metric: &metric::Metric| {
+        record.summary(metric.name, point).map(|summary| (metric.name.to_owned(), summary))
+    };
+    metric::ALL.iter().filter_map(of).collect()
 }
 
 impl RunSummary {
@@ -76,9 +115,6 @@ impl RunSummary {
     pub fn of(record: &Record, expect: &[Expectation]) -> Self {
         let manifest = &record.manifest;
         let invalid_reasons = invalid_reasons(record);
-        let figures = |metric: &metric::Metric| {
-            record.summary(metric.name, None).map(|summary| (metric.name.to_owned(), summary))
-        };
         Self {
             experiment: manifest.experiment.clone(),
             environment: manifest.environment.clone(),
@@ -86,7 +122,8 @@ impl RunSummary {
             valid: invalid_reasons.is_empty(),
             invalid_reasons,
             expectations: expect.iter().filter_map(|line| judge(record, line)).collect(),
-            metrics: metric::ALL.iter().filter_map(figures).collect(),
+            metrics: figures(record, None),
+            points: PointSummary::all(record),
             cost: manifest.cost,
         }
     }

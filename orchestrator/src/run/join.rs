@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const GLANCE: Duration = Duration::from_millis(250);
 /// The longest wait for the ring to close around the last joiner, or around a member that crashed.
 const RECOUNT_LIMIT: Duration = Duration::from_secs(20);
+/// The longest pause of a member at rest; what is measured in less depends on when it began.
+const KEEPALIVE_MAX: Duration = Duration::from_secs(55);
 /// Pairs whose route is measured.
 const ROUTES: usize = 100;
 
@@ -58,9 +60,24 @@ impl Join<'_> {
             }
             running.push(*joiner);
         }
-        self.count(&running, &theory, &late)?;
+        let explained = self.count(&running, &theory, &late)?;
         self.routes(&running)?;
-        self.rest(&running)
+        self.rest(&running)?;
+        let wanted = self.wanted(&joiners, running.len());
+        self.outcome.miss(&wanted, explained);
+        Ok(())
+    }
+
+    /// The metrics that a trial with these values yields if nothing goes wrong.
+    fn wanted(&self, joiners: &[NodeIndex], members: usize) -> Vec<Metric> {
+        let joined =
+            (self.values.start == Start::Together || !joiners.is_empty()).then_some(metric::PUBLIC_JOIN);
+        let bytes = (!joiners.is_empty()).then_some(metric::JOIN_BYTES);
+        let ring =
+            [metric::RING_COMPLETE, metric::ROUTE_HOPS, metric::ROUTE, metric::DIRECT, metric::BLOCKED];
+        let ring = ring.into_iter().filter(|_| members > 1);
+        let rest = [metric::SENT, metric::RECEIVED].into_iter().filter(|_| !self.values.measure.is_zero());
+        joined.into_iter().chain(bytes).chain(ring).chain(rest).collect()
     }
 
     fn members(&self) -> (Vec<NodeIndex>, Vec<NodeIndex>) {
@@ -147,8 +164,9 @@ impl Join<'_> {
         Ok(())
     }
 
-    /// Counts who is in the ring and who is not, and why, once the last joiner's neighbours had time to notice.
-    fn count(&mut self, running: &[NodeIndex], theory: &Theory<'_>, late: &[Late]) -> Result<(), Cut> {
+    /// Counts who is in the ring and who is not, and why, once the last joiner's neighbours had time to notice. True if
+    /// somebody is not, and theory says that nobody else could be.
+    fn count(&mut self, running: &[NodeIndex], theory: &Theory<'_>, late: &[Late]) -> Result<bool, Cut> {
         let began = self.environment.now();
         let (census, statuses) = loop {
             let statuses = self.environment.statuses(running)?;
@@ -173,11 +191,12 @@ impl Join<'_> {
         }
         self.sample(None, metric::FAILED, failed.len() as f64 / running.len() as f64);
         self.sample(None, metric::UNEXPLAINED, unexplained.len() as f64);
+        let explained = !failed.is_empty() && unexplained.is_empty();
         let late: Vec<NodeIndex> = late.iter().map(|one| one.member).collect();
         self.outcome
             .notes
             .extend(Findings { census, late: &late, unexplained, excused }.notes(self.trial, theory));
-        Ok(())
+        Ok(explained)
     }
 
     /// A member that should run and says nothing makes the trial invalid.
@@ -236,6 +255,13 @@ impl Join<'_> {
     fn rest(&mut self, running: &[NodeIndex]) -> Result<(), Cut> {
         if self.values.measure.is_zero() {
             return Ok(());
+        }
+        if self.values.measure < KEEPALIVE_MAX {
+            self.note(format!(
+                "measured at rest for {:.0} s only: members ping at intervals of up to {:.0} s",
+                self.values.measure.as_secs_f64(),
+                KEEPALIVE_MAX.as_secs_f64()
+            ));
         }
         self.pass("at rest", self.values.rest)?;
         let (began, before) = (self.environment.now(), self.environment.traffic(running)?);

@@ -83,6 +83,24 @@ impl Outcome {
         }
     }
 
+    /// Looks whether every wanted metric has a sample. One that has none makes the trial invalid, unless the failures
+    /// that keep it from being measured are `explained` by theory: then it is noted.
+    pub(super) fn miss(&mut self, wanted: &[Metric], explained: bool) {
+        let missing: Vec<&str> = wanted
+            .iter()
+            .filter(|metric| self.samples.iter().all(|sample| sample.metric != **metric))
+            .map(|metric| metric.name)
+            .collect();
+        if missing.is_empty() {
+            return;
+        }
+        let said = format!("nothing was measured of {}", missing.join(", "));
+        match explained {
+            true => self.notes.push(format!("{said}: as theory says of these NATs")),
+            false => self.invalid_reasons.push(said),
+        }
+    }
+
     /// Its lines in `samples.csv`.
     pub(super) fn rows(&self, turn: Turn, point: &Point, names: &[String]) -> Vec<Row> {
         let name = |node: NodeIndex| names.get(node.index()).cloned().unwrap_or_default();
@@ -161,4 +179,28 @@ pub(super) fn names(trial: &Trial, members: &[NodeIndex]) -> String {
 fn name(trial: &Trial, member: NodeIndex) -> String {
     let node = &trial.nodes[member.index()];
     format!("{} ({})", node.name, node.behind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::{PUBLIC_JOIN, ROUTE};
+
+    #[test]
+    fn a_metric_that_nobody_measured_makes_a_trial_invalid_unless_theory_explains_it() {
+        let measured = Measured {
+            at: Duration::ZERO,
+            node: None,
+            metric: PUBLIC_JOIN,
+            value: 1.0,
+            detail: String::new(),
+        };
+        let mut outcome = Outcome { samples: vec![measured], ..Outcome::default() };
+        outcome.miss(&[PUBLIC_JOIN], false);
+        assert_eq!((outcome.invalid_reasons.len(), outcome.notes.len()), (0, 0));
+        outcome.miss(&[PUBLIC_JOIN, ROUTE], true);
+        assert_eq!((outcome.invalid_reasons.len(), outcome.notes.len()), (0, 1));
+        outcome.miss(&[PUBLIC_JOIN, ROUTE], false);
+        assert_eq!(outcome.invalid_reasons, ["nothing was measured of route_seconds"]);
+    }
 }

@@ -22,7 +22,7 @@ use atoll_core::wire::Address;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub(super) use carrier::{Arrivals, Departures};
@@ -232,20 +232,36 @@ impl Transfers {
         Ok((Self { members: Arc::new(members), desk, sending }, Exchange { departures, arrivals }))
     }
 
-    /// Sends a file whose content comes along. The lines end with the task; ended early, it breaks off.
-    pub(super) fn send(
-        &self,
-        request: Request,
-        content: Incoming,
-    ) -> Result<(mpsc::Receiver<Line>, JoinHandle<()>), Refused> {
-        let Request { overlay, to, name, bytes } = request;
-        let mut standby = match self.members.get(&overlay) {
+    /// Whether a file can be sent as it is asked for.
+    pub(super) fn admit(&self, request: &Request) -> Result<Admitted, Refused> {
+        let overlay = request.overlay.clone();
+        let standby = match self.members.get(&overlay) {
             None => return Err(Refused::NoOverlay(overlay)),
             Some(None) => return Err(Refused::NoSecurity(overlay)),
-            Some(Some(member)) if member.own == to => return Err(Refused::Ourselves),
+            Some(Some(member)) if member.own == request.to => return Err(Refused::Ourselves),
             Some(Some(member)) => member.clone(),
         };
         let place = Arc::clone(&self.sending).try_acquire_owned().map_err(|_| Refused::Busy)?;
+        Ok(Admitted { standby, place })
+    }
+
+    /// The files that were received lately, the oldest first.
+    pub(super) fn received(&self) -> Vec<Received> {
+        self.desk.received.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+/// The right to send one file.
+pub(super) struct Admitted {
+    standby: Standby,
+    place: OwnedSemaphorePermit,
+}
+
+impl Admitted {
+    /// Sends the content; the answer says line by line how far it is.
+    pub(super) fn send(self, request: Request, content: Incoming) -> Answer {
+        let Request { overlay, to, name, bytes } = request;
+        let Self { mut standby, place } = self;
         let (sender, lines) = mpsc::channel(LINES_MAX);
         let task = tokio::spawn(async move {
             let _place = place;
@@ -260,17 +276,12 @@ impl Transfers {
             tracing::debug!(overlay, %to, ?last, "file sent or not");
             let _ = sender.send(last).await;
         });
-        Ok((lines, task))
-    }
-
-    /// The files that were received lately, the oldest first.
-    pub(super) fn received(&self) -> Vec<Received> {
-        self.desk.received.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        answer(lines, &task)
     }
 }
 
 /// The lines as they come. Whoever no longer reads them ends the task.
-pub(super) fn answer(mut lines: mpsc::Receiver<Line>, task: &JoinHandle<()>) -> Answer {
+fn answer(mut lines: mpsc::Receiver<Line>, task: &JoinHandle<()>) -> Answer {
     let (sender, parts) = mpsc::channel(1);
     tokio::spawn(async move {
         while let Some(line) = lines.recv().await {
