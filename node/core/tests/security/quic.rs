@@ -367,3 +367,40 @@ fn a_handshake_succeeds_in_each_of_hundreds_of_bad_networks() {
         assert!(times[128] < Time::from_nanos(1_500_000_000), "{}", times[128]);
     }
 }
+
+/// Datagrams of either end while the other says something after each of `rounds` waits.
+fn datagrams_at_rest(wait: Duration, rounds: usize) -> usize {
+    let (mut town, channels) = Town::linked(hybrid);
+    town.run(Duration::from_secs(60));
+    let before = town.log.len();
+    for _ in 0..rounds {
+        for n in [0, 1] {
+            assert!(town.send(n, channels[n], b"ping"));
+            town.run(Duration::from_millis(20));
+        }
+        town.run(wait);
+    }
+    assert_eq!((town.ends[0].opened.len(), town.ends[1].opened.len()), (rounds, rounds));
+    town.log.len() - before
+}
+
+#[test]
+fn an_acknowledgement_waits_for_the_next_ping() {
+    for wait in [1, 25, 100] {
+        assert_eq!(datagrams_at_rest(Duration::from_secs(wait), 20), 40, "{wait} s");
+    }
+}
+
+#[test]
+fn a_peer_that_only_listens_acknowledges_many_at_once() {
+    let (mut town, channels) = Town::linked(hybrid);
+    town.run(Duration::from_secs(60));
+    let before = town.log.len();
+    for n in 0..340 {
+        assert!(town.send(0, channels[0], &[n as u8; 500]));
+        town.run(Duration::from_millis(10));
+    }
+    let back = town.log[before..].iter().filter(|one| one.from == 1).count();
+    assert!((15..=25).contains(&back), "{back}");
+    assert_eq!(town.ends[1].opened.len(), 339);
+}

@@ -31,6 +31,19 @@ fn no_member_at_rest_sends_more_than_thirty_bytes_a_second_not_even_a_bootstrap(
 }
 
 #[test]
+fn no_secured_member_at_rest_sends_more_than_forty_bytes_a_second() {
+    for security in ["dtls", "quic"] {
+        let mut town = Town::new(100, "cones", 1).secured(security).settle();
+        town.world.run_for(HALF_AN_HOUR).unwrap();
+        let mut rates: Vec<f64> = rates(&mut town).into_iter().map(|(_, rate)| rate).collect();
+        rates.sort_by(f64::total_cmp);
+        let (median, most) = (rates[rates.len() / 2], rates[rates.len() - 1]);
+        assert!(most <= 40.0, "{security}: median {median}, most {most}");
+        assert!(town.is_complete());
+    }
+}
+
+#[test]
 fn no_mapping_is_lost_in_an_hour_at_rest() {
     let mut town = Town::settled(100, "cones", 1);
     town.world.run_for(HALF_AN_HOUR).unwrap();

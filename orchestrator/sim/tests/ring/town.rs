@@ -58,12 +58,16 @@ impl Town {
 
     /// A town in which everybody started at once and the ring is complete.
     pub(crate) fn settled(hosts: usize, population: &str, seed: u8) -> Self {
-        let mut town = Self::new(hosts, population, seed);
-        town.start_all();
-        town.completes_within(Duration::from_secs(60));
-        town.world.run_for(Duration::from_secs(60)).unwrap();
-        assert!(town.is_complete(), "{} of {hosts} have wrong neighbours at rest", town.wrong());
-        town
+        Self::new(hosts, population, seed).settle()
+    }
+
+    /// The same town after everybody started at once and the ring is complete.
+    pub(crate) fn settle(mut self) -> Self {
+        self.start_all();
+        self.completes_within(Duration::from_secs(60));
+        self.world.run_for(Duration::from_secs(60)).unwrap();
+        assert!(self.is_complete(), "{} have wrong neighbours at rest", self.wrong());
+        self
     }
 
     /// Starts every host; each knows at most five random public ones before it.

@@ -24,6 +24,11 @@ const WAITS_MAX: u32 = 3;
 /// Records kept at most that came before the end of the handshake that they overtook.
 const EARLY_MAX: usize = 4;
 
+/// How much later quinn's timers run once an association has settled: longer than from one ping to the next, which carries
+/// the acknowledgement. On its own it would cost a datagram for each pong, and a probe where it is late; nothing but the
+/// end of a handshake is sent again, and acknowledgements of many packets are sent at once all the same.
+const REST: Duration = Duration::from_secs(150);
+
 /// What one call into the engine works with.
 pub(super) struct Call<'a> {
     pub(super) channel: ChannelId,
@@ -309,6 +314,8 @@ impl Talk {
 
     fn due(&mut self, common: &Common) -> Time {
         let timer = self.connection.poll_timeout().map_or(Time::MAX, |moment| common.clock.time(moment));
+        let is_new = timer < self.began + patience(&common.limits);
+        let timer = if self.is_up && !is_new { timer + REST } else { timer };
         let again = self.farewell.as_ref().map_or(Time::MAX, |farewell| farewell.backoff.due);
         if self.is_up { timer.min(again) } else { timer.min(self.until) }
     }

@@ -11,6 +11,9 @@
 //! twice are both [`DropReason::Unopened`]. Keys are updated by volume, and when [`Engine::renew`] asks; QUIC cannot
 //! show another certificate within an association, so that takes a new one.
 //!
+//! Acknowledgements ride on the next payload, which at rest is a ping: once an association has settled quinn's timers run
+//! late, and peers are asked to acknowledge many packets at once.
+//!
 //! It is for edges. End-to-end senders need another engine: a first datagram of QUIC does not fit into a packet of a ring,
 //! which an edge carries sealed and with headers of its own.
 //!

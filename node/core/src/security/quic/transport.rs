@@ -9,8 +9,8 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use quinn_proto::congestion::{Controller, ControllerFactory};
 use quinn_proto::crypto::{CryptoError, HmacKey};
 use quinn_proto::{
-    ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, NoneTokenStore, ServerConfig,
-    TransportConfig,
+    AckFrequencyConfig, ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, NoneTokenStore,
+    ServerConfig, TransportConfig,
 };
 
 use super::clock::Moment;
@@ -35,6 +35,8 @@ pub(super) const PAYLOAD_MAX: usize = FLIGHT_MAX - SET_ASIDE;
 
 /// Payloads in bytes that wait to be sent or opened at most. Each call sends and opens all that there is.
 const WAITING_MAX: usize = 64 * 1024;
+/// Packets that a peer takes before it acknowledges them, if it sends nothing meanwhile.
+const UNACKNOWLEDGED_MAX: u8 = 16;
 /// Far more than can be in flight; above 2^32 quinn does not pace either.
 const WINDOW: u64 = 1 << 40;
 /// Bytes of the id that the initiator makes up for the first packets; no fewer are allowed (RFC 9000 section 7.2).
@@ -100,11 +102,19 @@ pub(super) fn transport(limits: &Limits) -> TransportConfig {
         .initial_mtu(DATAGRAM)
         .min_mtu(DATAGRAM)
         .mtu_discovery_config(None)
+        .ack_frequency_config(Some(acknowledgements()))
         .allow_spin(false)
         .enable_segmentation_offload(false)
         .datagram_receive_buffer_size(Some(WAITING_MAX))
         .datagram_send_buffer_size(WAITING_MAX)
         .congestion_controller_factory(Arc::new(Uncontrolled));
+    config
+}
+
+/// What peers are asked for: to acknowledge many packets at once. Nothing waits for it, and no gap is filled.
+fn acknowledgements() -> AckFrequencyConfig {
+    let mut config = AckFrequencyConfig::default();
+    config.ack_eliciting_threshold(UNACKNOWLEDGED_MAX.into()).reordering_threshold(0_u8.into());
     config
 }
 
