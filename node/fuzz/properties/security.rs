@@ -49,6 +49,7 @@ fn engine(kind: u8, n: u8) -> Box<dyn Engine> {
     let setting = Setting { limits, secret, ..Setting::new(address) };
     match kind % 4 {
         0 => Box::new(Plain::engine(address, pool, &rng, Time::ZERO)),
+        1 if kind & 8 != 0 => Box::new(Modelled::quic(setting, pool, &rng, Time::ZERO)),
         1 => Box::new(Modelled::dtls(setting, pool, &rng, Time::ZERO)),
         2 => {
             Box::new(Dtls::engine(&credentials(), setting, pool, &rng, Time::ZERO).expect("good credentials"))

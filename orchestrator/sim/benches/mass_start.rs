@@ -49,7 +49,7 @@ struct Arguments {
     #[arg(long, default_value = "none")]
     nat: String,
     /// How edges are protected.
-    #[arg(long, default_value = "none", value_parser = ["none", "modelled", "dtls", "quic"])]
+    #[arg(long, default_value = "none", value_parser = ["none", "modelled", "modelled-quic", "dtls", "quic"])]
     security: String,
     /// Seed of everything.
     #[arg(long, default_value_t = 1)]
@@ -153,6 +153,7 @@ fn member(
         "dtls" => Security::dtls(&credentials)?,
         "quic" => Security::quic(&credentials, QuicOptions::default())?,
         "modelled" => Security::modelled(),
+        "modelled-quic" => Security::modelled_quic(),
         _ => Security::none(),
     };
     Ok((credentials.address()?, security))

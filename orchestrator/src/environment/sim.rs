@@ -79,6 +79,7 @@ impl Sim {
         let with: fn(&Credentials) -> std::result::Result<Secured, Unusable> = match self.security {
             Security::None => return Ok(Secured::none()),
             Security::Modelled => return Ok(Secured::modelled()),
+            Security::ModelledQuic => return Ok(Secured::modelled_quic()),
             Security::Dtls => Secured::dtls,
             Security::Quic => |own| Secured::quic(own, QuicOptions::default()),
         };

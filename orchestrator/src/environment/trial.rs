@@ -32,12 +32,19 @@ pub enum Security {
     Quic,
     /// As many round trips and bytes as DTLS without cryptography; only where time is virtual.
     Modelled,
+    /// The same with those of QUIC.
+    ModelledQuic,
 }
 
 impl Security {
     /// Every kind with its name.
-    pub const ALL: [(Self, &str); 4] =
-        [(Self::None, "none"), (Self::Dtls, "dtls"), (Self::Quic, "quic"), (Self::Modelled, "modelled")];
+    pub const ALL: [(Self, &str); 5] = [
+        (Self::None, "none"),
+        (Self::Dtls, "dtls"),
+        (Self::Quic, "quic"),
+        (Self::Modelled, "modelled"),
+        (Self::ModelledQuic, "modelled-quic"),
+    ];
 
     /// As it is written.
     #[must_use]

@@ -33,7 +33,10 @@ impl Plain {
 
 impl Handshaker for Plain {
     type Handshake = Introduction;
-    const OVERHEAD: usize = 0;
+
+    fn overhead(&self) -> usize {
+        0
+    }
 
     fn begin(&mut self, start: Start, reply: &mut Reply) -> Result<Introduction, Down> {
         if start.side == Side::Initiator {

@@ -26,6 +26,7 @@ pub struct Security {
 enum Kind {
     None,
     Modelled,
+    ModelledQuic,
     Dtls(Dtls),
     /// What protects edges, and what protects end-to-end senders: QUIC's first datagrams fit into no packet of a ring.
     Quic(Quic, Dtls),
@@ -42,6 +43,12 @@ impl Security {
     #[must_use]
     pub fn modelled() -> Self {
         Self::of(Kind::Modelled, Trust::Believe)
+    }
+
+    /// The same with those of QUIC.
+    #[must_use]
+    pub fn modelled_quic() -> Self {
+        Self::of(Kind::ModelledQuic, Trust::Believe)
     }
 
     /// DTLS in an overlay in which the address belongs to the key.
@@ -106,6 +113,9 @@ impl Security {
             Kind::Quic(_, dtls) => {
                 Self { kind: Kind::Dtls(dtls.clone()), ..self.clone() }.engine(address, pool, rng, now)
             }
+            Kind::ModelledQuic => {
+                Self { kind: Kind::Modelled, ..self.clone() }.engine(address, pool, rng, now)
+            }
             _ => self.engine(address, pool, rng, now),
         }
     }
@@ -117,6 +127,7 @@ impl Security {
         match &self.kind {
             Kind::None => Box::new(Filter::new(Plain::new(address), setting, pool, rng, now)),
             Kind::Modelled => Box::new(Modelled::dtls(setting, pool, rng, now)),
+            Kind::ModelledQuic => Box::new(Modelled::quic(setting, pool, rng, now)),
             Kind::Quic(quic, _) => Box::new(quic.engine(setting, pool, rng, now)),
             Kind::Dtls(dtls) => Box::new(Filter::new(dtls.clone(), setting, pool, rng, now)),
         }
@@ -129,6 +140,7 @@ impl fmt::Display for Security {
         f.write_str(match self.kind {
             Kind::None => "none",
             Kind::Modelled => "modelled",
+            Kind::ModelledQuic => "modelled-quic",
             Kind::Dtls(_) => "dtls",
             Kind::Quic(..) => "quic",
         })

@@ -7,7 +7,7 @@ use atoll_core::security::{Claim, Credentials, Down, Engine, Intent, Limits, Unu
 use atoll_core::wire::{DATAGRAM_MAX, LONG_LEN};
 
 use crate::harness::{FINE, Header, Town, Weather};
-use crate::makers::{Ca, Leaf, address, dtls, key, modelled, plain, quic};
+use crate::makers::{Ca, Leaf, address, dtls, key, modelled, modelled_quic, plain, quic};
 
 pub const BAD: Weather =
     Weather { loss: 0.3, repeats: 0.1, delay: Duration::from_millis(10), jitter: Duration::from_millis(60) };
@@ -92,6 +92,7 @@ fn three_hundred_of_three_hundred_quic_handshakes_complete_at_thirty_percent_los
 #[test]
 fn three_hundred_of_three_hundred_modelled_handshakes_complete_at_thirty_percent_loss() {
     all_complete(modelled, BAD, 300);
+    all_complete(modelled_quic, BAD, 300);
 }
 
 #[test]

@@ -51,6 +51,10 @@ pub fn modelled(n: u8, limits: Limits) -> Box<dyn Engine> {
     Box::new(Modelled::dtls(setting(n, limits), Pool::new(), &rng(n), Time::ZERO))
 }
 
+pub fn modelled_quic(n: u8, limits: Limits) -> Box<dyn Engine> {
+    Box::new(Modelled::quic(setting(n, limits), Pool::new(), &rng(n), Time::ZERO))
+}
+
 pub fn quic(n: u8, limits: Limits) -> Box<dyn Engine> {
     let credentials = Credentials::self_signed(key()).unwrap();
     Box::new(quic_with(&credentials, QuicOptions::default(), setting(n, limits), n))

@@ -57,7 +57,10 @@ struct Talk(SslStream<Datagrams>);
 
 impl Handshaker for Stranger {
     type Handshake = Talk;
-    const OVERHEAD: usize = 0;
+
+    fn overhead(&self) -> usize {
+        0
+    }
 
     fn begin(&mut self, start: Start, reply: &mut Reply) -> Result<Talk, Down> {
         let mut ssl = Ssl::new(&self.0).unwrap();

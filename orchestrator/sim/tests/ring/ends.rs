@@ -28,7 +28,7 @@ fn arrived(town: &mut Town, span: Duration) -> Vec<(HostId, Address, Vec<u8>)> {
 
 #[test]
 fn a_payload_arrives_once_with_its_proved_author_whatever_the_security() {
-    for security in ["none", "modelled", "dtls", "quic"] {
+    for security in ["none", "modelled", "modelled-quic", "dtls", "quic"] {
         let (mut town, [one, other]) = town(security);
         town.world.send(HostId(3), (0, other), SECRET);
         let expected = vec![(HostId(20), one, SECRET.to_vec())];

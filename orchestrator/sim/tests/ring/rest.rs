@@ -32,7 +32,7 @@ fn no_member_at_rest_sends_more_than_thirty_bytes_a_second_not_even_a_bootstrap(
 
 #[test]
 fn no_secured_member_at_rest_sends_more_than_forty_bytes_a_second() {
-    for security in ["dtls", "quic"] {
+    for security in ["dtls", "quic", "modelled-quic"] {
         let mut town = Town::new(100, "cones", 1).secured(security).settle();
         town.world.run_for(HALF_AN_HOUR).unwrap();
         let mut rates: Vec<f64> = rates(&mut town).into_iter().map(|(_, rate)| rate).collect();

@@ -26,8 +26,10 @@ fn a_ring_of_real_handshakes_forms_and_repeats_itself() {
 
 #[test]
 fn modelled_security_takes_as_long_as_the_real_one() {
-    let (real, modelled) = (run("dtls").0.as_secs_f64(), run("modelled").0.as_secs_f64());
-    assert!((0.85..1.15).contains(&(modelled / real)), "{modelled} s and {real} s");
+    for (real, model) in [("dtls", "modelled"), ("quic", "modelled-quic")] {
+        let (real, modelled) = (run(real).0.as_secs_f64(), run(model).0.as_secs_f64());
+        assert!((0.85..1.15).contains(&(modelled / real)), "{model}: {modelled} s and {real} s");
+    }
 }
 
 #[test]

@@ -49,7 +49,7 @@ impl Town {
         Self { world, follower, rng, security: "none", starts: BTreeMap::new(), told }
     }
 
-    /// The same with security: `none`, `modelled`, `dtls` or `quic`.
+    /// The same with security: `none`, `modelled`, `modelled-quic`, `dtls` or `quic`.
     pub(crate) fn secured(mut self, security: &'static str) -> Self {
         // What QUIC's library draws is not ours to seed; times and sizes are.
         self.world.trace_contents(security != "quic");
@@ -106,6 +106,7 @@ impl Town {
         match self.security {
             "none" => None,
             "modelled" => Some((Security::modelled(), self.draw_address())),
+            "modelled-quic" => Some((Security::modelled_quic(), self.draw_address())),
             _ => {
                 let number = self.rng.next_u64();
                 let seed = self.rng.seed(number);

@@ -36,12 +36,12 @@ impl Preparation {
     /// # Errors
     /// What is missing. What was made before stays, for `tear_down`.
     pub(super) async fn carry_out(self, trial: &Trial) -> Result<Live> {
-        if trial.security == Security::Modelled {
+        if matches!(trial.security, Security::Modelled | Security::ModelledQuic) {
             return Err(Error::new(
                 "not started",
                 "modelled security has no handshakes that a container could run",
             )
-            .with_hint("use `security: dtls`, or run it on the simulator"));
+            .with_hint("use `security: dtls` or `quic`, or run it on the simulator"));
         }
         let progress = &self.surroundings.progress;
         progress.step("images", 0, 2);

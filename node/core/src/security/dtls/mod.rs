@@ -103,7 +103,10 @@ fn restrict(builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
 
 impl Handshaker for Dtls {
     type Handshake = Dialogue;
-    const OVERHEAD: usize = record::OVERHEAD;
+
+    fn overhead(&self) -> usize {
+        record::OVERHEAD
+    }
 
     fn begin(&mut self, start: Start, reply: &mut Reply) -> Result<Dialogue, Down> {
         let mut dialogue = self.open(start).map_err(|_| Down::Failed)?;

@@ -102,6 +102,10 @@ impl<T: Handshake> Association<T> {
             backoff.sent(&common.limits, &mut common.rng, call.now);
         }
         let (kind, start) = (attempt.kind(), attempt.start);
+        if attempt.only_asks() {
+            let letter = common.door.write(kind, &[0]);
+            return call.act(|channel| Action::Handshake(channel, letter));
+        }
         post::<T, H>(&mut attempt.flight, (kind, start), self.shield.as_mut(), call);
     }
 
@@ -114,6 +118,7 @@ impl<T: Handshake> Association<T> {
             Kind::Retry { cookie } => self.on_retry(cookie, call),
             Kind::Renewal => self.on_renewal(letter.body, call),
             Kind::Flight if self.is_opening() => self.hear(&letter.body, call),
+            Kind::Hello { .. } if self.expects_hellos() => self.hear(&letter.body, call),
             Kind::Hello { .. } | Kind::Flight => self.on_repeated(0, call),
         }
     }
@@ -121,6 +126,12 @@ impl<T: Handshake> Association<T> {
     /// Whether the first handshake is under way.
     fn is_opening(&self) -> bool {
         self.shield.is_none() && self.attempt.is_some()
+    }
+
+    /// Whether the peer's first flight comes in several hellos.
+    fn expects_hellos(&self) -> bool {
+        let is_bulky = self.attempt.as_ref().is_some_and(|attempt| attempt.handshake.is_bulky());
+        is_bulky && self.is_half_open()
     }
 
     fn on_retry<H>(&mut self, cookie: u64, call: &mut Call<'_, H>) {
@@ -182,7 +193,13 @@ impl<T: Handshake> Association<T> {
         let Outcome { claim, protection } = outcome;
         match (protection, &mut self.shield) {
             (Protection::Open, shield) => *shield = Some(Shield::Open),
-            (Protection::Modelled, _) => return self.protect(&Fresh::Model, (start, claim), call),
+            (Protection::Modelled { padding, greets }, _) => {
+                self.protect(&Fresh::Model { padding }, (start, claim), call);
+                if greets {
+                    self.send_empty(call);
+                }
+                return;
+            }
             (Protection::Sealed(keys), _) => return self.protect(&Fresh::Keys(keys), (start, claim), call),
         }
         call.act(|channel| Action::Up(channel, claim));

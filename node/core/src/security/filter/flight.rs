@@ -121,6 +121,11 @@ impl<T: Handshake> Attempt<T> {
         self.backoff = Some(Backoff::new(&common.limits));
     }
 
+    /// Whether it says nothing of its flight yet.
+    pub(super) fn only_asks(&self) -> bool {
+        self.handshake.is_bulky() && self.hello.is_some_and(|hello| hello.proof == 0)
+    }
+
     /// A cookie came; false if it is not wanted.
     pub(super) fn retry(&mut self, cookie: u64, common: &Common) -> bool {
         let Some(hello) = self.hello.as_mut().filter(|hello| hello.retries < RETRIES_MAX) else {

@@ -69,8 +69,13 @@ pub struct Outcome {
 pub enum Protection {
     /// Not at all: a record is its payload.
     Open,
-    /// As with keys, byte for byte, but without cryptography.
-    Modelled,
+    /// As with keys, but without cryptography.
+    Modelled {
+        /// Bytes that a record has more than with keys.
+        padding: usize,
+        /// Whether this end says an empty record at once.
+        greets: bool,
+    },
     /// With these keys.
     Sealed(Keys),
 }
@@ -81,9 +86,9 @@ pub trait Handshaker: fmt::Debug + Send {
     type Handshake: Handshake;
 
     /// Bytes that sealing adds to a payload.
-    const OVERHEAD: usize;
+    fn overhead(&self) -> usize;
 
-    /// Begins a handshake. The initiator says its first flight, which is one datagram.
+    /// Begins a handshake. The initiator says its first flight, which is one datagram unless [`Handshake::is_bulky`].
     ///
     /// # Errors
     /// It cannot begin.
@@ -103,6 +108,11 @@ pub trait Handshaker: fmt::Debug + Send {
 pub trait Handshake: fmt::Debug + Send {
     /// Takes a datagram of the peer's.
     fn advance(&mut self, datagram: &[u8], reply: &mut Reply) -> Step;
+
+    /// Whether the first flight has several datagrams, too many for a hello without proof: that one carries nothing.
+    fn is_bulky(&self) -> bool {
+        false
+    }
 
     /// Gives the parts of a datagram that is sent (again) numbers that were never used, counted by `next`.
     fn renumber(datagram: &mut [u8], next: &mut u64) {

@@ -254,6 +254,6 @@ impl<H: Handshaker> Engine for Filter<H> {
     }
 
     fn overhead(&self) -> usize {
-        H::OVERHEAD
+        self.handshaker.overhead()
     }
 }

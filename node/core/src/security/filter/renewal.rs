@@ -129,7 +129,7 @@ impl<T: Handshake> Association<T> {
         }
     }
 
-    fn send_empty<H>(&mut self, call: &mut Call<'_, H>) {
+    pub(super) fn send_empty<H>(&mut self, call: &mut Call<'_, H>) {
         let Some(Shield::Phases(phases)) = &mut self.shield else { return };
         let mut record = call.common.door.blank(0);
         if phases.seal(&mut record, Purpose::Payload, &call.common.limits).is_ok() {

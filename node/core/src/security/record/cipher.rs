@@ -52,15 +52,15 @@ impl Keys {
 pub(super) enum Cipher {
     /// The real one.
     Real { key: LessSafeKey, iv: [u8; IV] },
-    /// No cryptography: the tag is zero.
-    Model,
+    /// No cryptography: the tag is zero, and so is the padding before it.
+    Model { padding: usize },
 }
 
 impl fmt::Debug for Cipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Real { .. } => "AES-128-GCM",
-            Self::Model => "model",
+            Self::Model { .. } => "model",
         })
     }
 }
@@ -71,6 +71,14 @@ impl Cipher {
         let mut iv = [0; IV];
         iv.copy_from_slice(&bytes[KEY..]);
         Self::Real { key: LessSafeKey::new(key), iv }
+    }
+
+    /// Bytes between a payload and its tag.
+    pub(super) fn padding(&self) -> usize {
+        match self {
+            Self::Real { .. } => 0,
+            Self::Model { padding } => *padding,
+        }
     }
 
     /// Encrypts in place and returns the tag.
@@ -89,7 +97,7 @@ impl Cipher {
             Self::Real { key, iv } => {
                 key.open_in_place(nonce(iv, number), Aad::from(context), sealed).is_ok()
             }
-            Self::Model => sealed.ends_with(&[0; TAG]),
+            Self::Model { .. } => sealed.ends_with(&[0; TAG]),
         }
     }
 }

@@ -26,6 +26,9 @@ const TAG: usize = 16;
 /// Bytes that sealing adds.
 pub(super) const OVERHEAD: usize = HEADER + TAG;
 
+/// Bytes that a model adds at most.
+const PADDING_MAX: usize = 16;
+
 const NUMBER_BITS: u32 = 30;
 const NUMBER_MASK: u32 = (1 << NUMBER_BITS) - 1;
 
@@ -61,6 +64,7 @@ impl Sealer {
         self.next += 1;
         let header = u32::from(phase & 3) << NUMBER_BITS | number as u32 & NUMBER_MASK;
         let header = header.to_be_bytes();
+        payload.extend(&[0; PADDING_MAX][..self.cipher.padding().min(PADDING_MAX)]);
         let tag = self.cipher.seal(number, &purpose.context(header), payload);
         payload.extend(&tag);
         payload.prepend(&header);
@@ -79,7 +83,8 @@ impl Opener {
     fn open(&mut self, record: &mut Buffer, purpose: Purpose) -> Result<(), DropReason> {
         let header: [u8; HEADER] =
             record.get(..HEADER).and_then(|header| header.try_into().ok()).ok_or(DropReason::Malformed)?;
-        if record.len() < OVERHEAD {
+        let padding = self.cipher.padding().min(PADDING_MAX);
+        if record.len() < OVERHEAD + padding {
             return Err(DropReason::Malformed);
         }
         let number = restore(u32::from_be_bytes(header) & NUMBER_MASK, self.window.next());
@@ -90,7 +95,7 @@ impl Opener {
         }
         self.window.commit(number);
         record.advance(HEADER);
-        record.truncate(record.len() - TAG);
+        record.truncate(record.len() - TAG - padding);
         Ok(())
     }
 }

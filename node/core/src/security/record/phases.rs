@@ -25,7 +25,7 @@ const GIVEN_UP: f64 = 2.5;
 #[derive(Debug)]
 pub(in crate::security) enum Fresh {
     Keys(Keys),
-    Model,
+    Model { padding: usize },
 }
 
 #[derive(Debug)]
@@ -39,7 +39,9 @@ impl Phase {
     fn new(fresh: &Fresh, generation: u8) -> Self {
         let (seal, open) = match fresh {
             Fresh::Keys(keys) => keys.ciphers(),
-            Fresh::Model => (Cipher::Model, Cipher::Model),
+            Fresh::Model { padding } => {
+                (Cipher::Model { padding: *padding }, Cipher::Model { padding: *padding })
+            }
         };
         let sealer = Sealer { cipher: seal, next: 0 };
         let opener = Opener { cipher: open, window: Window::default(), forged: 0 };
