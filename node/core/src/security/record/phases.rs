@@ -186,7 +186,8 @@ impl Phases {
 
     /// Whether more records than allowed failed to open.
     pub(in crate::security) fn is_attacked(&self, limits: &Limits) -> bool {
-        self.newest.opener.forged >= limits.forged
+        let older = self.older.as_ref().map_or(0, |older| older.opener.forged);
+        self.newest.opener.forged.max(older) >= limits.forged
     }
 
     /// When the next renewal is to begin here.
@@ -212,5 +213,27 @@ impl Phases {
             self.older_until = Time::MAX;
         }
         self.give_up_at <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Pool;
+
+    #[test]
+    fn what_does_not_open_with_the_old_keys_counts_while_they_are_in_use() {
+        let (fresh, side) = (Fresh::Model { padding: 0 }, Side::Responder);
+        let mut phases = Phases::new(&fresh, Start { side, generation: 0 });
+        phases.install(&fresh, Start { side, generation: 1 });
+        let limits = Limits { forged: 3, ..Limits::default() };
+        for number in 0..3 {
+            assert!(!phases.is_attacked(&limits));
+            let mut forged = Pool::new().copy(&[0, 0, 0, number]);
+            forged.extend(&[1; 17]);
+            let opened = phases.open(&mut forged, Purpose::Payload, Time::MAX);
+            assert_eq!(opened, Err(DropReason::Forged));
+        }
+        assert!(phases.is_attacked(&limits));
     }
 }
