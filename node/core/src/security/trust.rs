@@ -9,12 +9,12 @@ use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Public};
-use openssl::x509::{CrlStatus, X509, X509Crl, X509Ref};
+use openssl::x509::{CrlNumber, CrlStatus, X509, X509Crl, X509CrlRef, X509Ref};
 
 use super::Claim;
 use super::certificate::{ADDRESS, GROUP, USER, address_of};
 use crate::counters::DropReason;
-use crate::wire::Address;
+use crate::wire::{Address, CloseReason};
 
 /// Bytes of a certificate at most.
 const CERTIFICATE_MAX: usize = 8 * 1024;
@@ -120,6 +120,20 @@ impl From<Refusal> for DropReason {
             Refusal::Expired => Self::Expired,
             Refusal::NotYetValid => Self::NotYetValid,
             Refusal::Revoked => Self::Revoked,
+        }
+    }
+}
+
+/// What a peer is told that proved its claim.
+impl From<Refusal> for CloseReason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::WrongAddress => Self::WrongMember,
+            Refusal::WrongGroup => Self::WrongGroup,
+            Refusal::Expired => Self::Expired,
+            Refusal::NotYetValid => Self::NotYetValid,
+            Refusal::Revoked => Self::Revoked,
+            Refusal::Malformed | Refusal::UnknownAuthority | Refusal::SelfSigned => Self::Refused,
         }
     }
 }
@@ -260,10 +274,10 @@ impl Authority {
         if !list.verify(&self.key)? {
             return Err(Refusal::UnknownAuthority);
         }
-        if self.list.as_ref().is_some_and(|last| is_before(list.last_update(), last.last_update())) {
-            return Err(Refusal::Expired);
+        match &self.list {
+            Some(last) if is_older(&list, last)? => Err(Refusal::Expired),
+            _ => Ok(list),
         }
-        Ok(list)
     }
 
     fn has_revoked(&self, serial: &Serial) -> Result<bool, Refusal> {
@@ -298,6 +312,19 @@ impl Authority {
     }
 }
 
+/// Whether a list was there before another of the same authority. Numbers grow (RFC 5280 section 5.2.3) even if the
+/// authority's clock was put back; lists of one number are told apart by their dates.
+fn is_older(list: &X509CrlRef, than: &X509CrlRef) -> Result<bool, Refusal> {
+    let order = list_number(list)?.cmp(&list_number(than)?);
+    Ok(order.then_with(|| order_of(list.last_update(), than.last_update())) == Ordering::Less)
+}
+
+/// A list without a number comes before all that have one.
+fn list_number(list: &X509CrlRef) -> Result<Option<BigNum>, Refusal> {
+    let Some((_, number)) = list.extension::<CrlNumber>()? else { return Ok(None) };
+    Ok(Some(number.to_bn()?))
+}
+
 fn check_validity(certificate: &X509Ref, wall: Wall) -> Result<(), Refusal> {
     let now = Asn1Time::from_unix(i64::try_from(wall.0).map_err(|_| Refusal::Expired)?)?;
     if is_before(&now, certificate.not_before()) {
@@ -306,9 +333,13 @@ fn check_validity(certificate: &X509Ref, wall: Wall) -> Result<(), Refusal> {
     if is_before(certificate.not_after(), &now) { Err(Refusal::Expired) } else { Ok(()) }
 }
 
-/// Times that cannot be compared are not in order.
 fn is_before(one: &Asn1TimeRef, other: &Asn1TimeRef) -> bool {
-    one.compare(other).is_ok_and(|order| order == Ordering::Less)
+    order_of(one, other) == Ordering::Less
+}
+
+/// Times that cannot be compared are not in order.
+fn order_of(one: &Asn1TimeRef, other: &Asn1TimeRef) -> Ordering {
+    one.compare(other).unwrap_or(Ordering::Equal)
 }
 
 fn seconds(time: &Asn1TimeRef) -> Result<Wall, Refusal> {

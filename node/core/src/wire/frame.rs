@@ -222,20 +222,44 @@ pub enum CloseReason {
     WrongMember = 3,
     /// The connection table is full.
     Full = 4,
-    /// The receiver's membership is over, as the sender sees it.
+    /// The sender does not take the receiver's certificate.
     Refused = 5,
+    /// The receiver's membership has ended.
+    Expired = 6,
+    /// The receiver's membership was withdrawn.
+    Revoked = 7,
+    /// The receiver's certificate is for another group.
+    WrongGroup = 8,
+    /// The receiver's membership has not begun.
+    NotYetValid = 9,
 }
 
 impl CloseReason {
+    const ALL: [Self; 10] = [
+        Self::Leaving,
+        Self::Unwanted,
+        Self::Duplicate,
+        Self::WrongMember,
+        Self::Full,
+        Self::Refused,
+        Self::Expired,
+        Self::Revoked,
+        Self::WrongGroup,
+        Self::NotYetValid,
+    ];
+
     /// Reads a body.
     pub fn read(body: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         let code = reader.u8()?;
         reader.end()?;
-        [Self::Leaving, Self::Unwanted, Self::Duplicate, Self::WrongMember, Self::Full, Self::Refused]
-            .into_iter()
-            .find(|reason| *reason as u8 == code)
-            .ok_or(Malformed)
+        Self::ALL.into_iter().find(|reason| *reason as u8 == code).ok_or(Malformed)
+    }
+
+    /// Whether the sender takes the receiver for no member.
+    #[must_use]
+    pub fn is_refusal(self) -> bool {
+        self as u8 >= Self::Refused as u8
     }
 
     /// In words, for logs.
@@ -247,7 +271,11 @@ impl CloseReason {
             Self::Duplicate => "replaced by a better edge",
             Self::WrongMember => "another member answered",
             Self::Full => "the peer's connection table is full",
-            Self::Refused => "the peer takes our membership for over",
+            Self::Refused => "the peer does not take our certificate",
+            Self::Expired => "the peer says that our membership has expired",
+            Self::Revoked => "the peer says that our membership is revoked",
+            Self::WrongGroup => "the peer is in another group",
+            Self::NotYetValid => "the peer says that our membership has not begun",
         }
     }
 }

@@ -139,6 +139,11 @@ impl Ca {
 
     /// A revocation list of this second, in DER.
     pub fn list(&self, at: i64, serials: &[u32]) -> Vec<u8> {
+        self.numbered_list(1, at, serials)
+    }
+
+    /// The same with another number than 1.
+    pub fn numbered_list(&self, number: u32, at: i64, serials: &[u32]) -> Vec<u8> {
         let mut builder = X509CrlBuilder::new().unwrap();
         builder.set_issuer_name(self.certificate.subject_name()).unwrap();
         builder.set_last_update(&Asn1Time::from_unix(at).unwrap()).unwrap();
@@ -148,7 +153,7 @@ impl Ca {
         builder
             .append_extension(AuthorityKeyIdentifier::new().issuer(true).build(&context).unwrap())
             .unwrap();
-        let number = CrlNumber::new(BigNum::from_u32(1).unwrap()).unwrap();
+        let number = CrlNumber::new(BigNum::from_u32(number).unwrap()).unwrap();
         builder.append_extension(number.build().unwrap()).unwrap();
         for serial in serials {
             let mut revoked = X509RevokedBuilder::new().unwrap();

@@ -101,6 +101,18 @@ fn a_revocation_list_counts_if_the_authority_signed_it_and_it_is_not_older() {
 }
 
 #[test]
+fn a_revocation_list_of_a_smaller_number_is_older_whatever_its_date() {
+    let ca = Ca::new();
+    let mut authority = chess(&ca);
+    authority.set_list(&ca.numbered_list(300, 100, &[77])).unwrap();
+    for at in [100, 101] {
+        assert_eq!(authority.set_list(&ca.numbered_list(299, at, &[])), Err(Refusal::Expired));
+    }
+    authority.set_list(&ca.numbered_list(301, 50, &[76, 77])).unwrap();
+    assert_eq!(verify(authority, ca.sign(&key(), &good())), Err(Refusal::Revoked));
+}
+
+#[test]
 fn a_member_is_judged_again_by_its_end_and_by_the_newest_list() {
     let ca = Ca::new();
     let claim = Claim::Certificate(ca.sign(&key(), &good()));
