@@ -264,6 +264,26 @@ fn a_certificate_that_ends_soon_is_announced_in_the_log() {
 }
 
 #[test]
+fn a_renewed_certificate_is_taken_up_without_a_restart() {
+    let groups = Groups::new();
+    let authority = groups.authority("ca", "chess");
+    let [member, other] = ["ann", "bob"].map(|user| groups.member(&authority, user));
+    let mut node = groups.start(&section(&member, &authority), &[]);
+    let before = node.status().certificate_expires_seconds.unwrap();
+    let (key, fresh) = (member.join("node.key"), groups.path("fresh.pem"));
+    let issue = ["issue", "--ca", text(&authority), "--user", "ann", "--key", text(&key)];
+    cert(&[&issue[..], &["--days", "700", "--out", text(&fresh)]].concat());
+    let place = member.join("node.pem");
+    put(&place, &fs::read(other.join("node.pem")).unwrap());
+    let line = node.wait_for_log("certificate not taken; the last good one stays");
+    assert!(line["why"].as_str().unwrap().contains("another key"), "{line}");
+    put(&place, &fs::read(&fresh).unwrap());
+    node.wait_for_log("certificate renewed");
+    let later = before + 300 * 86_400;
+    until("it is shown", || (node.status().certificate_expires_seconds.unwrap() > later).then_some(()));
+}
+
+#[test]
 fn secrets_do_not_reach_the_log() {
     let groups = Groups::new();
     let authority = groups.authority("ca", "chess");

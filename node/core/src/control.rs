@@ -144,6 +144,9 @@ pub struct Status {
     /// When the member's certificate ends, in seconds since 1970 (UTC), if an authority made it.
     #[serde(default)]
     pub certificate_expires_seconds: Option<u64>,
+    /// Why a peer took the member for none, if no peer has taken it for one since.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// Seconds since the node's start.
     pub uptime_seconds: f64,
     /// Seconds from the node's start until it was first connected.
@@ -258,6 +261,11 @@ pub enum EventKind {
         /// The peer.
         peer: Address,
         /// Why, in the receiver's words.
+        why: String,
+    },
+    /// A peer takes us for no member; told once for each reason.
+    Refused {
+        /// Why, as the peer says.
         why: String,
     },
     /// A payload for a member, or all that waited for it, was not sent.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::buffer::Buffer;
 use crate::control::{Author, Command, Event, Reply};
+use crate::security::Credentials;
 use crate::time::Time;
 use crate::wire::Address;
 
@@ -96,6 +97,13 @@ pub enum Input {
         overlay: u8,
         /// The revocation list, in DER.
         list: Vec<u8>,
+    },
+    /// The member has a new certificate. One that its own trust rule refuses, or for another address, changes nothing.
+    Credentials {
+        /// The overlay's place in the configuration.
+        overlay: u8,
+        /// What to present from now on.
+        credentials: Credentials,
     },
 }
 

@@ -185,6 +185,11 @@ impl Machine for Node {
                     overlay.set_revocations(&list, &mut self.shared.lend(now));
                 }
             }
+            Input::Credentials { overlay, credentials } => {
+                if let Some(overlay) = self.overlays.get_mut(usize::from(overlay)) {
+                    overlay.set_credentials(&credentials, &mut self.shared.lend(now));
+                }
+            }
             Input::Bootstraps { overlay, bootstraps } => {
                 // A name that is not ours is the driver's mistake and changes nothing.
                 let _ = self.with(&overlay, now, |overlay, lent| overlay.set_bootstraps(&bootstraps, lent));

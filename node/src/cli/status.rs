@@ -52,6 +52,7 @@ fn show(member: &control::Status) {
         ("state", member.state.to_string()),
         ("security", member.security.clone()),
         ("certificate until", or_dash(member.certificate_expires_seconds, date::shown)),
+        ("refused", member.refused.clone().unwrap_or_default()),
         ("address", member.address.to_string()),
         ("predecessor", address(member.predecessor)),
         ("successor", address(member.successor)),
@@ -62,7 +63,11 @@ fn show(member: &control::Status) {
         ("joined within", joined(member)),
     ];
     let has_certificate = member.certificate_expires_seconds.is_some();
-    let shown = rows.into_iter().filter(|(name, _)| has_certificate || *name != "certificate until");
+    let shown = rows.into_iter().filter(|(name, value)| match *name {
+        "certificate until" => has_certificate,
+        "refused" => !value.is_empty(),
+        _ => true,
+    });
     let rows = shown.map(|(name, value)| vec![name.to_owned(), value]);
     show::table(&["overlay", &member.overlay], rows);
 }

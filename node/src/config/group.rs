@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use super::value::{HINT, Interval, Name};
 use crate::authority::{AUTHORITY, CERTIFICATE, KEY, REVOCATIONS, SECRET};
 
-/// How often the revocation list is looked at.
+/// How often the revocation list and the certificate are looked at.
 const POLL: Interval = Interval(Duration::from_secs(60));
 
 /// A membership in a group.
@@ -18,7 +18,7 @@ const POLL: Interval = Interval(Duration::from_secs(60));
 pub struct Group {
     /// The group's name, as the authority's certificates have it.
     pub name: Name,
-    /// The member's certificate (PEM).
+    /// The member's certificate (PEM); read again when the file changes.
     pub certificate: PathBuf,
     /// Its private key (PEM), which nobody else may read.
     pub key: PathBuf,
@@ -28,7 +28,7 @@ pub struct Group {
     pub secret: PathBuf,
     /// Whom the authority revoked (PEM); read again when the file changes.
     pub revocations: PathBuf,
-    /// How often it is looked at.
+    /// How often they are looked at.
     pub poll: Interval,
 }
 

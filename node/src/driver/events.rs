@@ -14,6 +14,7 @@ pub(super) fn log(event: &Event, now: Time) {
         EventKind::PeerConnected { peer } => debug!(overlay, %peer, "peer connected"),
         EventKind::NotSent { peer, why } => debug!(overlay, %peer, why, "payload not sent"),
         EventKind::PeerLost { peer, why } => info!(overlay, %peer, why, "peer lost"),
+        EventKind::Refused { why } => warn!(overlay, why, "a peer takes us for no member; trying again"),
         EventKind::NeighboursChanged { predecessor, successor } => {
             debug!(overlay, ?predecessor, ?successor, "neighbours changed");
         }

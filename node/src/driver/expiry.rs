@@ -35,6 +35,13 @@ impl Expiry {
         Self(dated.collect())
     }
 
+    /// An overlay's certificate ends later now.
+    pub(super) fn renewed(&mut self, overlay: &str, ends: Option<Wall>) {
+        for dated in self.0.iter_mut().filter(|dated| dated.overlay == overlay) {
+            (dated.ends, dated.said) = (ends.unwrap_or(dated.ends), None);
+        }
+    }
+
     /// Says what is due.
     pub(super) fn look(&mut self, now: Wall) {
         for dated in &mut self.0 {

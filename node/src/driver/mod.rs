@@ -3,6 +3,7 @@
 //! One task owns the machine. It reads the clock, hands the machine its inputs, and carries out its outputs;
 //! servers reach it through a bounded channel. It decides nothing about the protocol.
 
+mod certificate;
 mod clock;
 mod control;
 mod events;
@@ -40,12 +41,13 @@ pub use run::run;
 pub use transfer::{Line, RECEIVED_MAX, Received, TRANSFERS_MAX};
 
 use crate::failure::Failure;
+use certificate::Renewed;
 use expiry::Expiry;
 use interfaces::Watch;
 use journal::Journal;
 use names::Found;
 use requests::{Ask, Pending};
-use revocations::Fresh;
+use revocations::{Fresh, News};
 use roster::Roster;
 use signals::Signals;
 use socket::Socket;
@@ -135,7 +137,7 @@ impl<M: Machine> Driver<M> {
                 name = inbox.signals.next() => self.signalled(name),
                 Some(ask) = inbox.asks.recv() => self.ask(ask),
                 Some(found) = inbox.found.recv() => self.resolved(found),
-                Some(fresh) = inbox.fresh.recv() => self.revoked(fresh),
+                Some(fresh) = inbox.fresh.recv() => self.refresh(fresh),
                 () = inbox.watch.changed() => self.look_at_interfaces(),
                 _ = inbox.wall.tick() => self.look_at_wall_clock(),
                 Some(carry) = inbox.departures.recv(), if self.socket.is_flushed() => self.depart(carry, inbox),
@@ -291,9 +293,16 @@ impl<M: Machine> Driver<M> {
         }
     }
 
-    fn revoked(&mut self, fresh: Fresh) {
-        if let Ok(overlay) = u8::try_from(fresh.overlay) {
-            self.input(Input::Revocations { overlay, list: fresh.list });
+    fn refresh(&mut self, fresh: Fresh) {
+        let Ok(overlay) = u8::try_from(fresh.overlay) else { return };
+        match fresh.news {
+            News::List(list) => self.input(Input::Revocations { overlay, list }),
+            News::Certificate(Renewed { credentials, ends }) => {
+                if let Some(name) = self.roster.name(fresh.overlay) {
+                    self.expiry.renewed(&name, ends);
+                }
+                self.input(Input::Credentials { overlay, credentials });
+            }
         }
     }
 

@@ -1,10 +1,11 @@
 //! Revocation lists of the groups: looked at again and again, and handed on when they changed.
 //!
-//! What cannot be read, is broken, older or of another authority is said aloud once; the last good list stays.
+//! What cannot be read, is broken, older or of another authority is said aloud once; the last good list stays. What was
+//! read before a restart is not known after it: whoever may write the file can then put an older list in its place.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,17 +13,25 @@ use atoll_core::security::{Identity, Trust, Wall};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::certificate::Renewed;
 use crate::config::{Group, Place};
 use crate::files::{self, Access, LARGE};
 use crate::group;
 
-/// The newest list of an overlay's group.
+/// What changed in the files of an overlay's group.
 #[derive(Debug)]
 pub(super) struct Fresh {
     /// The overlay's place in the configuration.
     pub(super) overlay: usize,
-    /// In DER.
-    pub(super) list: Vec<u8>,
+    pub(super) news: News,
+}
+
+/// What a file says now.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The newest list, in DER.
+    List(Vec<u8>),
+    Certificate(Renewed),
 }
 
 /// One overlay's list.
@@ -39,10 +48,18 @@ pub(super) struct Watched {
 
 /// What changes when a file does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     modified: (i64, i64),
     inode: u64,
     size: u64,
+}
+
+impl Stamp {
+    pub(super) fn of(path: &Path) -> Result<Self, String> {
+        let metadata = fs::metadata(path).map_err(|why| why.to_string())?;
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Ok(Self { modified, inode: metadata.ino(), size: metadata.size() })
+    }
 }
 
 impl Watched {
@@ -62,7 +79,8 @@ impl Watched {
             Err(why) => {
                 if self.complaint.as_ref() != Some(&why) {
                     let (overlay, file) = (&*self.name, self.path.display());
-                    tracing::warn!(overlay, %file, why, "revocation list not taken; the last good one stays");
+                    let hint = "take the newest list from the group's authority";
+                    tracing::warn!(overlay, %file, why, hint, "revocation list not taken; the last good one stays");
                     self.complaint = Some(why);
                 }
                 None
@@ -71,9 +89,7 @@ impl Watched {
     }
 
     fn read(&mut self) -> Result<Option<Vec<u8>>, String> {
-        let metadata = fs::metadata(&self.path).map_err(|why| why.to_string())?;
-        let modified = (metadata.mtime(), metadata.mtime_nsec());
-        let stamp = Stamp { modified, inode: metadata.ino(), size: metadata.size() };
+        let stamp = Stamp::of(&self.path)?;
         if self.stamp == Some(stamp) {
             return Ok(None);
         }
@@ -96,7 +112,7 @@ impl Watched {
 pub(super) async fn follow(overlay: usize, mut watched: Watched, fresh: mpsc::Sender<Fresh>) {
     while !fresh.is_closed() {
         if let Some(list) = watched.look()
-            && fresh.send(Fresh { overlay, list }).await.is_err()
+            && fresh.send(Fresh { overlay, news: News::List(list) }).await.is_err()
         {
             return;
         }

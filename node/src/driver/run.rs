@@ -9,6 +9,7 @@ use atoll_core::{Node, Pool, Seed, Time};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::mpsc;
 
+use super::certificate;
 use super::control::{self, ControlSite};
 use super::http::{Listener, Server};
 use super::metrics::MetricsSite;
@@ -25,7 +26,7 @@ use crate::identity::Identity;
 
 /// Lookups that wait for the driver.
 const FOUND_MAX: usize = 16;
-/// Revocation lists that wait for it.
+/// Revocation lists and certificates that wait for it.
 const FRESH_MAX: usize = 1;
 
 /// Runs a node until a signal or a command lets it leave.
@@ -50,7 +51,7 @@ pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
         }),
         metrics.map(|listener| Server::start(listener, MetricsSite(asker.clone()))),
     ];
-    let (found, fresh) = (follow_names(&settings), follow_lists(&settings, &roster));
+    let (found, fresh) = (follow_names(&settings), follow_groups(&settings, &roster, clock));
     let mut inbox = Inbox::new(asks, found, fresh, exchange.departures)?;
     Driver::new(clock, socket, roster, member).with_arrivals(exchange.arrivals).run(&mut inbox).await;
     drop(inbox);
@@ -112,13 +113,16 @@ fn follow_names(settings: &Settings) -> mpsc::Receiver<Found> {
     receiver
 }
 
-fn follow_lists(settings: &Settings, roster: &Roster) -> mpsc::Receiver<Fresh> {
+fn follow_groups(settings: &Settings, roster: &Roster, clock: Clock) -> mpsc::Receiver<Fresh> {
     let (sender, receiver) = mpsc::channel(FRESH_MAX);
     let members = settings.overlays.iter().zip(roster.members()).enumerate();
     for (overlay, (member, (name, place))) in members {
         let Some(group) = &member.group else { continue };
         let watched = Watched::new(name, group, place);
         tokio::spawn(revocations::follow(overlay, watched, sender.clone()));
+        if let Some(watched) = certificate::Watched::new(name, (group, member.security), place) {
+            tokio::spawn(certificate::follow(overlay, watched, sender.clone(), clock));
+        }
     }
     receiver
 }

@@ -190,6 +190,7 @@ mod tests {
                 overlay: "public".to_owned(),
                 security: "none".to_owned(),
                 certificate_expires_seconds: None,
+                refused: None,
                 address,
                 state: State::Connected,
                 uptime_seconds: 9.0,

@@ -115,6 +115,9 @@ impl Overlay {
     fn on_close(&mut self, id: EdgeId, reason: CloseReason, lent: &mut Lent<'_>) {
         let peer = self.edges.get(id).and_then(Edge::peer);
         self.drop_edge(id, reason.describe(), lent);
+        if reason.is_refusal() {
+            self.on_refused(reason, lent);
+        }
         let Some(connection) = peer.and_then(|peer| self.connections.get(peer)) else { return };
         if reason != CloseReason::Duplicate {
             for other in connection.edges.clone() {

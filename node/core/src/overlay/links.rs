@@ -253,7 +253,8 @@ impl Overlay {
         let verdict = self.trust.verify(claim, lent.wall).and_then(|identity| identity.at(meant));
         match verdict {
             Ok(identity) if identity.address == self.own => {
-                self.refuse(id, DropReason::WrongMember, "it is we ourselves", lent);
+                self.counters.drop(DropReason::WrongMember);
+                self.drop_edge(id, "it is we ourselves", lent);
             }
             Ok(identity) => {
                 let peer = identity.address;
@@ -262,13 +263,8 @@ impl Overlay {
                     self.on_up(id, peer, lent);
                 }
             }
-            Err(refusal) => self.refuse(id, refusal.into(), &refusal.to_string(), lent),
+            Err(refusal) => self.refuse(id, refusal, lent),
         }
-    }
-
-    fn refuse(&mut self, id: EdgeId, reason: DropReason, why: &str, lent: &mut Lent<'_>) {
-        self.counters.drop(reason);
-        self.drop_edge(id, why, lent);
     }
 
     /// The association of an edge stands: say who we are to the peer.
@@ -305,6 +301,7 @@ impl Overlay {
         edge.enter(Stage::Linked(peer), lent.now);
         let told_digest = edge.told_digest;
         self.connections.insert(peer, id, lent.now);
+        self.refused = None;
         self.bootstraps.on_linked(id);
         lent.paths.observe(link.observed);
         if let Some((_, rest)) = self.linker.on_linked(peer, id) {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Lent, Overlay};
+use crate::control::EventKind;
+use crate::edge;
 use crate::machine::Deadline;
-use crate::security::{ChannelId, Identity, Refusal};
+use crate::security::{ChannelId, Claim, Credentials, Identity, Refusal, Unusable};
 use crate::time::Time;
 use crate::wire::{CloseReason, EdgeId};
 
@@ -34,15 +36,52 @@ impl Overlay {
         }
     }
 
+    /// Presents a new certificate in all handshakes to come. Associations that can show it do so at once; an edge of QUIC
+    /// lives until its peer finds the old one expired, and is then linked anew.
+    pub fn set_credentials(&mut self, credentials: &Credentials, lent: &mut Lent<'_>) {
+        let judged = self.judge_own(credentials, lent);
+        let taken =
+            judged.and_then(|own| self.present(credentials).map_or(Err(Refusal::Malformed), |()| Ok(own)));
+        match taken {
+            Ok(own) => {
+                self.certificate_expires = own.not_after;
+                (self.refused, self.refusals_told) = (None, 0);
+                self.renew_all(lent);
+            }
+            Err(refusal) => self.counters.drop(refusal.into()),
+        }
+        self.pump(lent);
+    }
+
+    /// What our peers will say to a certificate of ours.
+    fn judge_own(&self, credentials: &Credentials, lent: &Lent<'_>) -> Result<Identity, Refusal> {
+        let claim = Claim::Certificate(credentials.certificate().to_der()?);
+        self.trust.verify(&claim, lent.wall)?.at(Some(self.own))
+    }
+
+    fn present(&mut self, credentials: &Credentials) -> Result<(), Unusable> {
+        self.security.present(credentials)?;
+        self.engine.present(credentials)?;
+        self.ends.as_mut().map_or(Ok(()), |ends| ends.present(credentials))
+    }
+
+    fn renew_all(&mut self, lent: &Lent<'_>) {
+        for (id, _) in self.edges.iter() {
+            self.engine.renew(edge::channel(id), lent.now);
+        }
+        let Some(ends) = &mut self.ends else { return };
+        for (channel, _) in self.senders.iter() {
+            ends.renew(channel, lent.now);
+        }
+    }
+
     /// Judges every peer again, and closes what leads to those who are no longer members.
     pub fn review(&mut self, lent: &mut Lent<'_>) {
         if self.leaving {
             return;
         }
         for (id, refusal) in self.refused_edges(lent) {
-            self.counters.drop(refusal.into());
-            self.say_close(id, CloseReason::Refused, lent);
-            self.drop_edge(id, &refusal.to_string(), lent);
+            self.refuse(id, refusal, lent);
         }
         for (channel, refusal) in self.refused_senders(lent) {
             self.counters.drop(refusal.into());
@@ -52,6 +91,23 @@ impl Overlay {
         let senders = self.senders.iter().filter_map(|(_, sender)| sender.identity.as_deref());
         self.review_at = edges.chain(senders).map(|identity| end(identity, lent)).min().unwrap_or(Time::MAX);
         self.pump(lent);
+    }
+
+    /// A peer that proved its claim is refused, and told why: its end may see a complete handshake.
+    pub(super) fn refuse(&mut self, id: EdgeId, refusal: Refusal, lent: &mut Lent<'_>) {
+        self.counters.drop(refusal.into());
+        self.say_close(id, refusal.into(), lent);
+        self.drop_edge(id, &refusal.to_string(), lent);
+    }
+
+    /// A peer takes us for no member. Each reason is said aloud once: we knock again and again.
+    pub(super) fn on_refused(&mut self, reason: CloseReason, lent: &mut Lent<'_>) {
+        self.refused = Some(reason);
+        let bit = 1 << reason as u8;
+        if self.refusals_told & bit == 0 {
+            self.refusals_told |= bit;
+            self.tell(EventKind::Refused { why: reason.describe().to_owned() }, lent);
+        }
     }
 
     fn refused_edges(&self, lent: &Lent<'_>) -> Vec<(EdgeId, Refusal)> {

@@ -31,7 +31,7 @@ use crate::rng::Rng;
 use crate::security::{Action, Admission, Down, Engine, Knock, Security, Trust, Wall};
 use crate::sender::Senders;
 use crate::time::Time;
-use crate::wire::{Address, EdgeId, Header, OverlayTag};
+use crate::wire::{Address, CloseReason, EdgeId, Header, OverlayTag};
 
 /// The shortest time between two looks at all connections, so that a burst of changes costs one.
 const SETTLE_GAP: Duration = Duration::from_millis(20);
@@ -86,6 +86,10 @@ pub struct Overlay {
     certificate_expires: Option<Wall>,
     /// When the first peer's membership may be over.
     review_at: Time,
+    /// Why a peer took us for no member, if none has taken us for one since.
+    refused: Option<CloseReason>,
+    /// Reasons that were said aloud, as bits.
+    refusals_told: u16,
     edges: edge::Table,
     connections: connection::Table,
     linker: Linker,
@@ -133,6 +137,8 @@ impl Overlay {
             trust: config.security.trust(),
             certificate_expires: config.certificate_expires,
             review_at: Time::MAX,
+            refused: None,
+            refusals_told: 0,
             edges: edge::Table::default(),
             connections: connection::Table::new(own),
             linker: Linker::new(&rng),

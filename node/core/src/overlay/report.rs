@@ -24,6 +24,7 @@ impl Overlay {
             address: self.own,
             state,
             security: self.security.to_string(),
+            refused: self.refused.map(|reason| reason.describe().to_owned()),
             certificate_expires_seconds: self.certificate_expires.map(|Wall(seconds)| seconds),
             uptime_seconds: now.since(self.started).as_secs_f64(),
             join_seconds: self.joined.map(|joined| joined.since(self.started).as_secs_f64()),

@@ -94,6 +94,22 @@ impl Security {
         self.credentials.as_ref()
     }
 
+    /// Presents other credentials of the same member, in every engine that is made from now on.
+    ///
+    /// # Errors
+    /// They cannot be used; what was presented before stays.
+    pub fn present(&mut self, credentials: &Credentials) -> Result<(), Unusable> {
+        self.kind = match &self.kind {
+            Kind::Dtls(_) => Kind::Dtls(Dtls::new(credentials)?),
+            Kind::Quic(quic, _) => {
+                Kind::Quic(Quic::new(credentials, quic.options())?, Dtls::new(credentials)?)
+            }
+            shows_none => shows_none.clone(),
+        };
+        self.credentials = Some(credentials.clone());
+        Ok(())
+    }
+
     /// The group's secret, if there is one.
     #[must_use]
     pub fn secret(&self) -> Option<&GroupSecret> {

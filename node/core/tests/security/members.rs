@@ -39,6 +39,12 @@ fn own(n: usize) -> Address {
 type Make = fn(&Credentials) -> Result<Security, Unusable>;
 
 fn security(make: Make, ca: &Ca, n: usize, until: i64) -> Security {
+    let authority = Authority::new(&ca.der(), GROUP).unwrap();
+    let credentials = credentials(ca, n, until);
+    make(&credentials).unwrap().in_group(authority, Some(GroupSecret::new(SECRET)))
+}
+
+fn credentials(ca: &Ca, n: usize, until: i64) -> Credentials {
     let names = [
         format!("atoll://group/{GROUP}"),
         format!("atoll://user/{n}"),
@@ -46,9 +52,7 @@ fn security(make: Make, ca: &Ca, n: usize, until: i64) -> Security {
     ];
     let leaf = Leaf { serial: 70 + n as u32, until, ..Leaf::new(&names.each_ref().map(String::as_str)) };
     let key = key();
-    let credentials = Credentials::new(&ca.sign(&key, &leaf), key).unwrap();
-    let authority = Authority::new(&ca.der(), GROUP).unwrap();
-    make(&credentials).unwrap().in_group(authority, Some(GroupSecret::new(SECRET)))
+    Credentials::new(&ca.sign(&key, &leaf), key).unwrap()
 }
 
 impl Club {
@@ -58,6 +62,14 @@ impl Club {
     }
 
     fn settled_with(make: Make, ends: &[i64]) -> Self {
+        let mut club = Self::begun(make, ends);
+        club.run(Duration::from_secs(10));
+        assert!(club.is_ring(&(0..ends.len()).collect::<Vec<_>>()));
+        club
+    }
+
+    /// The same, just started.
+    fn begun(make: Make, ends: &[i64]) -> Self {
         let (ca, pool) = (Ca::new(), Pool::new());
         let node = |(n, end): (usize, &i64)| {
             let bootstraps = if n == 0 { vec![] } else { vec![place(0)] };
@@ -69,10 +81,7 @@ impl Club {
         let nodes = ends.iter().enumerate().map(node).collect();
         let (flying, replies, events) = (BTreeMap::new(), Vec::new(), Vec::new());
         let mut club = Self { ca, nodes, pool, now: Time::ZERO, flying, number: 0, replies, events };
-        let all: Vec<usize> = (0..ends.len()).collect();
-        all.iter().for_each(|n| club.input(*n, Input::LocalAddresses(vec![place(*n)])));
-        club.run(Duration::from_secs(10));
-        assert!(club.is_ring(&all));
+        (0..ends.len()).for_each(|n| club.input(n, Input::LocalAddresses(vec![place(n)])));
         club
     }
 
@@ -208,6 +217,67 @@ fn a_revoked_member_loses_its_edges_at_once_and_stays_out() {
     assert!(club.is_ring(&[0, 1, 2]) && club.peers(3).is_empty());
     assert!((0..3).all(|n| !club.sees(n, 3)));
     assert!(club.drops(0, "revoked") > 3.0, "it knocks again and again");
+}
+
+#[test]
+fn a_refused_member_learns_why_says_it_once_and_forgets_it_when_it_is_taken() {
+    for make in [Security::dtls, |own: &Credentials| Security::quic(own, QuicOptions::default())] {
+        let mut club = Club::settled_with(make, &[LATE; 3]);
+        (0..2).for_each(|n| club.revoke(n, 100, &[72]));
+        club.run(Duration::from_secs(60));
+        let why = "the peer says that our membership is revoked";
+        assert_eq!(club.status(2).refused.as_deref(), Some(why));
+        let told = club.events.iter().filter(|(_, kind)| matches!(kind, EventKind::Refused { .. }));
+        assert_eq!(told.collect::<Vec<_>>(), [&(2, EventKind::Refused { why: why.to_owned() })]);
+        (0..2).for_each(|n| club.revoke(n, 200, &[]));
+        club.run(Duration::from_secs(120));
+        assert!(club.is_ring(&[0, 1, 2]) && club.status(2).refused.is_none());
+    }
+}
+
+#[test]
+fn a_member_that_never_was_one_learns_why_from_the_handshake() {
+    let mut club = Club::begun(Security::dtls, &[LATE, LATE, WALL as i64 - 1]);
+    club.run(Duration::from_secs(20));
+    assert!(club.is_ring(&[0, 1]) && club.peers(2).is_empty());
+    let why = "the peer says that our membership has expired";
+    assert_eq!(club.status(2).refused.as_deref(), Some(why));
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_without_a_restart() {
+    let mut club = Club::settled(&[LATE, LATE, WALL as i64 + 60]);
+    let credentials = credentials(&club.ca, 2, LATE);
+    club.input(2, Input::Credentials { overlay: 0, credentials });
+    club.run(Duration::from_secs(5));
+    assert!(club.metric(0, "atoll_renewals_total", GROUP) >= 1.0);
+    club.run(Duration::from_secs(100));
+    assert!(club.is_ring(&[0, 1, 2]) && club.drops(0, "expired") == 0.0);
+}
+
+#[test]
+fn over_quic_a_renewed_certificate_is_shown_when_the_old_one_has_ended() {
+    let quic: Make = |own| Security::quic(own, QuicOptions::default());
+    let mut club = Club::settled_with(quic, &[LATE, LATE, WALL as i64 + 60]);
+    let credentials = credentials(&club.ca, 2, LATE);
+    club.input(2, Input::Credentials { overlay: 0, credentials });
+    club.run(Duration::from_secs(70));
+    assert!(club.is_ring(&[0, 1, 2]) && club.status(2).refused.is_none());
+}
+
+#[test]
+fn a_certificate_that_our_own_rule_refuses_is_not_shown() {
+    let mut club = Club::settled(&[LATE; 3]);
+    let of = |ca: &Ca, n, until| credentials(ca, n, until);
+    let expired = of(&club.ca, 2, WALL as i64 - 1);
+    let (others, foreign) = (of(&club.ca, 1, LATE), of(&Ca::new(), 2, LATE));
+    for (credentials, why) in [(expired, "expired"), (others, "wrong_member"), (foreign, "unknown_authority")]
+    {
+        club.input(2, Input::Credentials { overlay: 0, credentials });
+        assert_eq!(club.drops(2, why), 1.0);
+    }
+    club.run(Duration::from_secs(5));
+    assert!(club.is_ring(&[0, 1, 2]));
 }
 
 #[test]

@@ -262,6 +262,7 @@ impl Farewell {
 pub(super) struct Talk {
     handle: ConnectionHandle,
     connection: Connection,
+    /// When the handshake began, and once it is complete, when that was.
     began: Time,
     /// When the handshake is given up.
     until: Time,
@@ -394,7 +395,7 @@ impl Talk {
             self.ended = Some(Down::Failed);
             return;
         };
-        self.is_up = true;
+        (self.is_up, self.began) = (true, call.now);
         if self.connection.side().is_client() {
             let (flight, backoff) = (Vec::new(), Backoff::new(&call.common.limits));
             self.farewell = Some(Box::new(Farewell { flight, backoff }));

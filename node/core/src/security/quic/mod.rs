@@ -80,6 +80,10 @@ impl Quic {
         Ok(Self { tls: QuicTls::new(credentials, options, PROTOCOL)?, options })
     }
 
+    pub(super) fn options(&self) -> QuicOptions {
+        self.options
+    }
+
     /// An engine without associations.
     #[must_use]
     pub fn engine(&self, setting: Setting, pool: Pool, rng: &Rng, now: Time) -> QuicEngine {
