@@ -7,6 +7,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use atoll_fabric::capture::{Capture, file};
+use atoll_fabric::clock::Clock;
+use atoll_fabric::engine::Engine;
+use atoll_fabric::packet::parse;
 use atoll_topology::HostId;
 use support::{Lab, may_make_namespaces, quantile, topology};
 
@@ -45,6 +49,37 @@ fn datagrams_arrive_whole_and_are_counted_with_their_headers() {
         lab.ask(|engine| (engine.tally().traffic(HostId(0)), engine.tally().traffic(HostId(1))));
     assert_eq!((sent.sent_packets, sent.sent_bytes), (1, 1028));
     assert_eq!((received.received_packets, received.received_bytes), (1, 1028));
+}
+
+#[test]
+fn a_capture_holds_as_many_packets_as_are_counted_and_what_is_in_them() {
+    if !may_make_namespaces("a_capture_holds_as_many_packets_as_are_counted_and_what_is_in_them") {
+        return;
+    }
+    const COUNT: usize = 50;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("capture.pcap");
+    let lab = Lab::new(&topology("none", 2, ONE_WAY), 2);
+    let capture = Capture::begin(&path, u64::MAX, Clock::starting_now()).unwrap();
+    lab.ask(|engine| engine.begin_capture(capture)).unwrap();
+    let (a, b) = (lab.socket(0, 4000), lab.socket(1, 4000));
+    for n in 0..COUNT {
+        let payload = [b"anybody on the wire may read this", &[n as u8][..]].concat();
+        a.send_to(&payload, SocketAddr::new(lab.addresses[1], 4000)).unwrap();
+        b.recv(&mut [0; 100]).unwrap();
+    }
+    let traffic = lab.ask(|engine| [0, 1].map(|host| engine.tally().traffic(HostId(host))));
+    let summary = lab.ask(Engine::take_capture).unwrap().end();
+    assert_eq!((traffic[0].sent_packets, traffic[1].received_packets), (COUNT as u64, COUNT as u64));
+    let packets = file::read(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!((packets.len() as u64, summary.missing.len()), (summary.packets, 0));
+    for n in 0..COUNT {
+        let mark = [b"anybody on the wire may read this", &[n as u8][..]].concat();
+        let seen: Vec<_> = packets.iter().filter(|packet| packet.bytes.ends_with(&mark)).collect();
+        let [sent, received] = seen[..] else { panic!("{n} stands {} times", seen.len()) };
+        assert!(received.at - sent.at >= ONE_WAY, "{n} took {:?}", received.at - sent.at);
+        assert_eq!(parse(&sent.bytes).unwrap().destination, SocketAddr::new(lab.addresses[1], 4000));
+    }
 }
 
 #[test]
@@ -93,7 +128,7 @@ fn a_dead_host_loses_its_device_and_is_reported() {
     lab.hosts[1].end();
     let mut exits = Vec::new();
     while exits.is_empty() {
-        exits = lab.ask(atoll_fabric::engine::Engine::take_exits);
+        exits = lab.ask(Engine::take_exits);
     }
     assert_eq!(exits[0].host, HostId(1));
     assert_eq!(lab.ask(|engine| engine.attached()), 1);

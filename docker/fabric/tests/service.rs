@@ -6,11 +6,13 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use atoll_fabric::api::{Ask, Attach, Client, FaultOrder};
+use atoll_fabric::api::{Ask, Attach, CaptureOrder, Client, FaultOrder};
+use atoll_fabric::capture::file;
 use atoll_fabric::setting::Setting;
 use atoll_topology::Topology;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index, socket_with};
@@ -22,7 +24,7 @@ const SOON: Duration = Duration::from_secs(20);
 struct Service {
     child: Child,
     client: Client,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Service {
@@ -37,7 +39,7 @@ impl Service {
             .unwrap();
         let client = Client::new(&socket);
         until("the fabric answers", async || client.report().await.is_ok()).await;
-        Self { child, client, _folder: folder }
+        Self { child, client, folder }
     }
 
     async fn attach(&self, hosts: &[StandIn], held: bool) {
@@ -174,6 +176,27 @@ fn get(place: SocketAddr, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+#[tokio::test]
+async fn a_capture_is_a_file_beside_the_socket_and_stands_on_the_metrics_page() {
+    let service = Service::start(&topology("none", 2, Duration::from_millis(5))).await;
+    let order = |file: &str| CaptureOrder { file: file.to_owned(), bytes_max: 1 << 20 };
+    let elsewhere = service.client.begin_capture(&order("../capture.pcap")).await;
+    assert!(elsewhere.unwrap_err().to_string().contains("no name of a file"));
+    service.client.begin_capture(&order("first.pcap")).await.unwrap();
+    let second = service.client.begin_capture(&order("second.pcap")).await;
+    assert!(second.unwrap_err().to_string().contains("goes on already"));
+    let pages = SocketAddr::from(([127, 0, 0, 1], service.client.report().await.unwrap().pages_port));
+    assert!(get(pages, "/metrics").contains("fabric_captured_packets{state=\"held\"} 0"));
+    let summary = service.client.end_capture().await.unwrap();
+    assert_eq!(service.client.report().await.unwrap().capture, Some(summary));
+    assert!(service.client.end_capture().await.is_err());
+    let folder = service.folder.path();
+    let mode = std::fs::metadata(folder.join("first.pcap")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(file::read(&std::fs::read(folder.join("first.pcap")).unwrap()).unwrap(), vec![]);
+    assert!(!folder.join("second.pcap").exists());
 }
 
 #[tokio::test]

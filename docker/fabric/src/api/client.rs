@@ -13,8 +13,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{
-    Ask, Attach, BODY_MAX, Control, FaultDone, FaultOrder, Names, NodeAnswer, Refusal, Released, Report,
+    Ask, Attach, BODY_MAX, CaptureOrder, Control, FaultDone, FaultOrder, Names, NodeAnswer, Refusal,
+    Released, Report,
 };
+use crate::capture::Summary;
 
 /// Why the fabric gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +102,22 @@ impl Client {
     /// The fabric gave no answer.
     pub async fn forget_counts(&self) -> Result<(), ClientError> {
         self.post("/forget-counts", &()).await
+    }
+
+    /// Begins a capture.
+    ///
+    /// # Errors
+    /// The fabric gave no answer, captures already or cannot make the file.
+    pub async fn begin_capture(&self, order: &CaptureOrder) -> Result<(), ClientError> {
+        self.post("/capture", order).await
+    }
+
+    /// Ends the capture; the file is whole then.
+    ///
+    /// # Errors
+    /// The fabric gave no answer, or captures nothing.
+    pub async fn end_capture(&self) -> Result<Summary, ClientError> {
+        self.post("/capture-end", &()).await
     }
 
     /// Everything that the fabric knows about itself.

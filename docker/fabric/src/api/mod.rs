@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::capture::Summary;
 use crate::engine::{Lateness, Traffic};
 
 mod client;
@@ -83,6 +84,15 @@ pub struct Control {
     pub holds: bool,
 }
 
+/// `POST /capture`: begins to write every packet into a file. `POST /capture-end` ends it; answer: a [`Summary`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureOrder {
+    /// Name of a new file, which is made in the folder of the fabric's socket.
+    pub file: String,
+    /// Its bound, in bytes; the capture ends before the packet that would exceed it.
+    pub bytes_max: u64,
+}
+
 /// `GET /report`: everything that the fabric knows about itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -104,6 +114,8 @@ pub struct Report {
     pub drops: BTreeMap<String, u64>,
     /// Mappings by gateway.
     pub mappings: BTreeMap<String, u64>,
+    /// The capture that goes on, or the last that has ended.
+    pub capture: Option<Summary>,
     /// The nodes by name.
     pub nodes: BTreeMap<String, NodeReport>,
     /// Processor time that the fabric used, in seconds.

@@ -23,6 +23,7 @@ pub use handle::{Handle, Stopped};
 pub use lateness::Lateness;
 pub use tally::{Loss, Tally, Traffic};
 
+use crate::capture::{Capture, Summary};
 use crate::clock::Clock;
 use crate::namespace::Device;
 use crate::packet::LENGTH_MAX;
@@ -68,6 +69,9 @@ pub struct Engine {
     queue: DelayQueue<Parcel>,
     meter: Meter,
     tally: Tally,
+    capture: Option<Capture>,
+    /// What the last capture that has ended holds.
+    captured: Option<Summary>,
     spare: Vec<Vec<u8>>,
     scratch: Vec<u8>,
     alarm: Alarm,
@@ -123,6 +127,8 @@ impl Engine {
             queue: DelayQueue::default(),
             meter: Meter::new(),
             tally: Tally::default(),
+            capture: None,
+            captured: None,
             spare: Vec::new(),
             scratch: vec![0; LENGTH_MAX],
             alarm,
@@ -212,6 +218,36 @@ impl Engine {
     pub fn forget_counts(&mut self) {
         self.meter = Meter::new();
         self.tally = Tally::default();
+    }
+
+    /// Captures every packet from now on.
+    ///
+    /// # Errors
+    /// One goes on already; the new one is given back.
+    pub fn begin_capture(&mut self, capture: Capture) -> Result<(), Box<Capture>> {
+        match self.capture {
+            Some(_) => Err(Box::new(capture)),
+            None => {
+                self.capture = Some(capture);
+                Ok(())
+            }
+        }
+    }
+
+    /// Captures no more. What is taken out still has to be ended, and its summary kept.
+    pub fn take_capture(&mut self) -> Option<Capture> {
+        self.capture.take()
+    }
+
+    /// Keeps what a capture that was taken out holds.
+    pub fn keep_captured(&mut self, summary: Summary) {
+        self.captured = Some(summary);
+    }
+
+    /// What the capture holds that goes on, else the last one that has ended.
+    #[must_use]
+    pub fn captured(&self) -> Option<Summary> {
+        self.capture.as_ref().map(Capture::summary).or_else(|| self.captured.clone())
     }
 
     /// Packets on their way.

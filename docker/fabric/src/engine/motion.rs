@@ -54,6 +54,9 @@ impl Engine {
     /// Sends the first `length` bytes of the scratch buffer on their way.
     fn depart(&mut self, host: HostId, length: usize) {
         let now = self.clock.now();
+        if let Some(capture) = &mut self.capture {
+            capture.take(now, &self.scratch[..length]);
+        }
         let mut packet = match parse(&self.scratch[..length]) {
             Ok(packet) => packet,
             Err(why) => return self.tally.lost(Loss::Unusable(why)),
@@ -90,8 +93,12 @@ impl Engine {
     fn deliver(&mut self, host: HostId, mut parcel: Parcel, due: Duration) {
         match self.hand_over(host, &mut parcel) {
             Ok(()) => {
+                let now = self.clock.now();
                 self.tally.received(host, parcel.packet.length);
-                self.meter.record(self.clock.now().saturating_sub(due));
+                self.meter.record(now.saturating_sub(due));
+                if let Some(capture) = &mut self.capture {
+                    capture.take(now, &parcel.bytes);
+                }
             }
             Err(why) => self.tally.lost(why),
         }

@@ -1,6 +1,7 @@
 //! The fabric as a service: its nodes, and the interface through which the lab and Prometheus reach it.
 
 mod batch;
+mod captures;
 mod controls;
 mod faults;
 mod inside;
@@ -10,8 +11,7 @@ mod routes;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::Clock;
 use crate::engine::Handle;
+use crate::owner::give_to_owner_of_folder;
 use nodes::Nodes;
 
 /// Connections served at once; more wait.
@@ -55,6 +56,8 @@ pub struct Fabric {
     ports: NodePorts,
     nodes: Nodes,
     pages: SocketAddr,
+    /// Where the lab's socket is, and where captures go.
+    folder: PathBuf,
     over: Notify,
 }
 
@@ -74,11 +77,12 @@ enum Asker {
 pub async fn serve(engine: Handle, clock: Clock, socket: &Path, pages: SocketAddr) -> io::Result<()> {
     let readers = TcpListener::bind(pages).await?;
     let lab = UnixListener::bind(socket)?;
-    hand_over(socket)?;
+    give_to_owner_of_folder(socket)?;
     let pages = readers.local_addr()?;
     let ports = NodePorts::default();
-    let fabric =
-        Arc::new(Fabric { engine, clock, ports, nodes: Nodes::default(), pages, over: Notify::new() });
+    let folder = socket.parent().unwrap_or_else(|| Path::new(".")).to_owned();
+    let (nodes, over) = (Nodes::default(), Notify::new());
+    let fabric = Arc::new(Fabric { engine, clock, ports, nodes, pages, folder, over });
     tracing::info!(socket = %socket.display(), %pages, "the fabric is ready");
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -93,16 +97,6 @@ pub async fn serve(engine: Handle, clock: Clock, socket: &Path, pages: SocketAdd
     let _ = tokio::time::timeout(FAREWELL, places.acquire_many(all)).await;
     let _ = fabric.engine.stop().await;
     std::fs::remove_file(socket)
-}
-
-/// Gives the socket to the owner of its folder, and to nobody else: the lab need not be root.
-fn hand_over(socket: &Path) -> io::Result<()> {
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
-    let folder = socket.parent().map(std::fs::metadata).transpose()?;
-    match folder {
-        Some(folder) => std::os::unix::fs::chown(socket, Some(folder.uid()), Some(folder.gid())),
-        None => Ok(()),
-    }
 }
 
 async fn converse(

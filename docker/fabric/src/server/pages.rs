@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::Fabric;
 use crate::api::{NodeReport, Report};
+use crate::capture::Summary;
 use crate::engine::{Engine, Traffic};
 
 /// A group of targets as Prometheus' `http_sd` wants it.
@@ -87,6 +88,7 @@ fn look(engine: &Engine) -> Report {
         now: engine.now().as_secs_f64(),
         lateness: engine.lateness(),
         queued: engine.queued() as u64,
+        capture: engine.captured(),
         packets: engine.tally().packets(),
         losses: engine.tally().losses().iter().map(|(why, n)| (why.name().to_owned(), *n)).collect(),
         drops: drops.filter(|(_, count)| *count > 0).collect(),
@@ -133,7 +135,7 @@ fn page(report: &Report) -> Result<Vec<u8>, prometheus::Error> {
     Ok(text)
 }
 
-fn own_families(report: &Report) -> [Family<'_>; 5] {
+fn own_families(report: &Report) -> [Family<'_>; 6] {
     let late = &report.lateness;
     let family = |name, help, label, values| Family { name, help, label, values };
     [
@@ -162,6 +164,12 @@ fn own_families(report: &Report) -> [Family<'_>; 5] {
             counts(&report.drops),
         ),
         family("fabric_mappings", "Mappings of a gateway.", "gateway", counts(&report.mappings)),
+        family(
+            "fabric_captured_packets",
+            "Packets that the capture holds, and those missing in it by reason.",
+            "state",
+            report.capture.as_ref().map_or_else(Vec::new, captured),
+        ),
     ]
 }
 
@@ -178,6 +186,11 @@ fn traffic_families(report: &Report) -> [Family<'_>; 4] {
         family("fabric_sent_packets_total", "Packets that a node sent.", |t| t.sent_packets),
         family("fabric_received_packets_total", "Packets that a node received.", |t| t.received_packets),
     ]
+}
+
+fn captured(capture: &Summary) -> Vec<(&str, f64)> {
+    let held = ("held", capture.packets as f64);
+    std::iter::once(held).chain(counts(&capture.missing)).collect()
 }
 
 fn counts(counts: &BTreeMap<String, u64>) -> Vec<(&str, f64)> {
@@ -207,10 +220,11 @@ mod tests {
         let counts = || BTreeMap::from([("one".to_owned(), 1)]);
         let nodes = BTreeMap::from([("m1".to_owned(), NodeReport::default())]);
         let (losses, drops, mappings) = (counts(), counts(), counts());
-        let report = Report { losses, drops, mappings, nodes, ..Report::default() };
+        let capture = Some(Summary { missing: counts(), ..Summary::default() });
+        let report = Report { losses, drops, mappings, nodes, capture, ..Report::default() };
         let page = String::from_utf8(page(&report).unwrap()).unwrap();
         let types: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-        assert_eq!(types.len(), 9, "{page}");
+        assert_eq!(types.len(), 10, "{page}");
         for line in types {
             let (name, kind) = line.split_once(' ').unwrap();
             assert_eq!(kind, if name.ends_with("_total") { "counter" } else { "gauge" }, "{name}");

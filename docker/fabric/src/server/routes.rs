@@ -83,6 +83,8 @@ async fn order(fabric: &Arc<Fabric>, path: &str, request: Request<Incoming>) -> 
         "/fault" => Ok(ok(&fabric.apply(parse(&body)?).await?)),
         "/controls" => Ok(ok(&fabric.controls().await?)),
         "/forget-counts" => Ok(ok(&fabric.forget_counts().await?)),
+        "/capture" => Ok(ok(&fabric.begin_capture(parse(&body)?).await?)),
+        "/capture-end" => Ok(ok(&fabric.end_capture().await?)),
         "/stop" => {
             fabric.over.notify_one();
             Ok(ok(&()))
