@@ -134,7 +134,7 @@ fn an_expectation_that_fails_is_exit_code_1_and_stands_in_every_report() {
 fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
     let out = TempDir::new().expect("a folder for the test");
     let folder = out.path().join("results").display().to_string();
-    let table: [(&[&str], &str, &str); 6] = [
+    let table: [(&[&str], &str, &str); 7] = [
         (
             &["run", "jion"],
             "error: cannot read the experiment `jion`: unknown experiment",
@@ -151,6 +151,11 @@ fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
             "hint: use `private: 0`",
         ),
         (&["run", "join", "--on", "model"], "this version has no model environment", "hint: use `--on sim`"),
+        (
+            &["run", "join", "--capture"],
+            "error: cannot capture on sim: ",
+            "hint: run it in containers: `--on docker`",
+        ),
         (&["run", "join", "--set", "latency=none.csv"], "there is no file `none.csv`", "hint: looked for"),
         (
             &["run", "join", "--repeats", "0"],
@@ -169,7 +174,7 @@ fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
 
 #[test]
 fn a_mistake_on_the_command_line_is_an_error_with_a_hint_and_exit_code_2() {
-    let table: [(&[&str], &str, &str); 6] = [
+    let table: [(&[&str], &str, &str); 7] = [
         (
             &["comprae"],
             "error: atoll: unrecognized subcommand 'comprae'",
@@ -194,6 +199,11 @@ fn a_mistake_on_the_command_line_is_an_error_with_a_hint_and_exit_code_2() {
             &["run", "join", "--on", "dokcer"],
             "error: atoll run: invalid value 'dokcer' for '--on <ON>'",
             "hint: possible values: sim, docker; a similar value exists: 'docker'",
+        ),
+        (
+            &["up", "join", "--capture=nowhere/run.pcap"],
+            "error: cannot capture into `nowhere/run.pcap`: its folder is not there",
+            "hint: give a new file",
         ),
         (
             &["run", "join", "--force"],

@@ -35,6 +35,9 @@ pub(super) struct Arguments {
     /// The daemon for the containers [default: `atoll-node` beside this program]
     #[arg(long, value_name = "FILE")]
     node_binary: Option<PathBuf>,
+    /// Write every packet into `logs/TRIAL/capture.pcap` of the results, for Wireshark; in containers only
+    #[arg(long)]
+    capture: bool,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -79,9 +82,15 @@ fn target(arguments: &Arguments) -> Target<'_> {
 }
 
 fn place(arguments: &Arguments) -> Result<Place> {
-    match arguments.on {
+    let &Arguments { on, capture, ref node_binary, .. } = arguments;
+    match on {
+        On::Sim if capture => Err(Error::new(
+            "cannot capture on sim",
+            "the simulator has datagrams, but no IP packets to write",
+        )
+        .with_hint("run it in containers: `--on docker`")),
         On::Sim => Ok(Place::Sim),
-        On::Docker => Ok(Place::Docker(Options { node_binary: arguments.node_binary.clone() })),
+        On::Docker => Ok(Place::Docker(Options { node_binary: node_binary.clone(), capture })),
         On::Model => Err(Error::new("cannot run on model", "this version has no model environment")
             .with_hint("use `--on sim` or `--on docker`")),
     }

@@ -1,6 +1,6 @@
 //! `atoll up`: the members of an experiment in containers, for a person to look at and play with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::console::Console;
 use super::{Answer, Changes, interrupt, print};
+use crate::environment::docker::capture::FILE;
 use crate::environment::docker::{Docker, Options};
 use crate::environment::{Cancel, Environment, NodeIndex, Progress, Surroundings};
 use crate::error::{Error, Result};
@@ -28,6 +29,9 @@ pub(super) struct Arguments {
     /// The daemon for the containers [default: `atoll-node` beside this program]
     #[arg(long, value_name = "FILE")]
     node_binary: Option<PathBuf>,
+    /// Write every packet into a file for Wireshark [default: `capture.pcap`]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = FILE)]
+    capture: Option<PathBuf>,
     /// Show no progress
     #[arg(long, short)]
     quiet: bool,
@@ -38,6 +42,9 @@ pub(super) struct Arguments {
 /// # Errors
 /// The plan is wrong or has several points, or the containers cannot be started.
 pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
+    if let Some(file) = &arguments.capture {
+        check_free(file)?;
+    }
     let plan = Plan::load(&arguments.experiment, &arguments.changes.overrides(Clock::Real))?;
     let [point] = &plan.points[..] else {
         return Err(Error::new("cannot start a sweep", format!("it has {} points", plan.points.len()))
@@ -49,17 +56,33 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let console = Arc::new(Console::new(arguments.quiet, 1));
     let surroundings =
         Surroundings { cancel: cancel.clone(), progress: Arc::clone(&console) as Arc<dyn Progress> };
-    let mut docker = Docker::new(surroundings, Options { node_binary: arguments.node_binary.clone() })?;
+    let options =
+        Options { node_binary: arguments.node_binary.clone(), capture: arguments.capture.is_some() };
+    let mut docker = Docker::new(surroundings, options)?;
     let members: Vec<NodeIndex> = (0..trial.nodes.len() as u32).map(NodeIndex).collect();
     let lived = docker.prepare(&trial).and_then(|()| docker.start(&members)).and_then(|()| {
         console.finish();
         print(&format!("{} members run\n{}\n", members.len(), docker.directions()?.join("\n")))?;
         live(&mut docker, &cancel)
     });
+    let saved = arguments.capture.as_ref().map_or(Ok(()), |file| docker.save_capture(file));
     let removed = docker.tear_down();
     lived?;
+    saved?;
     removed?;
     Ok(Answer::Yes)
+}
+
+/// A file that cannot be had is found out before anything runs, and none is written over.
+fn check_free(file: &Path) -> Result<()> {
+    let what = || format!("cannot capture into `{}`", file.display());
+    let hint = "give a new file in a folder that is there: `--capture=FILE`";
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match (file.exists(), folder.is_none_or(Path::is_dir)) {
+        (true, _) => Err(Error::new(what(), "it is there already").with_hint(hint)),
+        (false, false) => Err(Error::new(what(), "its folder is not there").with_hint(hint)),
+        (false, true) => Ok(()),
+    }
 }
 
 fn live(docker: &mut Docker, cancel: &Cancel) -> Result<()> {

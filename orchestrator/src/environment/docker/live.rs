@@ -1,5 +1,6 @@
 //! Containers that run: what can be asked of them and done to them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use atoll_core::control::{Command, Reply, Status};
@@ -9,6 +10,7 @@ use bollard::Docker as Api;
 use bollard::query_parameters::KillContainerOptionsBuilder;
 use futures_util::{StreamExt as _, stream};
 
+use super::capture;
 use super::containers::{self, TOGETHER_MAX};
 use super::engine::failed;
 use super::place::RunPlace;
@@ -52,6 +54,7 @@ pub(super) struct Live {
     members: Vec<Member>,
     /// Zero of the environment's clock on the kernel's monotonic one.
     zero: Duration,
+    captures: bool,
 }
 
 impl Live {
@@ -62,7 +65,7 @@ impl Live {
         (clock, fabric_pid): (Clock, u32),
         members: Vec<Member>,
     ) -> Self {
-        Self { api, place, client, clock, fabric_pid, members, zero: monotonic() }
+        Self { api, place, client, clock, fabric_pid, members, zero: monotonic(), captures: false }
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -223,7 +226,22 @@ impl Live {
                 health.stalls.push(format!("the fabric lost {count} packets: {why}"));
             }
         }
+        health.stalls.extend(report.capture.as_ref().and_then(capture::flaw));
         Ok(health)
+    }
+
+    pub(super) async fn begin_capture(&mut self) -> Result<()> {
+        capture::begin(&self.client).await?;
+        self.captures = true;
+        Ok(())
+    }
+
+    pub(super) async fn save_capture(&mut self, file: &Path) -> Result<()> {
+        if !std::mem::take(&mut self.captures) {
+            return Ok(());
+        }
+        capture::end(&self.client).await?;
+        capture::bring(&self.place, file)
     }
 
     /// What fabric and members cost so far; the engine's own share is not in it.
@@ -245,17 +263,23 @@ impl Live {
     }
 
     pub(super) async fn directions(&mut self) -> Result<Vec<String>> {
-        let port = self.report().await?.pages_port;
+        let report = self.report().await?;
+        let port = report.pages_port;
         let Some(first) = self.members.first() else { return Ok(Vec::new()) };
         let (name, container) = (&first.name, self.place.container(&first.name));
-        Ok(vec![
+        let mut lines = vec![
             format!("run {} with {} members", self.place.id, self.members.len()),
             format!("a member's view     docker exec {container} /atoll-node status"),
             format!("a member's log      docker logs {container}"),
             format!("a member's metrics  curl http://127.0.0.1:{port}/nodes/{name}/metrics"),
             format!("the fabric's        curl http://127.0.0.1:{port}/metrics"),
             format!("for Prometheus      http_sd_configs: [{{url: http://127.0.0.1:{port}/sd}}]"),
-        ])
+        ];
+        if self.captures {
+            let path = capture::path(&self.place);
+            lines.push(format!("the capture so far  tail -c +1 -f {} | wireshark -k -i -", path.display()));
+        }
+        Ok(lines)
     }
 
     fn names(&self, nodes: &[NodeIndex]) -> Vec<String> {
@@ -316,5 +340,14 @@ fn of_fabric(at: Duration, report: &Report) -> Vec<Sample> {
         );
     }
     samples.push(sample("fabric_cpu_seconds_total", None, report.cpu_seconds));
+    if let Some(capture) = &report.capture {
+        let states = std::iter::once(("held", &capture.packets));
+        let states = states.chain(capture.missing.iter().map(|(why, count)| (why.as_str(), count)));
+        samples.extend(
+            states.map(|(state, count)| {
+                sample("fabric_captured_packets", Some(("state", state)), *count as f64)
+            }),
+        );
+    }
     samples
 }

@@ -3,6 +3,7 @@
 //! What happens inside a container it never changes; whatever it makes carries the run's id, so that nothing is
 //! left behind even if this process is killed.
 
+pub mod capture;
 mod config;
 mod containers;
 mod doctor;
@@ -38,6 +39,8 @@ pub use runs::{Removed, RunState, down, list};
 pub struct Options {
     /// The daemon to run instead of the one beside `atoll`.
     pub node_binary: Option<PathBuf>,
+    /// Write every packet into a file.
+    pub capture: bool,
 }
 
 /// Containers on this host.
@@ -79,6 +82,17 @@ impl Docker {
         self.with_live(Live::directions)
     }
 
+    /// Ends the capture and leaves it in a file. Without a capture that goes on it does nothing.
+    ///
+    /// # Errors
+    /// The fabric does not end it, or the file cannot be written.
+    pub fn save_capture(&mut self, file: &Path) -> Result<()> {
+        match &mut self.live {
+            Some(live) => self.runtime.block_on(live.save_capture(file)),
+            None => Ok(()),
+        }
+    }
+
     fn with_live<T>(&mut self, work: impl AsyncFnOnce(&mut Live) -> Result<T>) -> Result<T> {
         let live = self.live.as_mut().ok_or_else(gone)?;
         self.runtime.block_on(work(live))
@@ -104,8 +118,8 @@ impl Environment for Docker {
         // From here on `tear_down` has something to do, whatever fails below.
         self.api = Some(api.clone());
         self.place = Some(place.clone());
-        let preparation =
-            prepare::Preparation { api, place, programs, surroundings: self.surroundings.clone() };
+        let (surroundings, capture) = (self.surroundings.clone(), self.options.capture);
+        let preparation = prepare::Preparation { api, place, programs, surroundings, capture };
         self.live = Some(self.runtime.block_on(preparation.carry_out(trial))?);
         Ok(())
     }
@@ -162,6 +176,7 @@ impl Environment for Docker {
     }
 
     fn save_logs(&mut self, folder: &Path) -> Result<()> {
+        self.save_capture(&folder.join(capture::FILE))?;
         let (Some(api), Some(place)) = (&self.api, &self.place) else { return Ok(()) };
         self.runtime.block_on(runs::save_logs(api, place, folder))
     }

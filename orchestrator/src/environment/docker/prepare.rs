@@ -28,6 +28,7 @@ pub(super) struct Preparation {
     pub(super) place: RunPlace,
     pub(super) programs: Programs,
     pub(super) surroundings: Surroundings,
+    pub(super) capture: bool,
 }
 
 impl Preparation {
@@ -59,7 +60,12 @@ impl Preparation {
         self.try_controls(&client).await?;
         client.forget_counts().await.or_fail(|| "cannot begin to measure".to_owned())?;
         let clock = Clock::since(Duration::from_nanos(start));
-        Ok(Live::new(self.api, self.place, client, (clock, fabric_pid), members))
+        let captures = self.capture;
+        let mut live = Live::new(self.api, self.place, client, (clock, fabric_pid), members);
+        if captures {
+            live.begin_capture().await?;
+        }
+        Ok(live)
     }
 
     fn check_cancelled(&self) -> Result<()> {
