@@ -184,7 +184,11 @@ fn the_list_grows_in_entries_number_and_time_and_says_how_many() {
     assert_eq!(again.status.code(), Some(1));
     assert!(String::from_utf8(again.stdout).unwrap().contains("\"revoked\":0"));
     let said = refused(&["revoke", "--ca", ca, "--user", "nobody"]);
-    assert!(said.contains("no certificate to that user") && said.contains("hint: users: ") && said.contains("bob"));
+    assert!(
+        said.contains("no certificate to that user")
+            && said.contains("hint: users: ")
+            && said.contains("bob")
+    );
     assert_eq!(list(&authority).to_der().unwrap(), after.to_der().unwrap(), "nothing new, no new list");
 }
 

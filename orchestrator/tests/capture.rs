@@ -69,7 +69,7 @@ impl Overheard {
         let packets = captured(&mut environment, &nodes, folder.path());
         environment.tear_down().unwrap();
         assert_gone(&run);
-        Self { packets, addresses: addresses.into_iter().map(|address| address.to_bytes()).collect() }
+        Self { packets, addresses: addresses.into_iter().map(Address::to_bytes).collect() }
     }
 
     /// Packets that hold a mark.

@@ -51,6 +51,12 @@ impl Security {
     pub fn name(self) -> &'static str {
         Self::ALL[self as usize].1
     }
+
+    /// Whether it only plays handshakes: nothing that a container could run.
+    #[must_use]
+    pub fn is_model(self) -> bool {
+        matches!(self, Self::Modelled | Self::ModelledQuic)
+    }
 }
 
 /// Everything that differs between one member and another.

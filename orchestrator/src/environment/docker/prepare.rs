@@ -14,7 +14,7 @@ use super::containers::{self, FABRIC, TOGETHER_MAX};
 use super::live::{Live, Member};
 use super::place::RunPlace;
 use super::{Programs, config, images};
-use crate::environment::{Security, Surroundings, Trial};
+use crate::environment::{Surroundings, Trial};
 use crate::error::{Error, OrFail, Result};
 
 /// Longest wait for the fabric to answer after its start.
@@ -37,7 +37,7 @@ impl Preparation {
     /// # Errors
     /// What is missing. What was made before stays, for `tear_down`.
     pub(super) async fn carry_out(self, trial: &Trial) -> Result<Live> {
-        if matches!(trial.security, Security::Modelled | Security::ModelledQuic) {
+        if trial.security.is_model() {
             return Err(Error::new(
                 "not started",
                 "modelled security has no handshakes that a container could run",
