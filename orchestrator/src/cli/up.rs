@@ -65,12 +65,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
         print(&format!("{} members run\n{}\n", members.len(), docker.directions()?.join("\n")))?;
         live(&mut docker, &cancel)
     });
-    let saved = arguments.capture.as_ref().map_or(Ok(()), |file| docker.save_capture(file));
+    let saved = arguments.capture.as_ref().map_or(Ok(None), |file| docker.save_capture(file));
     let removed = docker.tear_down();
     lived?;
-    saved?;
+    let flaw = saved?;
     removed?;
-    Ok(Answer::Yes)
+    flaw.map_or(Ok(Answer::Yes), |why| Err(Error::new("the capture is not complete", why)))
 }
 
 /// A file that cannot be had is found out before anything runs, and none is written over.

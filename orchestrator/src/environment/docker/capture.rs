@@ -22,13 +22,14 @@ pub(super) async fn begin(client: &Client) -> Result<()> {
     client.begin_capture(&order).await.or_fail(|| "cannot begin a capture".to_owned())
 }
 
-/// Ends it. Of a fabric that is gone there is what it had written.
+/// Ends it; returns why it is not complete, if it is not. Of a fabric that is gone there is what it had written.
 ///
 /// # Errors
 /// The fabric does not end it.
-pub(super) async fn end(client: &Client) -> Result<()> {
+pub(super) async fn end(client: &Client) -> Result<Option<String>> {
     match client.end_capture().await {
-        Ok(_) | Err(ClientError::Gone(_)) => Ok(()),
+        Ok(summary) => Ok(flaw(&summary)),
+        Err(ClientError::Gone(_)) => Ok(None),
         Err(error) => Err(error).or_fail(|| "cannot end the capture".to_owned()),
     }
 }
@@ -62,7 +63,7 @@ pub(super) fn flaw(summary: &Summary) -> Option<String> {
         format!("{count} packets {why}")
     };
     let missing: Vec<_> = summary.missing.iter().map(why).collect();
-    (!missing.is_empty()).then(|| format!("the capture is not complete: {}", missing.join("; ")))
+    (!missing.is_empty()).then(|| missing.join("; "))
 }
 
 #[cfg(test)]
@@ -80,7 +81,7 @@ mod tests {
         let said = flaw(&summary).unwrap();
         assert_eq!(
             said,
-            "the capture is not complete: 2 packets came faster than the disk takes them; \
+            "2 packets came faster than the disk takes them; \
              3 packets could not be written: no space; 4 packets came after it was full (512 MiB)"
         );
     }

@@ -226,7 +226,8 @@ impl Live {
                 health.stalls.push(format!("the fabric lost {count} packets: {why}"));
             }
         }
-        health.stalls.extend(report.capture.as_ref().and_then(capture::flaw));
+        let flaw = report.capture.as_ref().and_then(capture::flaw);
+        health.stalls.extend(flaw.map(|why| format!("the capture is not complete: {why}")));
         Ok(health)
     }
 
@@ -236,12 +237,13 @@ impl Live {
         Ok(())
     }
 
-    pub(super) async fn save_capture(&mut self, file: &Path) -> Result<()> {
+    pub(super) async fn save_capture(&mut self, file: &Path) -> Result<Option<String>> {
         if !std::mem::take(&mut self.captures) {
-            return Ok(());
+            return Ok(None);
         }
-        capture::end(&self.client).await?;
-        capture::bring(&self.place, file)
+        let flaw = capture::end(&self.client).await?;
+        capture::bring(&self.place, file)?;
+        Ok(flaw)
     }
 
     /// What fabric and members cost so far; the engine's own share is not in it.

@@ -82,14 +82,15 @@ impl Docker {
         self.with_live(Live::directions)
     }
 
-    /// Ends the capture and leaves it in a file. Without a capture that goes on it does nothing.
+    /// Ends the capture and leaves it in a file; returns why it is not complete, if it is not. Without a capture that
+    /// goes on it does nothing.
     ///
     /// # Errors
     /// The fabric does not end it, or the file cannot be written.
-    pub fn save_capture(&mut self, file: &Path) -> Result<()> {
+    pub fn save_capture(&mut self, file: &Path) -> Result<Option<String>> {
         match &mut self.live {
             Some(live) => self.runtime.block_on(live.save_capture(file)),
-            None => Ok(()),
+            None => Ok(None),
         }
     }
 
@@ -176,6 +177,7 @@ impl Environment for Docker {
     }
 
     fn save_logs(&mut self, folder: &Path) -> Result<()> {
+        // What it lacks is in the run's health and in the fabric's log.
         self.save_capture(&folder.join(capture::FILE))?;
         let (Some(api), Some(place)) = (&self.api, &self.place) else { return Ok(()) };
         self.runtime.block_on(runs::save_logs(api, place, folder))
