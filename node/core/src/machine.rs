@@ -11,9 +11,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use openssl::pkey::{PKey, Private};
+
 use crate::buffer::Buffer;
 use crate::control::{Author, Command, Event, Reply};
-use crate::security::Credentials;
 use crate::time::Time;
 use crate::wire::Address;
 
@@ -102,8 +103,10 @@ pub enum Input {
     Credentials {
         /// The overlay's place in the configuration.
         overlay: u8,
-        /// What to present from now on.
-        credentials: Credentials,
+        /// The certificate, in DER.
+        certificate: Vec<u8>,
+        /// Its private key.
+        key: PKey<Private>,
     },
 }
 

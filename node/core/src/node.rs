@@ -11,7 +11,7 @@ use crate::machine::{Deadline, Input, Machine, Output, RequestId};
 use crate::overlay::{Arrival, Lent, Overlay};
 use crate::path;
 use crate::rng::{Rng, Seed};
-use crate::security::Wall;
+use crate::security::{Credentials, Wall};
 use crate::time::Time;
 use crate::wire::{Address, Header, PacketKind};
 
@@ -185,8 +185,11 @@ impl Machine for Node {
                     overlay.set_revocations(&list, &mut self.shared.lend(now));
                 }
             }
-            Input::Credentials { overlay, credentials } => {
-                if let Some(overlay) = self.overlays.get_mut(usize::from(overlay)) {
+            Input::Credentials { overlay, certificate, key } => {
+                // What does not belong together is the driver's mistake and changes nothing.
+                if let Some(overlay) = self.overlays.get_mut(usize::from(overlay))
+                    && let Ok(credentials) = Credentials::new(&certificate, key)
+                {
                     overlay.set_credentials(&credentials, &mut self.shared.lend(now));
                 }
             }

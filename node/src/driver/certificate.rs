@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use atoll_core::security::{Credentials, Identity, Wall};
+use atoll_core::security::{Identity, Wall};
+use openssl::pkey::{PKey, Private};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -68,15 +69,18 @@ impl Watched {
         let (overlay, file) = (&*self.name, self.group.certificate.display());
         let expires = self.own.not_after.map(|end| date::shown(end.0));
         tracing::info!(overlay, %file, expires, "certificate renewed");
-        let ends = self.own.not_after;
-        Ok(papers.security.credentials().map(|shown| Renewed { credentials: shown.clone(), ends }))
+        let Some(shown) = papers.security.credentials() else { return Ok(None) };
+        let certificate = shown.certificate().to_der().map_err(|why| why.to_string())?;
+        Ok(Some(Renewed { certificate, key: shown.key().to_owned(), ends: self.own.not_after }))
     }
 }
 
 /// What to show from now on.
 #[derive(Debug)]
 pub(super) struct Renewed {
-    pub(super) credentials: Credentials,
+    /// In DER.
+    pub(super) certificate: Vec<u8>,
+    pub(super) key: PKey<Private>,
     /// When the membership ends now.
     pub(super) ends: Option<Wall>,
 }

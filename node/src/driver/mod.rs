@@ -297,11 +297,11 @@ impl<M: Machine> Driver<M> {
         let Ok(overlay) = u8::try_from(fresh.overlay) else { return };
         match fresh.news {
             News::List(list) => self.input(Input::Revocations { overlay, list }),
-            News::Certificate(Renewed { credentials, ends }) => {
+            News::Certificate(Renewed { certificate, key, ends }) => {
                 if let Some(name) = self.roster.name(fresh.overlay) {
                     self.expiry.renewed(&name, ends);
                 }
-                self.input(Input::Credentials { overlay, credentials });
+                self.input(Input::Credentials { overlay, certificate, key });
             }
         }
     }

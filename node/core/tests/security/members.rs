@@ -187,6 +187,13 @@ impl Club {
     }
 }
 
+impl Club {
+    fn present(&mut self, n: usize, credentials: &Credentials) {
+        let (certificate, key) = (credentials.certificate().to_der().unwrap(), credentials.key().to_owned());
+        self.input(n, Input::Credentials { overlay: 0, certificate, key });
+    }
+}
+
 const LATE: i64 = 8_000_000;
 
 #[test]
@@ -248,7 +255,7 @@ fn a_member_that_never_was_one_learns_why_from_the_handshake() {
 fn a_renewed_certificate_is_shown_without_a_restart() {
     let mut club = Club::settled(&[LATE, LATE, WALL as i64 + 60]);
     let credentials = credentials(&club.ca, 2, LATE);
-    club.input(2, Input::Credentials { overlay: 0, credentials });
+    club.present(2, &credentials);
     club.run(Duration::from_secs(5));
     assert!(club.metric(0, "atoll_renewals_total", GROUP) >= 1.0);
     club.run(Duration::from_secs(100));
@@ -260,7 +267,7 @@ fn over_quic_a_renewed_certificate_is_shown_when_the_old_one_has_ended() {
     let quic: Make = |own| Security::quic(own, QuicOptions::default());
     let mut club = Club::settled_with(quic, &[LATE, LATE, WALL as i64 + 60]);
     let credentials = credentials(&club.ca, 2, LATE);
-    club.input(2, Input::Credentials { overlay: 0, credentials });
+    club.present(2, &credentials);
     club.run(Duration::from_secs(70));
     assert!(club.is_ring(&[0, 1, 2]) && club.status(2).refused.is_none());
 }
@@ -273,7 +280,7 @@ fn a_certificate_that_our_own_rule_refuses_is_not_shown() {
     let (others, foreign) = (of(&club.ca, 1, LATE), of(&Ca::new(), 2, LATE));
     for (credentials, why) in [(expired, "expired"), (others, "wrong_member"), (foreign, "unknown_authority")]
     {
-        club.input(2, Input::Credentials { overlay: 0, credentials });
+        club.present(2, &credentials);
         assert_eq!(club.drops(2, why), 1.0);
     }
     club.run(Duration::from_secs(5));
