@@ -1,7 +1,8 @@
 //! A membership in a group, read from its files and judged as its peers will judge it, before the node starts.
 
 use std::fmt;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use atoll_core::security::{
     Authority, Claim, Credentials, GroupSecret, Identity, Refusal, Security, Serial, Trust, Unusable, Wall,
@@ -97,8 +98,32 @@ fn authority(group: &Group, now: Wall) -> Result<Authority, Failure> {
         .map_err(|_| part.wrong("it is not the certificate of an authority"))?;
     let part = Part("revocations", &group.revocations);
     let list = read_list(&open(&part, Access::Public, LARGE)?).ok_or_else(|| part.wrong(NO_LIST))?;
-    authority.set_list(&list).map_err(|refusal| part.wrong(list_refused(refusal)))?;
-    Ok(authority)
+    if let Some(newest) = remembered(group) {
+        // One of an authority that is no longer ours says nothing.
+        let _ = authority.set_list(&newest);
+    }
+    match authority.set_list(&list) {
+        // Older than the remembered one, which stays; whoever follows the file says so aloud.
+        Ok(()) | Err(Refusal::Expired) => Ok(authority),
+        Err(refusal) => Err(part.wrong(list_refused(refusal))),
+    }
+}
+
+/// Where the newest list is kept for the next start: beside the member's key, for that of the configuration is replaced
+/// by others.
+pub(crate) fn memory(group: &Group) -> PathBuf {
+    group.key.with_extension("revocations.pem")
+}
+
+fn remembered(group: &Group) -> Option<Vec<u8>> {
+    let pem = files::read(&memory(group), Access::Public, LARGE).ok()?;
+    read_list(&pem)
+}
+
+/// Keeps a list (PEM) for the next start.
+pub(crate) fn remember(memory: &Path, pem: &[u8]) -> io::Result<()> {
+    let is_known = files::read(memory, Access::Public, LARGE).is_ok_and(|known| known == pem);
+    if is_known { Ok(()) } else { files::replace(memory, pem, Access::Public) }
 }
 
 fn secret(part: &Part<'_>) -> Result<GroupSecret, Failure> {

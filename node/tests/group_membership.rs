@@ -253,6 +253,42 @@ fn a_list_that_is_broken_or_older_is_said_aloud_and_the_last_good_one_stays() {
 }
 
 #[test]
+fn an_older_list_does_not_pass_at_the_next_start_either() {
+    let groups = Groups::new();
+    let authority = groups.authority("ca", "chess");
+    let [ann, mallory] = ["ann", "mallory"].map(|user| groups.member(&authority, user));
+    let list = authority.join("revocations.pem");
+    let old = fs::read(&list).unwrap();
+    cert(&["revoke", "--ca", text(&authority), "--user", "mallory"]);
+    let mut node = groups.start(&section(&ann, &authority), &[]);
+    node.wait_for_log("revocation list read");
+    until("the list is kept", || ann.join("node.revocations.pem").exists().then_some(()));
+    drop(node);
+    put(&list, &old);
+    let mut node = groups.start(&section(&ann, &authority), &[]);
+    let line = node.wait_for_log("revocation list not taken; the last good one stays");
+    assert!(line["why"].as_str().unwrap().contains("older") && line["hint"].is_string(), "{line}");
+    let files = format!("name: chess, folder: {}", text(&mallory));
+    let mallory = groups.start(&files, &[node.listen]);
+    let refused = "atoll_drops_total{overlay=\"public\",reason=\"revoked\"}";
+    until("it is refused", || (node.metric(refused) > 0.0).then_some(()));
+    assert!(mallory.peers().is_empty());
+}
+
+#[test]
+fn a_list_that_cannot_be_kept_is_said_aloud_and_counts_all_the_same() {
+    let groups = Groups::new();
+    let authority = groups.authority("ca", "chess");
+    let ann = groups.member(&authority, "ann");
+    // Not even root writes a file in the place of a folder that is not empty.
+    fs::create_dir_all(ann.join("node.revocations.pem/taken")).unwrap();
+    let mut node = groups.start(&section(&ann, &authority), &[]);
+    let line = node.wait_for_log("revocation list not kept");
+    assert!(line["level"] == "WARN" && line["hint"].is_string(), "{line}");
+    assert!(node.is_running());
+}
+
+#[test]
 fn a_certificate_that_ends_soon_is_announced_in_the_log() {
     let groups = Groups::new();
     let authority = groups.authority("ca", "chess");

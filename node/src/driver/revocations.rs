@@ -1,7 +1,7 @@
 //! Revocation lists of the groups: looked at again and again, and handed on when they changed.
 //!
-//! What cannot be read, is broken, older or of another authority is said aloud once; the last good list stays. What was
-//! read before a restart is not known after it: whoever may write the file can then put an older list in its place.
+//! What cannot be read, is broken, older or of another authority is said aloud once; the last good list stays. It is
+//! kept in a file of the node's own, so that an older one does not pass at the next start either.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -44,6 +44,9 @@ pub(super) struct Watched {
     trust: Arc<Trust>,
     stamp: Option<Stamp>,
     complaint: Option<String>,
+    memory: PathBuf,
+    /// That it cannot be written was said.
+    is_forgetful: bool,
 }
 
 /// What changes when a file does.
@@ -65,8 +68,9 @@ impl Stamp {
 impl Watched {
     pub(super) fn new(name: &str, group: &Group, place: &Place) -> Self {
         let (path, poll, own) = (group.revocations.clone(), group.poll.0, place.identity.clone());
-        let trust = place.security.trust();
-        Self { name: name.to_owned(), path, poll, own, trust, stamp: None, complaint: None }
+        let (trust, memory) = (place.security.trust(), group::memory(group));
+        let (name, stamp, complaint, is_forgetful) = (name.to_owned(), None, None, false);
+        Self { name, path, poll, own, trust, stamp, complaint, memory, is_forgetful }
     }
 
     /// The list, if it is another than before and good.
@@ -104,7 +108,18 @@ impl Watched {
         }
         self.trust = Arc::new(trust);
         self.stamp = Some(stamp);
+        self.remember(&pem);
         Ok(Some(list))
+    }
+
+    fn remember(&mut self, pem: &[u8]) {
+        let result = group::remember(&self.memory, pem);
+        if let Some(why) = result.as_ref().err().filter(|_| !self.is_forgetful) {
+            let (overlay, file) = (&*self.name, self.memory.display());
+            let hint = "let the daemon write there, or an older list passes at its next start";
+            tracing::warn!(overlay, %file, %why, hint, "revocation list not kept");
+        }
+        self.is_forgetful = result.is_err();
     }
 }
 
