@@ -90,7 +90,7 @@ fn a_wrong_flag_names_itself() {
     );
     says(
         &refused_flags(&["--address", "12"]),
-        &["error: ", "--address", "hint: write 40 hexadecimal digits"],
+        &["error: ", "--address", "hint: write 40 hexadecimal digits\n"],
     );
 }
 
@@ -146,6 +146,16 @@ fn ports_that_are_taken_are_named_with_a_way_out() {
     says(&said, &[&format!("error: metrics {taken}: Address already in use"), "hint: ", "--metrics"]);
     let said = refused_flags(&["--listen", "127.0.0.1:0", "--control", &taken]);
     says(&said, &[&format!("error: control {taken}: Address already in use"), "hint: ", "--control off"]);
+}
+
+#[test]
+fn an_inbox_that_cannot_be_used_is_found_before_the_node_is_ready() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (inbox, why) in [("/nowhere", "No such file"), (file.path().to_str().unwrap(), "Not a directory")] {
+        let said = refused_flags(&["--listen", "127.0.0.1:0", "--control", "off", "--inbox", inbox]);
+        says(&said, &[&format!("error: inbox {inbox}: {why}"), "hint: `inbox` needs a folder that exists"]);
+        assert!(!said.contains("ready"), "{said}");
+    }
 }
 
 #[test]

@@ -7,8 +7,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 fn atoll(arguments: &[&str]) -> Output {
+    atoll_in(Path::new(env!("CARGO_TARGET_TMPDIR")), arguments)
+}
+
+fn atoll_in(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_atoll"));
-    command.args(arguments).current_dir(env!("CARGO_TARGET_TMPDIR")).env("NO_COLOR", "1");
+    command.args(arguments).current_dir(folder).env("NO_COLOR", "1");
     command.output().expect("the program is there")
 }
 
@@ -19,8 +23,17 @@ fn text(bytes: &[u8]) -> String {
 /// A small join that takes a second, in a folder of its own.
 fn join(out: &Path, more: &[&str]) -> Output {
     let out = out.to_str().expect("the path is plain");
-    let mut arguments = vec!["run", "join", "--set", "public=20", "--set", "joiners=3", "--repeats", "2"];
-    arguments.extend(["--set", "rest=1 min", "--set", "measure=1 min", "--out", out]);
+    let mut arguments = vec!["run", "join", "--repeats", "2", "--out", out];
+    for (key, small) in [
+        ("public", "public=20"),
+        ("joiners", "joiners=3"),
+        ("rest", "rest=1 min"),
+        ("measure", "measure=1 min"),
+    ] {
+        if more.iter().all(|word| word.split_once('=').is_none_or(|(set, _)| set != key)) {
+            arguments.extend(["--set", small]);
+        }
+    }
     arguments.extend(more);
     atoll(&arguments)
 }
@@ -47,12 +60,24 @@ fn a_run_fills_its_folder_and_says_where_it_is() {
         "{shown}"
     );
     assert!(said.contains("2 of 2 trials done") && !shown.contains('\u{1b}'), "{said}");
-    let summary = summary(&out.path().join("latest"));
+    let summary = summary(out.path());
     assert_eq!(summary["valid"], true, "{summary:#}");
     assert_eq!(summary["metrics"]["public_join_seconds"]["count"], 6);
     assert_eq!(summary["metrics"]["unexplained_failures"]["max"], 0.0);
     for key in ["cpu_seconds", "wall_seconds", "peak_rss_bytes", "events"] {
         assert!(summary["cost"][key].as_f64().is_some_and(|value| value > 0.0), "{key}: {summary:#}");
+    }
+}
+
+#[test]
+fn the_link_beside_dated_results_leads_to_the_newest() {
+    let home = TempDir::new().expect("a folder for the test");
+    for seed in ["1", "2"] {
+        let small = ["--set", "public=3", "--set", "joiners=1", "--set", "measure=0 s", "--repeats", "1"];
+        let run = [&["run", "join", "--quiet", "--seed", seed], &small[..]].concat();
+        atoll_in(home.path(), &run);
+        let latest = summary(&home.path().join("results/join/latest"));
+        assert_eq!(latest["seed"].to_string(), seed);
     }
 }
 
@@ -112,6 +137,32 @@ fn members_that_their_nats_keep_out_are_counted_and_named() {
     );
 }
 
+/// Ends with this code without a joiner, and says so; what the summary holds.
+fn nobody_joins(nat_or_loss: &str, code: i32) -> (Value, String) {
+    let out = TempDir::new().expect("a folder for the test");
+    let more = ["--set", nat_or_loss, "--set", "public=4", "--set", "joiners=1", "--set", "measure=0 s"];
+    let output = join(out.path(), &more);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(code), "{shown}");
+    let summary = summary(out.path());
+    for absent in ["public_join_seconds", "ring_complete_seconds", "route_seconds"] {
+        assert!(summary["metrics"][absent].is_null(), "{summary:#}");
+    }
+    (summary, shown)
+}
+
+#[test]
+fn a_run_in_which_nobody_joined_is_not_valid_unless_theory_says_that_nobody_can() {
+    let (lost, shown) = nobody_joins("loss=100 %", 2);
+    assert_eq!(lost["valid"], false);
+    let why = lost["invalid_reasons"].to_string();
+    assert!(why.contains("nothing was measured of public_join_seconds, join_bytes"), "{why}");
+    assert!(shown.contains("nothing was measured of public_join_seconds"), "{shown}");
+    let (blocked, shown) = nobody_joins("nat=udp-blocked", 1);
+    assert_eq!(blocked["valid"], true, "{blocked:#}");
+    assert!(shown.contains("route_seconds, direct_ratio, blocked_ratio: as theory says"), "{shown}");
+}
+
 #[test]
 fn an_expectation_that_fails_is_exit_code_1_and_stands_in_every_report() {
     let out = TempDir::new().expect("a folder for the test");
@@ -134,7 +185,7 @@ fn an_expectation_that_fails_is_exit_code_1_and_stands_in_every_report() {
 fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
     let out = TempDir::new().expect("a folder for the test");
     let folder = out.path().join("results").display().to_string();
-    let table: [(&[&str], &str, &str); 7] = [
+    let table: [(&[&str], &str, &str); 9] = [
         (
             &["run", "jion"],
             "error: cannot read the experiment `jion`: unknown experiment",
@@ -174,7 +225,7 @@ fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
 
 #[test]
 fn a_mistake_on_the_command_line_is_an_error_with_a_hint_and_exit_code_2() {
-    let table: [(&[&str], &str, &str); 7] = [
+    let table: [(&[&str], &str, &str); 9] = [
         (
             &["comprae"],
             "error: atoll: unrecognized subcommand 'comprae'",
@@ -204,6 +255,16 @@ fn a_mistake_on_the_command_line_is_an_error_with_a_hint_and_exit_code_2() {
             &["up", "join", "--capture=nowhere/run.pcap"],
             "error: cannot capture into `nowhere/run.pcap`: its folder is not there",
             "hint: give a new file",
+        ),
+        (
+            &["run", "join", "--seed", "-1"],
+            "error: atoll run: invalid value '-1' for '--seed <N>': no seed",
+            "hint: write a whole number from 0 to 18446744073709551615",
+        ),
+        (
+            &["run", "join", "--repeats", "many"],
+            "error: atoll run: invalid value 'many' for '--repeats <N>': no number of trials",
+            "hint: write a whole number from 1 to 100000",
         ),
         (
             &["run", "join", "--force"],

@@ -68,6 +68,7 @@ fn mistakes() -> Vec<(&'static str, String)> {
         (",m0,m1\nm0,0,1\n", "test.yaml:1:1: did not find expected node content, while parsing a block node | each line is `key: value`; close every bracket and quotation mark".into()),
         ("m0,m1\n0,1\n", "test.yaml:1:1: invalid type: string \"m0,m1 0,1\", expected keys and values | an experiment is lines of `key: value`, such as `public: 200`".into()),
         ("sweep:\n\tloss: 1 %\n", "test.yaml:2:1: found character that cannot start any token, while scanning for the next token | indent with spaces, not with a tab".into()),
+        ("sweep: [1]\n", "test.yaml:1:8: sweep: invalid type: sequence, expected keys and values | indent one line for each swept key: `public: [100, 300]`".into()),
         ("expect: [public_join_seconds p50 =< 3 s]\n", "test.yaml:1:10: expect[0]: `=<` is no comparison | write `<=`".into()),
         ("public: [1, 2\n", "test.yaml:2:1: did not find expected ',' or ']', while parsing a flow sequence at line 1 column 9 | each line is `key: value`; close every bracket and quotation mark".into()),
     ]
@@ -84,6 +85,16 @@ fn a_missing_matrix_and_a_malformed_one_are_named() {
     std::fs::write(folder.path().join("bad.csv"), "0,1\n2,x\n").expect("the folder is writable");
     let malformed = load_in(folder.path(), "latency: bad.csv\n").expect_err("the file is malformed");
     assert!(malformed.starts_with("test.yaml:1:10: latency: bad.csv: "), "{malformed}");
+}
+
+#[test]
+fn a_matrix_in_place_of_an_experiment_is_told_where_it_belongs() {
+    let folder = TempDir::new().expect("a folder for the test");
+    let file = folder.path().join("rtt.csv");
+    std::fs::write(&file, ",a,b\na,0,1\nb,1,0\n").expect("the folder is writable");
+    let error = Plan::load(&file.display().to_string(), &Overrides::default()).expect_err("it is a matrix");
+    assert!(error.what.ends_with("rtt.csv:1:1"), "{error}");
+    assert!(error.hint.is_some_and(|hint| hint.contains("`latency: FILE`")));
 }
 
 #[test]

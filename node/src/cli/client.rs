@@ -53,18 +53,18 @@ impl Client {
 
     /// The overlay of that name, else the first that the node is a member of.
     pub(super) async fn overlay(&self, named: Option<String>) -> Result<String, Failure> {
-        if let Some(name) = named {
-            return Ok(name);
+        let members = match self.command(&Command::Status).await? {
+            Reply::Status(members) => members,
+            other => return Err(self.unexpected(other)),
+        };
+        let known: Vec<String> = members.into_iter().map(|member| member.overlay).collect();
+        let wanted = named.or_else(|| known.first().cloned());
+        let wanted = wanted.ok_or_else(|| self.failure("the node is a member of nothing"))?;
+        if known.contains(&wanted) {
+            return Ok(wanted);
         }
-        match self.command(&Command::Status).await? {
-            Reply::Status(members) => {
-                let first = members.into_iter().next();
-                first
-                    .map(|member| member.overlay)
-                    .ok_or_else(|| self.failure("the node is a member of nothing"))
-            }
-            other => Err(self.unexpected(other)),
-        }
+        let hint = format!("this node's overlays: {}", known.join(", "));
+        Err(self.failure(format!("no overlay is named `{wanted}`")).hint(hint))
     }
 
     /// Reads what is at a place.
@@ -118,7 +118,6 @@ impl Client {
         match reply {
             Reply::Failed { kind, why } => self.failure(why).hint(match kind {
                 FailureKind::Busy | FailureKind::NotRunning => "try again in a moment",
-                FailureKind::NotFound => "name an overlay with `--overlay`; `atoll-node status` lists them",
                 _ => "`atoll-node status` lists the overlays and where they stand",
             }),
             _ => self.failure("the node replied to another question"),

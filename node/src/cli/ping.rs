@@ -60,13 +60,12 @@ impl Ping {
         if self.control.json {
             return show::json(line);
         }
-        let address = self.member.address;
         match line {
             Line::Answer { seconds, hops } => {
                 let hops = format!("{hops} hop{}", if *hops == 1 { "" } else { "s" });
-                show::line(&format!("{address}: {} over {hops}", show::seconds(*seconds)));
+                show::line(&format!("{} over {hops}", show::seconds(*seconds)));
             }
-            Line::Silence { failed } => show::line(&format!("{address}: {failed}")),
+            Line::Silence { failed } => show::line(failed),
         }
         Ok(())
     }

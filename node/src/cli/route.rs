@@ -47,7 +47,7 @@ impl Route {
                 show::table(&["hop", "member"], rows);
                 show::line(&format!("answered within {}", show::seconds(seconds)));
             }
-            Line::Silence { failed } => show::line(&format!("{address}: {failed}")),
+            Line::Silence { failed } => show::line(&failed),
         }
         Ok(verdict)
     }

@@ -39,14 +39,14 @@ impl Send {
                 Ok(line) => line,
                 Err(why) => return Err(self.cut_off(lines.unread().await, client.failure(why))),
             };
-            if self.control.json {
-                show::json(&line)?;
-            }
             match line {
                 Line::Accepted => {}
                 Line::Progress { bytes } => bar.set_position(bytes),
                 last => {
                     bar.finish_and_clear();
+                    if self.control.json {
+                        show::json(&last)?;
+                    }
                     return self.conclude(last);
                 }
             }

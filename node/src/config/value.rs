@@ -22,6 +22,8 @@ const TIMER_MAX: Duration = Duration::from_secs(600);
 pub(crate) trait Text: FromStr<Err: fmt::Display> {
     /// The form, with an example: "expected ...".
     const FORM: &'static str;
+    /// The form in a file, where it needs more than on the command line.
+    const FORM_IN_FILE: &'static str = Self::FORM;
 }
 
 /// Reads a [`Text`]; an error keeps the place of the text itself.
@@ -31,11 +33,11 @@ pub(super) fn text<'de, D: Deserializer<'de>, T: Text>(deserializer: D) -> Resul
         type Value = T;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(T::FORM)
+            f.write_str(T::FORM_IN_FILE)
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-            text.parse().map_err(|why| E::custom(format!("{why}{HINT}write {}", T::FORM)))
+            text.parse().map_err(|why| E::custom(format!("{why}{HINT}write {}", T::FORM_IN_FILE)))
         }
     }
     deserializer.deserialize_str(Reader(PhantomData))
@@ -385,7 +387,8 @@ impl<'de> Deserialize<'de> for Name {
 }
 
 impl Text for atoll_core::wire::Address {
-    const FORM: &'static str = "40 hexadecimal digits (in a file in quotes)";
+    const FORM: &'static str = "40 hexadecimal digits";
+    const FORM_IN_FILE: &'static str = "40 hexadecimal digits in quotes";
 }
 
 impl Text for atoll_core::security::Serial {

@@ -159,7 +159,10 @@ mod tests {
     #[test]
     fn wrong_addresses_names_and_bootstraps_are_refused() {
         let member = |line: &str| format!("overlays:\n  - name: a\n    {line}\n");
-        refused(&member("address: \"12\""), &["node.yaml:3:14: overlays[0].address: `12` is no", "40 hex"]);
+        refused(
+            &member("address: \"12\""),
+            &["node.yaml:3:14: overlays[0].address: `12` is no", "40 hexadecimal digits in quotes"],
+        );
         refused(
             &member("bootstraps: [nowhere]"),
             &["node.yaml:3:18: overlays[0].bootstraps[0]: `nowhere` has no port"],

@@ -20,10 +20,10 @@ pub(super) fn log(event: &Event, now: Time) {
         }
         // Said at the first attempt, and then ever more rarely.
         EventKind::BootstrapSilent { bootstrap, attempts } if attempts.is_power_of_two() => {
-            warn!(overlay, %bootstrap, attempts, "bootstrap does not answer; trying again (is it up, of the same overlay, and equally secured?)");
+            warn!(overlay, %bootstrap, attempts, "bootstrap does not answer; trying again (is it up, of the same overlay, and with the same `security`?)");
         }
         EventKind::BootstrapSilent { bootstrap, attempts } => {
-            debug!(overlay, %bootstrap, attempts, "bootstrap does not answer; trying again (is it up, of the same overlay, and equally secured?)");
+            debug!(overlay, %bootstrap, attempts, "bootstrap does not answer; trying again (is it up, of the same overlay, and with the same `security`?)");
         }
     }
 }

@@ -40,10 +40,10 @@ pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
     let identity = settings.identity.as_deref().map(Identity::load_or_create).transpose()?;
     let start = Start { seed: seed(&settings)?, now: Wall(clock.wall()) };
     let roster = Roster::new(settings.clone(), identity.as_ref(), start)?;
-    announce(&socket, &roster, [&control, &metrics]);
-
     let (asker, asks) = requests::channel();
     let (transfers, exchange) = Transfers::start(&settings, &roster, &asker, clock)?;
+    announce(&socket, &roster, [&control, &metrics]);
+
     let servers = [
         control.map(|listener| {
             let tcp = matches!(listener, Listener::Tcp(_));

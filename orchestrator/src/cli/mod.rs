@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
-use crate::plan::{Clock, Overrides};
+use crate::plan::{Clock, Overrides, REPEATS_MAX};
 
 /// The lab of Atoll: experiments on an overlay network behind emulated NATs.
 ///
@@ -75,10 +75,10 @@ enum Format {
 #[derive(Debug, Args)]
 struct Changes {
     /// Seed of the whole plan; the same seed gives the same results in the simulator
-    #[arg(long, value_name = "N", value_parser = seed)]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Trials for each set of values
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = repeats, allow_negative_numbers = true)]
     repeats: Option<u32>,
     /// Set a key; several values make a sweep: `--set public=100,300,700`. The last one of a key counts
     #[arg(long, value_name = "KEY=VALUE")]
@@ -87,6 +87,11 @@ struct Changes {
 
 fn seed(text: &str) -> std::result::Result<u64, String> {
     text.parse().map_err(|_| format!("no seed\nhint: write a whole number from 0 to {}", u64::MAX))
+}
+
+fn repeats(text: &str) -> std::result::Result<u32, String> {
+    let count = text.parse().ok().filter(|count| (1..=REPEATS_MAX).contains(count));
+    count.ok_or_else(|| format!("no number of trials\nhint: write a whole number from 1 to {REPEATS_MAX}"))
 }
 
 impl Changes {

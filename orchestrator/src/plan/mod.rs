@@ -24,6 +24,7 @@ pub use network::{Latency, Nat, TextFile};
 pub use values::{Clock, KEYS, Key, Start, Values};
 
 pub(crate) use network::{Files, topology};
+pub(crate) use source::REPEATS_MAX;
 
 /// Most trials in one plan.
 const TRIALS_MAX: usize = 100_000;

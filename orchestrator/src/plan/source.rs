@@ -16,9 +16,11 @@ const SWEEP_MAX: usize = 1000;
 /// Most expectations in one file.
 const EXPECT_MAX: usize = 1000;
 /// Most repeats of one set of values.
-const REPEATS_MAX: u32 = 100_000;
+pub(crate) const REPEATS_MAX: u32 = 100_000;
 /// What an experiment file looks like.
 const FORM: &str = "an experiment is lines of `key: value`, such as `public: 200`";
+/// What is meant by whoever gives a matrix in its place.
+const CSV: &str = "give an experiment file; one with `latency: FILE` reads the round trips of a CSV";
 const HEAD: [&str; 6] = ["experiment", "name", "repeats", "seed", "sweep", "expect"];
 
 /// A key with its values, checked.
@@ -89,7 +91,7 @@ fn located((origin, file): (&str, &str), error: &serde_yaml::Error) -> Error {
     let text = text.replace(&format!(" at line {} column {}", place.line(), place.column()), "");
     let Some((path, ours)) = text.split_once(MARK) else {
         let line = file.lines().nth(place.line().saturating_sub(1)).unwrap_or_default();
-        let hint = foreign_hint(&text, line);
+        let hint = if origin.ends_with(".csv") { CSV } else { foreign_hint(&text, line) };
         return Error::new(at, text).with_hint(hint);
     };
     let path = path.trim_end_matches(": ");
@@ -105,6 +107,7 @@ fn foreign_hint(text: &str, line: &str) -> &'static str {
     match text {
         _ if line.contains('\t') => "indent with spaces, not with a tab",
         _ if text.contains("expected a value or a list") => "write one value, or several in `[` and `]`",
+        _ if text.starts_with("sweep: ") => "indent one line for each swept key: `public: [100, 300]`",
         _ if text.contains("expected keys and values") => FORM,
         _ if text.contains("expected one value") => "write one value",
         _ => "each line is `key: value`; close every bracket and quotation mark",

@@ -65,10 +65,14 @@ impl Join<'_> {
         self.rest(&running)?;
         let wanted = self.wanted(&joiners, running.len());
         self.outcome.miss(&wanted, explained);
+        if !self.values.measure.is_zero() {
+            // A member that no NAT lets through sends all the same.
+            self.outcome.miss(&[metric::SENT, metric::RECEIVED], false);
+        }
         Ok(())
     }
 
-    /// The metrics that a trial with these values yields if nothing goes wrong.
+    /// The metrics of joining and of the ring that a trial with these values yields if nothing goes wrong.
     fn wanted(&self, joiners: &[NodeIndex], members: usize) -> Vec<Metric> {
         let joined =
             (self.values.start == Start::Together || !joiners.is_empty()).then_some(metric::PUBLIC_JOIN);
@@ -76,8 +80,7 @@ impl Join<'_> {
         let ring =
             [metric::RING_COMPLETE, metric::ROUTE_HOPS, metric::ROUTE, metric::DIRECT, metric::BLOCKED];
         let ring = ring.into_iter().filter(|_| members > 1);
-        let rest = [metric::SENT, metric::RECEIVED].into_iter().filter(|_| !self.values.measure.is_zero());
-        joined.into_iter().chain(bytes).chain(ring).chain(rest).collect()
+        joined.into_iter().chain(bytes).chain(ring).collect()
     }
 
     fn members(&self) -> (Vec<NodeIndex>, Vec<NodeIndex>) {
@@ -113,7 +116,9 @@ impl Join<'_> {
     ) {
         let known = || statuses.iter().flatten();
         let released = known().map(|status| status.released).min().unwrap_or_default();
-        if census.complete() {
+        if census.pairs == 0 && first.len() > 1 {
+            self.note("no two of the first members can be in one ring".to_owned());
+        } else if census.complete() {
             let changed = known()
                 .map(|status| status.released.as_secs_f64() + status.status.neighbours_changed_seconds);
             let last = changed.fold(0.0, f64::max) - released.as_secs_f64();
