@@ -185,7 +185,7 @@ fn an_expectation_that_fails_is_exit_code_1_and_stands_in_every_report() {
 fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
     let out = TempDir::new().expect("a folder for the test");
     let folder = out.path().join("results").display().to_string();
-    let table: [(&[&str], &str, &str); 9] = [
+    let table: [(&[&str], &str, &str); 7] = [
         (
             &["run", "jion"],
             "error: cannot read the experiment `jion`: unknown experiment",
