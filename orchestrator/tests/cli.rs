@@ -210,8 +210,8 @@ fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
         (&["run", "join", "--set", "latency=none.csv"], "there is no file `none.csv`", "hint: looked for"),
         (
             &["run", "join", "--repeats", "0"],
-            "error: atoll run: invalid value '0' for '--repeats <N>': 0 is not in",
-            "hint: `atoll run --help` shows",
+            "error: atoll run: invalid value '0' for '--repeats <N>': no number of trials",
+            "hint: write a whole number from 1 to 100000",
         ),
     ];
     for (arguments, error, hint) in table {
