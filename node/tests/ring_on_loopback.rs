@@ -82,7 +82,8 @@ fn a_ping_that_nobody_answers_exits_with_one() {
     let nobody = "12".repeat(20);
     let output = verb(&["ping", &nobody, "--control", &control]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(String::from_utf8(output.stdout).unwrap().starts_with(&nobody));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("no ") && said.matches(&nobody).count() <= 1, "{said}");
 }
 
 #[test]
@@ -156,6 +157,7 @@ fn a_bootstrap_that_is_not_there_is_named_and_tried_until_it_appears() {
         (line["bootstrap"].as_str().unwrap(), line["level"].as_str().unwrap()),
         (&*free.to_string(), "WARN")
     );
+    assert!(line["hint"].as_str().unwrap().contains("with the same `security`?"), "{line}");
     assert_eq!(node.status().state, State::Joining);
     let late = Running::start_at(&free.to_string(), &[]);
     until_well_formed(&[node, late]);

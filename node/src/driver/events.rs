@@ -4,6 +4,9 @@ use atoll_core::Time;
 use atoll_core::control::{Event, EventKind};
 use tracing::{debug, info, warn};
 
+/// Why nobody may answer: members of one overlay share its engine.
+const SILENT: &str = "is it up, of the same overlay, and with the same `security`?";
+
 /// Logs one event.
 pub(super) fn log(event: &Event, now: Time) {
     let overlay = event.overlay.as_str();
@@ -20,10 +23,10 @@ pub(super) fn log(event: &Event, now: Time) {
         }
         // Said at the first attempt, and then ever more rarely.
         EventKind::BootstrapSilent { bootstrap, attempts } if attempts.is_power_of_two() => {
-            warn!(overlay, %bootstrap, attempts, "bootstrap does not answer; trying again (is it up, of the same overlay, and with the same `security`?)");
+            warn!(overlay, %bootstrap, attempts, hint = SILENT, "bootstrap does not answer; trying again");
         }
         EventKind::BootstrapSilent { bootstrap, attempts } => {
-            debug!(overlay, %bootstrap, attempts, "bootstrap does not answer; trying again (is it up, of the same overlay, and with the same `security`?)");
+            debug!(overlay, %bootstrap, attempts, hint = SILENT, "bootstrap does not answer; trying again");
         }
     }
 }
