@@ -45,11 +45,11 @@ pub(crate) enum Unreadable {
 /// Reads a file that has at most `most` bytes.
 pub(crate) fn read(path: &Path, access: Access, most: u64) -> Result<Vec<u8>, Unreadable> {
     let metadata = fs::metadata(path)?;
-    if access == Access::Private && metadata.mode() & 0o077 != 0 {
-        return Err(Unreadable::Open(metadata.mode() & 0o7777));
-    }
     if !metadata.is_file() {
         return Err(Unreadable::Size);
+    }
+    if access == Access::Private && metadata.mode() & 0o077 != 0 {
+        return Err(Unreadable::Open(metadata.mode() & 0o7777));
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;

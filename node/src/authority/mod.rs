@@ -233,6 +233,21 @@ fn unusable(path: &Path, why: &dyn std::fmt::Display) -> Failure {
     Failure::new(path.display().to_string(), why).hint("--ca takes the folder that `atoll-node cert ca` made")
 }
 
+/// Refuses a place that a certificate cannot be written to, before the ledger knows of it.
+pub(crate) fn check_place(out: &Path) -> Result<(), Failure> {
+    if out.symlink_metadata().is_ok() {
+        return Err(unwritten(out, &std::io::ErrorKind::AlreadyExists.into()));
+    }
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match parent.map(std::fs::metadata) {
+        Some(Err(why)) => Err(unwritten(out, &why)),
+        Some(Ok(folder)) if !folder.is_dir() => {
+            Err(unwritten(out, &std::io::ErrorKind::NotADirectory.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn unwritten(path: &Path, why: &std::io::Error) -> Failure {
     use std::io::ErrorKind::{
         AlreadyExists, DirectoryNotEmpty, InvalidInput, NotADirectory, NotFound, QuotaExceeded, StorageFull,

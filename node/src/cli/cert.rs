@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{Verdict, show};
-use crate::authority::{self, Authority, Issued, KEY, NodeKey, REVOCATIONS, Request, Which};
+use crate::authority::{self, Authority, Issued, KEY, NodeKey, REVOCATIONS, Request, Which, check_place};
 use crate::config::{Name, flag};
 use crate::driver::Clock;
 use crate::failure::Failure;
@@ -166,6 +166,7 @@ impl Issue {
                 .hint("give a folder to --out, or the node's key to --key"));
         }
         let without_key = matches!(key, NodeKey::Public(_));
+        check_place(&self.out)?;
         let mut authority = Authority::open(&self.ca)?;
         let request = Request { user: self.user.0.clone(), key, address: self.address, days: self.days };
         let issued = authority.issue(request, now)?;

@@ -96,7 +96,7 @@ impl Run {
         let is_open = |member: &crate::config::Membership| member.security == Engine::None;
         if settings.inbox.is_some() && settings.overlays.iter().all(is_open) {
             return Err(Failure::new("inbox", "files need members that prove who they are")
-                .hint("leave `inbox` out, or `security: none`"));
+                .hint("leave out one of the two: `inbox`, or `security: none`"));
         }
         Ok(settings)
     }

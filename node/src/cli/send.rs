@@ -33,21 +33,21 @@ impl Send {
         let overlay = client.overlay(overlay.clone()).await?;
         let place = format!("/send?overlay={overlay}&to={address}&name={}", encoded(&name));
         let mut lines = client.upload(&place, file, bytes).await?;
-        let bar = bar(bytes);
+        let (bar, mut accepted) = (bar(bytes), false);
         loop {
             let line = match next(&mut lines).await {
                 Ok(line) => line,
                 Err(why) => return Err(self.cut_off(lines.unread().await, client.failure(why))),
             };
             match line {
-                Line::Accepted => {}
+                Line::Accepted => accepted = true,
                 Line::Progress { bytes } => bar.set_position(bytes),
                 last => {
                     bar.finish_and_clear();
                     if self.control.json {
                         show::json(&last)?;
                     }
-                    return self.conclude(last);
+                    return self.conclude(last, accepted.then(|| bar.position()));
                 }
             }
         }
@@ -61,7 +61,8 @@ impl Send {
         }
     }
 
-    fn conclude(&self, last: Line) -> Result<Verdict, Failure> {
+    /// `arrived` says how much had, once the receiver had accepted the file.
+    fn conclude(&self, last: Line, arrived: Option<u64>) -> Result<Verdict, Failure> {
         let (say, file) = (!self.control.json, self.file.display());
         match last {
             Line::Stored { name, bytes, sha256, seconds } => {
@@ -75,7 +76,13 @@ impl Send {
             }
             Line::NotAccepted { why } => {
                 if say {
-                    show::line(&format!("{file}: not accepted by {}: {why}", self.member.address));
+                    let to = self.member.address;
+                    show::line(&match arrived {
+                        None => format!("{file}: not accepted by {to}: {why}"),
+                        Some(arrived) => {
+                            format!("{file}: broke off after {} at {to}: {why}", show::bytes(arrived))
+                        }
+                    });
                 }
                 Ok(Verdict::No)
             }

@@ -9,7 +9,7 @@ use super::console::colours;
 use super::{Answer, print};
 use crate::error::{Error, Result};
 use crate::metric::{self, Metric, Unit};
-use crate::record::{self, Manifest, PointEntry, Record};
+use crate::record::{self, Manifest, PointEntry, Record, RunSummary};
 use crate::report::table::table;
 use crate::stats::{median_interval, quantile, sorted};
 
@@ -25,7 +25,8 @@ pub(super) struct Arguments {
     /// Compare only this metric; may be given several times
     #[arg(long, value_name = "NAME")]
     metric: Vec<String>,
-    /// Exit with 1 if a median differs by more than this share of the first, or only one run has the metric
+    /// Exit with 1 if a median differs by more than this share of the first, or only one run has the metric; with 2 if a
+    /// run is not valid
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     fail_above: Option<f64>,
 }
@@ -65,8 +66,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     }
     print(&format!("{}{}\n{}", pair.legend(folders), pair.table(&lines), pair.remarks(&lines)))?;
     let Some(limit) = arguments.fail_above else { return Ok(Answer::Yes) };
+    if pair.records.iter().any(|record| !distrust(record).is_empty()) {
+        return Ok(Answer::CouldNot);
+    }
     let apart = |line: &Line| line.ratio().is_none_or(|ratio| (ratio - 1.0).abs() > limit / 100.0);
     Ok(if lines.iter().any(apart) { Answer::No } else { Answer::Yes })
+}
+
+/// Why the figures of a run cannot be trusted.
+fn distrust(record: &Record) -> Vec<String> {
+    RunSummary::of(record, &[]).invalid_reasons
 }
 
 /// A share in percent; what is no number would pass every comparison.
@@ -166,6 +175,11 @@ impl Pair {
     /// What the table cannot say: what only one of the two has, and how the plans differ.
     fn remarks(&self, lines: &[Line]) -> String {
         let mut text = String::new();
+        for (record, name) in self.records.iter().zip(&self.names) {
+            for reason in distrust(record) {
+                text += &format!("note: {name} is NOT VALID: {reason}\n");
+            }
+        }
         for line in lines {
             let only = match &line.sides {
                 [Some(_), None] => &self.names[0],

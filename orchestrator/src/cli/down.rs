@@ -31,5 +31,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
         "removed {} run(s), {} container(s), {} folder(s), {} image(s)\n",
         removed.runs, removed.containers, removed.folders, removed.images
     ))?;
+    for capture in &removed.captures {
+        print(&format!("kept a capture: {}\n", capture.display()))?;
+    }
     Ok(Answer::Yes)
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::console::colours;
+use super::run::verdict;
 use super::{Answer, ResultsFolder, print};
 use crate::error::Result;
 use crate::record::{self, Folder};
@@ -25,5 +26,5 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let summary = publish(&Folder::open(path), &record)?;
     let text = table::whole(&record, &summary, colours());
     print(&format!("{text}report: {}\n", path.join("report.html").display()))?;
-    Ok(Answer::Yes)
+    Ok(verdict(&summary))
 }

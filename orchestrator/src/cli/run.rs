@@ -111,7 +111,7 @@ fn show(arguments: &Arguments, (record, summary): (&Record, &RunSummary), folder
 }
 
 /// An invalid run answers nothing, whatever its figures say.
-fn verdict(summary: &RunSummary) -> Answer {
+pub(super) fn verdict(summary: &RunSummary) -> Answer {
     match (summary.valid, summary.all_ok()) {
         (false, _) => Answer::CouldNot,
         (true, true) => Answer::Yes,

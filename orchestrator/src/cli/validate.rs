@@ -29,11 +29,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     }
     let mut rows = table(&["key", "value"], Colours::Off);
     for (key, name) in KEYS {
-        let mut values: Vec<String> = plan.points.iter().map(|point| point.values.show(key)).collect();
-        values.dedup();
-        if plan.swept.contains(&key) {
-            values.sort();
-            values.dedup();
+        let mut values: Vec<String> = Vec::new();
+        for value in plan.points.iter().map(|point| point.values.show(key)) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
         }
         rows.add_row([name.to_owned(), values.join(", ")]);
     }

@@ -95,10 +95,11 @@ fn caption(record: &Record) -> String {
     let manifest = &record.manifest;
     let swept = manifest.swept();
     let Some(point) = manifest.points.first() else { return String::new() };
-    let shown = ["public", "joiners", "start", "nat", "latency", "loss"].into_iter().filter_map(|key| {
-        let value = point.values.get(key).filter(|_| !swept.contains(&key))?;
-        Some(format!("{key} {value}"))
-    });
+    let shown =
+        ["public", "joiners", "start", "security", "nat", "latency", "loss"].into_iter().filter_map(|key| {
+            let value = point.values.get(key).filter(|_| !swept.contains(&key))?;
+            Some(format!("{key} {value}"))
+        });
     let fixed: Vec<String> = shown.collect();
     let trials = manifest.trials.len();
     let plural = if trials == 1 { "" } else { "s" };

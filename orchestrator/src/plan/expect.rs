@@ -95,7 +95,7 @@ impl Expectation {
                 .with_hint("write it like `public_join_seconds p50 <= 1.3 s`"));
         };
         let (metric, statistic) = subject(claim[..at].trim())?;
-        let bound = bound(metric.unit, claim[at + symbol.len()..].trim())?;
+        let bound = bound((metric.unit, statistic), claim[at + symbol.len()..].trim())?;
         let conditions = conditions(condition)?;
         Ok(Self { metric, statistic, op, bound, conditions, text: text.to_owned() })
     }
@@ -116,6 +116,12 @@ impl Expectation {
     #[must_use]
     pub fn applies(&self, values: &BTreeMap<String, String>) -> bool {
         self.conditions.iter().all(|(key, text)| values.get(key.name()) == Some(text))
+    }
+
+    /// What stands behind its `if`; empty if it always holds.
+    #[must_use]
+    pub fn condition(&self) -> &str {
+        self.text.split_once(" if ").map_or("", |(_, condition)| condition.trim())
     }
 
     /// Metric and statistic in one word, as `summary.json` has it: `public_join_seconds.p50`.
@@ -147,8 +153,9 @@ fn subject(text: &str) -> Result<(Metric, Statistic), Wrong> {
     Ok((metric, statistic))
 }
 
-fn bound(unit: Unit, text: &str) -> Result<f64, Wrong> {
+fn bound((unit, statistic): (Unit, Statistic), text: &str) -> Result<f64, Wrong> {
     let symbol = match unit {
+        _ if statistic == Statistic::Count => "samples",
         Unit::Seconds => return span(text).map(|span| span.as_secs_f64()),
         Unit::Ratio => return ratio(text),
         Unit::Bytes => "B",
@@ -207,6 +214,8 @@ mod tests {
         };
         assert!(line.applies(&values("settled")) && !line.applies(&values("together")));
         assert_eq!(line.subject(), "public_join_seconds.p99");
+        assert_eq!(line.condition(), "start = settled, nat = cones");
+        assert_eq!(Expectation::read("public_join_seconds count >= 3").unwrap().bound, 3.0);
         assert_eq!(Expectation::read("direct_ratio >= 70 %").unwrap().bound, 0.7);
         assert_eq!(Expectation::read("bytes_per_second.max < 30 B/s").unwrap().bound, 30.0);
     }
@@ -226,6 +235,7 @@ mod tests {
             ("route_hops p51 <= 3", "unknown statistic `p51`"),
             ("route_hops p50 <= many", "`many` is not a bound in hops"),
             ("public_join_seconds <= 3", "`3` has no unit"),
+            ("public_join_seconds count >= 3 s", "`3 s` is not a bound in samples"),
             ("route_hops <= 3 if nut = cones", "unknown key `nut`"),
             ("route_hops <= 3 if nat = coness", "unknown NAT population or preset `coness`"),
             ("route_hops <= 3 if private = 0", "unknown key `private`"),

@@ -152,6 +152,15 @@ impl Plan {
                 points.push(point);
             }
         }
+        if let Some(twice) = points
+            .iter()
+            .enumerate()
+            .find(|(at, one)| points[..*at].iter().any(|other| other.label == one.label))
+        {
+            let value = twice.1.values.show(*key);
+            return Err(Error::new(key.name(), format!("`{value}` stands in the list twice"))
+                .with_hint("keep one of the two; `repeats` runs it several times"));
+        }
         self.points = points;
         Ok(())
     }

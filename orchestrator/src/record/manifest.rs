@@ -92,6 +92,17 @@ pub struct TrialEntry {
     pub cost: Costs,
 }
 
+/// Why a trial that the user ended is not valid.
+pub const INTERRUPTED: &str = "interrupted before everything was measured";
+
+impl TrialEntry {
+    /// Whether nobody interrupted it.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.invalid_reasons.iter().all(|reason| reason != INTERRUPTED)
+    }
+}
+
 impl Manifest {
     /// The manifest of a run that is about to start.
     #[must_use]

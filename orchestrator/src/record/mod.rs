@@ -9,7 +9,7 @@ mod samples;
 mod summary;
 
 pub use folder::{Folder, Target, load};
-pub use manifest::{Host, Manifest, PointEntry, TrialEntry, Versions};
+pub use manifest::{Host, INTERRUPTED, Manifest, PointEntry, TrialEntry, Versions};
 pub use samples::Row;
 pub use summary::{Costs, RunSummary, Verdict};
 

@@ -47,6 +47,32 @@ pub struct Verdict {
     pub value: Option<f64>,
     /// Whether it holds at every point.
     pub ok: bool,
+    /// Where it applies, as the file says it; empty: everywhere.
+    #[serde(default, rename = "if", skip_serializing_if = "String::is_empty")]
+    pub condition: String,
+}
+
+impl Verdict {
+    /// The expectation as a person would write it.
+    #[must_use]
+    pub fn claim(&self) -> String {
+        let condition = if self.condition.is_empty() { "" } else { " if " };
+        format!("{} {} {}{condition}{}", self.metric, self.op, self.show(self.bound), self.condition)
+    }
+
+    /// What was found, with its unit.
+    #[must_use]
+    pub fn found(&self) -> String {
+        self.value.map_or_else(|| "nothing".to_owned(), |value| self.show(value))
+    }
+
+    fn show(&self, value: f64) -> String {
+        let (name, statistic) = self.metric.split_once('.').unwrap_or((&self.metric, ""));
+        match metric::find(name).filter(|_| statistic != stats::Statistic::Count.name()) {
+            Some(metric) => format!("{} {}", metric.unit.show(value), metric.unit.symbol()),
+            None => value.to_string(),
+        }
+    }
 }
 
 /// `summary.json`.
@@ -140,7 +166,8 @@ fn invalid_reasons(record: &Record) -> Vec<String> {
     let mut reasons = Vec::new();
     if !manifest.complete {
         let planned = manifest.points.len() * manifest.repeats as usize;
-        reasons.push(format!("interrupted after {} of {planned} trials", manifest.trials.len()));
+        let whole = manifest.trials.iter().filter(|trial| trial.is_whole()).count();
+        reasons.push(format!("interrupted after {whole} of {planned} trials"));
     }
     for trial in &manifest.trials {
         reasons
@@ -169,5 +196,6 @@ fn judge(record: &Record, line: &Expectation) -> Option<Verdict> {
         bound: line.bound,
         value,
         ok: value.is_some_and(|value| line.op.holds(value, line.bound)),
+        condition: line.condition().to_owned(),
     })
 }

@@ -93,18 +93,12 @@ fn expectations(html: &mut String, verdicts: &[Verdict]) {
     }
     html.push_str("<h2>Expectations</h2>\n<table>\n<tr><th>expected</th><th>found</th><th></th></tr>\n");
     for verdict in verdicts {
-        let unit =
-            metric::find(verdict.metric.split('.').next().unwrap_or_default()).map(|metric| metric.unit);
-        let show = |value: f64| unit.map_or_else(|| value.to_string(), |unit| unit.show(value));
-        let symbol = unit.map_or("", metric::Unit::symbol);
         let (class, word) = if verdict.ok { ("good", "ok") } else { ("bad", "failed") };
         let _ = writeln!(
             html,
-            "<tr><td><code>{}</code> {} {} {symbol}</td><td>{}</td><td class=\"{class}\">{word}</td></tr>",
-            escape(&verdict.metric),
-            escape(&verdict.op),
-            show(verdict.bound),
-            verdict.value.map_or_else(|| "nothing".to_owned(), |value| format!("{} {symbol}", show(value))),
+            "<tr><td>{}</td><td>{}</td><td class=\"{class}\">{word}</td></tr>",
+            escape(&verdict.claim()),
+            escape(&verdict.found()),
         );
     }
     html.push_str("</table>\n");

@@ -29,11 +29,10 @@ pub fn junit(record: &Record, summary: &RunSummary) -> String {
 }
 
 fn expectation(xml: &mut String, class: &str, verdict: &Verdict) {
-    let Verdict { metric, op, bound, value, ok } = verdict;
-    let name = escape(&format!("{metric} {op} {bound}"));
+    let name = escape(&verdict.claim());
     let _ = write!(xml, "    <testcase classname=\"{}\" name=\"{name}\"", escape(class));
-    let found = value.map_or_else(|| "nothing was measured".to_owned(), |value| format!("found {value}"));
-    let _ = match ok {
+    let found = format!("found {}", verdict.found());
+    let _ = match verdict.ok {
         true => writeln!(xml, "/>"),
         false => writeln!(xml, "><failure message=\"{}\"/></testcase>", escape(&found)),
     };

@@ -52,19 +52,12 @@ pub fn measurements(record: &Record, colours: Colours) -> Table {
 pub fn expectations(verdicts: &[Verdict], colours: Colours) -> Table {
     let mut table = table(&["expected", "found", ""], colours);
     for verdict in verdicts {
-        let unit =
-            metric::find(verdict.metric.split('.').next().unwrap_or_default()).map(|metric| metric.unit);
-        let show = |value: f64| {
-            unit.map_or_else(|| value.to_string(), |unit| format!("{} {}", unit.show(value), unit.symbol()))
-        };
-        let found = verdict.value.map_or_else(|| "nothing".to_owned(), show);
         let (word, colour) = if verdict.ok { ("ok", Color::Green) } else { ("FAILED", Color::Red) };
         let word = match colours {
             Colours::On => Cell::new(word).fg(colour).add_attribute(Attribute::Bold),
             Colours::Off => Cell::new(word),
         };
-        let claim = format!("{} {} {}", verdict.metric, verdict.op, show(verdict.bound));
-        table.add_row(vec![Cell::new(claim), Cell::new(found), word]);
+        table.add_row(vec![Cell::new(verdict.claim()), Cell::new(verdict.found()), word]);
     }
     table
 }
@@ -85,6 +78,10 @@ pub fn whole(record: &Record, summary: &RunSummary, colours: Colours) -> String 
         cost.peak_rss_bytes as f64 / 1e6,
         cost.events
     );
+    let silent = record.manifest.expect.len().saturating_sub(summary.expectations.len());
+    if silent > 0 {
+        text += &format!("note: {silent} expectation(s) of the file apply to no trial of this plan\n");
+    }
     for trial in &record.manifest.trials {
         for note in &trial.notes {
             text += &format!("note: trial {}: {note}\n", trial.number);

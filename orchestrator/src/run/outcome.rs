@@ -78,7 +78,9 @@ impl Outcome {
         if let Some(late) = health.lateness {
             let [p50, p99, max] = [late.p50, late.p99, late.max].map(|time| time.as_secs_f64() * 1e3);
             self.notes.push(format!(
-                "the emulator was late by {p50:.2} ms (p50), {p99:.2} ms (p99), {max:.2} ms (max)"
+                "the emulator was late by {p50:.2} ms (p50), {p99:.2} ms (p99, at most {:.0} ms are allowed), \
+                 {max:.2} ms (max)",
+                LATENESS_MAX.as_secs_f64() * 1e3
             ));
         }
     }

@@ -13,7 +13,7 @@ use crate::environment::sim::Sim;
 use crate::environment::{Cancel, Environment, Progress, Sample, Surroundings, Trial};
 use crate::error::{Error, OrFail, Result};
 use crate::plan::{Plan, Turn};
-use crate::record::{Costs, Folder, Manifest, Record, Row};
+use crate::record::{Costs, Folder, INTERRUPTED, Manifest, Record, Row};
 
 /// The shortest time between two saves of an unfinished run.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
@@ -138,7 +138,7 @@ fn close(outcome: &mut Outcome, ended: Result<(), Cut>) {
         Ok(()) => {}
         Err(Cut::Cancelled) => {
             outcome.cancelled = true;
-            outcome.invalid_reasons.push("interrupted before everything was measured".to_owned());
+            outcome.invalid_reasons.push(INTERRUPTED.to_owned());
         }
         Err(Cut::Failed(error)) => outcome.invalid_reasons.push(error.to_string()),
     }
@@ -223,7 +223,8 @@ impl<'a> Desk<'a> {
             Err(error) => pile.failed = Some(pile.failed.take().unwrap_or(error)),
         }
         let total = self.run.plan.points.len() * self.run.plan.repeats as usize;
-        self.run.progress.step("trials", pile.finished.len() as u64, total as u64);
+        let whole = pile.finished.values().filter(|(_, finished)| !finished.outcome.cancelled).count();
+        self.run.progress.step("trials", whole as u64, total as u64);
         if pile.saved.elapsed() >= SAVE_EVERY && pile.finished.len() < total {
             let saved = self.run.folder.save(&self.record(&pile));
             pile.failed = pile.failed.take().or_else(|| saved.err());

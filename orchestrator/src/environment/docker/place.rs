@@ -8,6 +8,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::capture;
 use crate::error::{Error, OrFail, Result};
 
 /// Label with the run's id; on every container.
@@ -114,6 +115,21 @@ pub(super) fn remove_folder(folder: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Saves the capture of a run that is gone from its folder, which goes: where it lies now, if there is one.
+pub(super) fn keep_capture(folder: &Path) -> Result<Option<PathBuf>> {
+    let found = folder.join(capture::FILE);
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if !found.exists() {
+        return Ok(None);
+    }
+    let shelf = runs_folder()?.with_file_name("captures");
+    let kept = shelf.join(format!("{name}.pcap"));
+    std::fs::create_dir_all(&shelf)
+        .and_then(|()| std::fs::rename(&found, &kept))
+        .map_err(|error| Error::new(format!("cannot keep {}", found.display()), error))?;
+    Ok(Some(kept))
 }
 
 /// The folder that holds the folders of all runs of this user.

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::containers::{self, TOGETHER_MAX, name_of};
 use super::place::{
-    FOLDER, NODE, OWNER, RUN, RunPlace, is_alive, is_folder_owned, remove_folder, run_folders,
+    FOLDER, NODE, OWNER, RUN, RunPlace, is_alive, is_folder_owned, keep_capture, remove_folder, run_folders,
 };
 use super::{engine, images, runtime};
 use crate::environment::Progress;
@@ -41,6 +41,8 @@ pub struct Removed {
     pub containers: usize,
     /// Folders of runs whose containers were gone already.
     pub folders: usize,
+    /// Captures of removed runs, which their owners asked for, and where they lie now.
+    pub captures: Vec<PathBuf>,
     /// Images.
     pub images: usize,
 }
@@ -66,6 +68,7 @@ pub fn down(all: bool, progress: &dyn Progress) -> Result<Removed> {
             let count = remove_run(&api, &run.id, progress).await?;
             removed.containers += count;
             if let Some(folder) = &run.folder {
+                removed.captures.extend(keep_capture(folder)?);
                 remove_folder(folder)?;
             }
             if count > 0 { removed.runs += 1 } else { removed.folders += 1 }
