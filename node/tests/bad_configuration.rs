@@ -86,7 +86,7 @@ fn a_wrong_flag_names_itself() {
     );
     says(
         &refused_flags(&["--inbox", "/tmp", "--security", "none"]),
-        &["error: inbox: files need members that prove who they are", "hint: leave `inbox` out"],
+        &["error: inbox: files need members that prove who they are", "hint: leave out one of the two"],
     );
     says(
         &refused_flags(&["--address", "12"]),

@@ -64,6 +64,7 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("seed: -1\n", "test.yaml:1:7: seed: `-1` is no seed | a whole number from 0 to 18446744073709551615".into()),
         ("name: a/b\n", "test.yaml:1:7: name: `a/b` is no name for a results folder | use up to 64 letters, digits, `-` and `_`".into()),
         ("expect:\n  - public_join_seconds p50 <= 3\n", "test.yaml:2:5: expect[0]: `3` has no unit | write it like `50 ms`, `2 s`, `5 min` or `1 h`".into()),
+        ("# later\n\n", "test.yaml:1:1: the file says nothing | an experiment is lines of `key: value`, such as `public: 200`".into()),
         ("- 1\n", "test.yaml:1:1: invalid type: sequence, expected keys and values | an experiment is lines of `key: value`, such as `public: 200`".into()),
         (",m0,m1\nm0,0,1\n", "test.yaml:1:1: did not find expected node content, while parsing a block node | each line is `key: value`; close every bracket and quotation mark".into()),
         ("m0,m1\n0,1\n", "test.yaml:1:1: invalid type: string \"m0,m1 0,1\", expected keys and values | an experiment is lines of `key: value`, such as `public: 200`".into()),

@@ -50,6 +50,10 @@ pub(super) fn read(origin: &str, text: &str, files: &Files) -> Result<Draft> {
     let visitor = FileVisitor { draft: &mut draft, files, block: Block::File };
     let parsed = serde_yaml::Deserializer::from_str(text).deserialize_map(visitor);
     parsed.map_err(|error| located((origin, text), &error))?;
+    let says = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    if !text.lines().any(says) {
+        return Err(Error::new(format!("{origin}:1:1"), "the file says nothing").with_hint(FORM));
+    }
     Ok(draft)
 }
 
