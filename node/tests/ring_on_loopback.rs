@@ -72,7 +72,7 @@ fn a_verb_without_an_overlay_means_the_first_one() {
     let said = String::from_utf8(unknown.stderr).unwrap();
     assert_eq!(unknown.status.code(), Some(2), "{said}");
     let says = |part: &str| said.contains(part);
-    assert!(says("no overlay is named `public`") && says("hint: this node's overlays: club\n"), "{said}");
+    assert!(says("no overlay is named `public`") && says("with `--overlay`: club\n"), "{said}");
 }
 
 #[test]
@@ -158,9 +158,15 @@ fn a_bootstrap_that_is_not_there_is_named_and_tried_until_it_appears() {
         (&*free.to_string(), "WARN")
     );
     assert!(line["hint"].as_str().unwrap().contains("with the same `security`?"), "{line}");
-    assert_eq!(node.status().state, State::Joining);
+    let status = node.status();
+    assert_eq!((status.state, status.silent, status.founded), (State::Joining, vec![free], false));
+    let shown = verb(&["status", "--control", &node.control.to_string()]);
+    assert!(String::from_utf8(shown.stdout).unwrap().contains("no answer from   127.0.0.1:"));
     let late = Running::start_at(&free.to_string(), &[]);
-    until_well_formed(&[node, late]);
+    assert!(late.status().founded);
+    let nodes = [node, late];
+    until_well_formed(&nodes);
+    assert!(nodes.iter().all(|node| node.status().silent.is_empty()));
 }
 
 #[test]

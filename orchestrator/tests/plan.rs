@@ -61,7 +61,7 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("latency: slow\n", "test.yaml:1:10: latency: `slow` is no latency | write a one-way delay like `100 ms`, `builtin`, or a matrix file like `rtt-ms.csv`".into()),
         ("latency: 100\n", "test.yaml:1:10: latency: `100` has no unit | write it like `50 ms`, `2 s`, `5 min` or `1 h`".into()),
         ("repeats: [1, 2]\n", "test.yaml:1:10: repeats: a list stands where one value is expected | write one value".into()),
-        ("seed: -1\n", "test.yaml:1:7: seed: `-1` is no seed | a whole number from 0 to 18446744073709551615".into()),
+        ("seed: -1\n", "test.yaml:1:7: seed: `-1` is no seed | write a whole number from 0 to 18446744073709551615".into()),
         ("name: a/b\n", "test.yaml:1:7: name: `a/b` is no name for a results folder | use up to 64 letters, digits, `-` and `_`".into()),
         ("expect:\n  - public_join_seconds p50 <= 3\n", "test.yaml:2:5: expect[0]: `3` has no unit | write it like `50 ms`, `2 s`, `5 min` or `1 h`".into()),
         ("# later\n\n", "test.yaml:1:1: the file says nothing | an experiment is lines of `key: value`, such as `public: 200`".into()),

@@ -15,6 +15,11 @@ const POINTS_MAX: usize = 5_000;
 const RTT_MAX_MS: f32 = 60_000.0;
 /// Not measured.
 const MISSING: f32 = -1.0;
+/// What to try where rows and columns do not agree.
+const NAMES: &str = "names stand in the first row and in the first column, or in neither";
+/// What to try where no cells are found.
+const CELLS: &str =
+    "a CSV has commas between its cells; King's text has blanks, is in µs, and its name does not end in .csv";
 
 /// Round-trip times between measured points.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -59,11 +64,11 @@ impl std::fmt::Debug for RttMatrix {
 
 impl RttMatrix {
     /// Reads a square CSV of round-trip times in milliseconds: an empty cell is not measured, the diagonal does not
-    /// matter. The first row and column are names, unless the first row holds numbers alone: then there are none.
+    /// matter. The first row and column are names, or there are none; an error if that cannot be told.
     pub fn from_rtt_ms_csv(text: &str) -> Result<Self, TopologyError> {
         let mut lines = numbered(text).peekable();
-        let (_, header) = *lines.peek().ok_or_else(empty)?;
-        let is_named = header.split(',').any(|cell| cell.trim().parse::<f32>().is_err());
+        let (line, header) = *lines.peek().ok_or_else(empty)?;
+        let is_named = is_named(header).map_err(|error| error.at(line, 1))?;
         let points = header.split(',').count() - usize::from(is_named);
         check_size(points)?;
         let mut rtt_ms = Vec::with_capacity(points * points);
@@ -104,7 +109,7 @@ impl RttMatrix {
         let rows = rtt_ms.len() / points;
         if rows != points {
             let message = format!("expected {points} rows, as many as columns, and found {rows}");
-            return Err(TopologyError::new(message).at(last, 1));
+            return Err(TopologyError::new(message).at(last, 1).hint(NAMES));
         }
         let mut matrix = Self { points: points as u32, rtt_ms, filled: 0 };
         matrix.fill(points)?;
@@ -180,9 +185,30 @@ impl<'a, I: Iterator<Item = &'a str>> Iterator for Cells<I> {
     }
 }
 
-/// The lines that say something, with their numbers.
+/// Whether the first row holds names. A first cell that is a number belongs to the diagonal, unless none of the others
+/// is one; an empty one stands before names that count up, as tables of data are written.
+fn is_named(row: &str) -> Result<bool, TopologyError> {
+    let mut cells = row.split(',').map(str::trim);
+    let corner = cells.next().unwrap_or_default();
+    let others: Vec<&str> = cells.filter(|cell| !cell.is_empty()).collect();
+    let is_number = |cell: &&str| cell.parse::<f32>().is_ok();
+    if is_number(&corner) {
+        return Ok(!others.is_empty() && !others.iter().any(is_number));
+    }
+    let counts_up =
+        (0..=1).any(|first| others.iter().zip(first..).all(|(name, n): (_, u32)| *name == n.to_string()));
+    if !corner.is_empty() || counts_up || !others.iter().all(is_number) {
+        return Ok(true);
+    }
+    let why = "the first cell is empty and the others of its row are numbers: names, or round trips?";
+    Err(TopologyError::new(why)
+        .hint("write `0` into the first cell if there are no names, a word such as `rtt_ms` if there are"))
+}
+
+/// The lines that say something, with their numbers. Spreadsheets begin a CSV with a byte order mark.
 fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = text.lines().enumerate().map(|(n, line)| (n + 1, line));
+    let lines =
+        text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate().map(|(n, line)| (n + 1, line));
     lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'))
 }
 
@@ -206,14 +232,14 @@ fn push_row<'a>(
         end = column + cell.len();
         let rtt = parse(cell).ok_or_else(|| {
             let message = format!("expected a round-trip time up to one minute and found `{cell}`");
-            TopologyError::new(message).at(line, column)
+            TopologyError::new(message).at(line, column).hint("leave a cell empty that was not measured")
         })?;
         rtt_ms.push(rtt);
     }
     let found = rtt_ms.len() - before;
     if found != points {
         let message = format!("expected {points} cells and found {found}");
-        return Err(TopologyError::new(message).at(line, end));
+        return Err(TopologyError::new(message).at(line, end).hint(NAMES));
     }
     Ok(())
 }
@@ -233,5 +259,5 @@ fn check_size(points: usize) -> Result<(), TopologyError> {
         return Ok(());
     }
     let message = format!("expected 2 to {POINTS_MAX} points and found {points}");
-    Err(TopologyError::new(message).at(1, 1).hint("a CSV has commas, a King text has blanks"))
+    Err(TopologyError::new(message).at(1, 1).hint(CELLS))
 }

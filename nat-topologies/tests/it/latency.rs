@@ -81,6 +81,27 @@ fn a_csv_without_names_is_read_as_one_with_them() {
 }
 
 #[test]
+fn names_are_told_from_round_trips_or_the_csv_is_refused() {
+    let rows = "0,10,20\n10,0,30\n20,30,0\n";
+    let bare = RttMatrix::from_rtt_ms_csv(rows).unwrap();
+    let numbered = ",1,2,3\n1,0,10,20\n2,10,0,30\n3,20,30,0\n";
+    let from_zero = "n,0,1,2\n0,0,10,20\n1,10,0,30\n2,20,30,0\n";
+    let cornered = "0,a,b,c\na,0,10,20\nb,10,0,30\nc,20,30,0\n";
+    for text in [&*format!("\u{feff}{}", rows.replace('\n', "\r\n")), numbered, from_zero, cornered] {
+        assert_eq!(RttMatrix::from_rtt_ms_csv(text).unwrap(), bare, "{text}");
+    }
+    let error = RttMatrix::from_rtt_ms_csv("# made up\n,10,20\n10,,30\n20,30,\n").unwrap_err();
+    assert_eq!((error.line, error.column), (2, 1));
+    assert!(error.hint.starts_with("write `0` into the first cell if there are no names"), "{error:?}");
+    let half = RttMatrix::from_rtt_ms_csv("0,ten,20\n10,0,30\n20,30,0\n").unwrap_err();
+    assert_eq!((half.line, half.column), (1, 3), "{half}");
+    for one_sided in ["a,b,c\n0,1,2\n1,0,3\n2,3,0\n", "a,0,1,2\nb,1,0,3\nc,2,3,0\n"] {
+        let error = RttMatrix::from_rtt_ms_csv(one_sided).unwrap_err();
+        assert!(error.hint.starts_with("names stand in the first row and in the first column"), "{error:?}");
+    }
+}
+
+#[test]
 fn a_small_csv_is_read_and_its_gaps_are_filled() {
     let text = "rtt_ms,a,b,c,d\na,,10,20,\nb,10,,,30\nc,20,,,\nd,,,,\n";
     let matrix = RttMatrix::from_rtt_ms_csv(text).unwrap();

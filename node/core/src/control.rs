@@ -149,6 +149,12 @@ pub struct Status {
     pub refused: Option<String>,
     /// Seconds since the node's start.
     pub uptime_seconds: f64,
+    /// Whether the member was connected without anybody to join: it is the overlay's first.
+    #[serde(default)]
+    pub founded: bool,
+    /// While it joins: bootstraps that did not answer.
+    #[serde(default)]
+    pub silent: Vec<SocketAddr>,
     /// Seconds from the node's start until it was first connected.
     pub join_seconds: Option<f64>,
     /// Seconds from the node's start until its nearest neighbours last changed.

@@ -63,7 +63,7 @@ impl Client {
         if known.contains(&wanted) {
             return Ok(wanted);
         }
-        let hint = format!("this node's overlays: {}", known.join(", "));
+        let hint = format!("name one of this node's with `--overlay`: {}", known.join(", "));
         Err(self.failure(format!("no overlay is named `{wanted}`")).hint(hint))
     }
 
@@ -134,9 +134,10 @@ impl Client {
     fn refusal(&self, status: StatusCode, body: &[u8]) -> Failure {
         let said = serde_json::from_slice::<serde_json::Value>(body).ok();
         if let Some(why) = said.as_ref().and_then(|said| said["error"].as_str()) {
+            let hint = said.as_ref().and_then(|said| said["hint"].as_str());
             return self
                 .failure(why)
-                .hint("`atoll-node status` lists the overlays and how they are protected");
+                .hint(hint.unwrap_or("`atoll-node status` lists the overlays and how they are protected"));
         }
         let text: String = String::from_utf8_lossy(body).trim().chars().take(300).collect();
         self.failure(format!("{status}: {text}")).hint("is it an `atoll-node` of this version?")

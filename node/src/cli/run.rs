@@ -54,7 +54,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "FORMAT", value_enum)]
     log_format: Option<LogFormat>,
     /// All randomness follows from it; only for runs that shall repeat
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
 }
 
@@ -100,6 +100,10 @@ impl Run {
         }
         Ok(settings)
     }
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("no seed\nhint: write a whole number from 0 to {}", u64::MAX))
 }
 
 #[cfg(test)]

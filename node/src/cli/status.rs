@@ -9,8 +9,8 @@ use super::{Control, Verdict};
 use crate::date;
 use crate::failure::Failure;
 
-/// No handshake with anybody is faster, in seconds.
-const FIRST_MAX: f64 = 1e-4;
+/// What to do about bootstraps that do not answer.
+const SILENT: &str = "up, of the same overlay, and with the same `security`?";
 
 /// Show where each membership of the node stands
 #[derive(Args)]
@@ -37,10 +37,16 @@ impl Status {
 
 /// The first member of an overlay joined nobody.
 fn joined(member: &control::Status) -> String {
-    match member.join_seconds {
-        Some(seconds) if seconds < FIRST_MAX => "at once: it was the first".to_owned(),
-        seconds => or_dash(seconds, show::seconds),
+    match member.founded {
+        true => "- (the first member)".to_owned(),
+        false => or_dash(member.join_seconds, show::seconds),
     }
+}
+
+/// The bootstraps that do not answer, with what to look at.
+fn silent(member: &control::Status) -> String {
+    let silent: Vec<String> = member.silent.iter().map(ToString::to_string).collect();
+    if silent.is_empty() { String::new() } else { format!("{} ({SILENT})", silent.join(", ")) }
 }
 
 fn show(member: &control::Status) {
@@ -53,6 +59,7 @@ fn show(member: &control::Status) {
         ("security", member.security.clone()),
         ("certificate until", or_dash(member.certificate_expires_seconds, date::shown)),
         ("refused", member.refused.clone().unwrap_or_default()),
+        ("no answer from", silent(member)),
         ("address", member.address.to_string()),
         ("predecessor", address(member.predecessor)),
         ("successor", address(member.successor)),
@@ -65,7 +72,7 @@ fn show(member: &control::Status) {
     let has_certificate = member.certificate_expires_seconds.is_some();
     let shown = rows.into_iter().filter(|(name, value)| match *name {
         "certificate until" => has_certificate,
-        "refused" => !value.is_empty(),
+        "refused" | "no answer from" => !value.is_empty(),
         _ => true,
     });
     let rows = shown.map(|(name, value)| vec![name.to_owned(), value]);

@@ -51,12 +51,14 @@ pub(super) struct ControlSite {
 #[derive(Serialize)]
 struct Refusal {
     error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
     #[serde(skip)]
     status: StatusCode,
 }
 
 fn refuse(status: StatusCode, error: impl Into<String>) -> Refusal {
-    Refusal { error: error.into(), status }
+    Refusal { error: error.into(), hint: None, status }
 }
 
 impl Site for ControlSite {
@@ -124,7 +126,7 @@ impl ControlSite {
             Ok(admitted) => Ok(admitted.send(wanted, request.into_body())),
             Err(why) => {
                 discard(request.into_body());
-                Err(refuse(StatusCode::CONFLICT, why.to_string()))
+                Err(Refusal { hint: Some(why.hint()), ..refuse(StatusCode::CONFLICT, why.to_string()) })
             }
         }
     }

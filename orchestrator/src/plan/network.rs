@@ -139,7 +139,8 @@ fn check_topology(file: &TextFile) -> Result<(), Wrong> {
 }
 
 fn matrix(file: &TextFile) -> Result<RttMatrix, Wrong> {
-    let read = match file.text.contains(',') {
+    // King's text is in µs: a CSV that lacks its commas would be a thousand times too fast.
+    let read = match file.text.contains(',') || file.name.ends_with(".csv") {
         true => RttMatrix::from_rtt_ms_csv(&file.text),
         false => RttMatrix::from_rtt_us_king(&file.text),
     };

@@ -67,6 +67,11 @@ impl Draft {
                 Error::new(what(), "there is no `=` in it").with_hint("write it like `--set public=100`")
             );
         };
+        if let flag @ ("seed" | "repeats") = name.trim() {
+            return Err(
+                Error::new(what(), "it has a flag of its own").with_hint(format!("write `--{flag} N`"))
+            );
+        }
         let key = key(name.trim(), &[]).map_err(refuse)?;
         let texts: Vec<String> = list.split(',').map(|text| text.trim().to_owned()).collect();
         for text in &texts {
@@ -217,7 +222,8 @@ fn repeats(text: &str) -> Result<u32, Wrong> {
 
 fn seed(text: &str) -> Result<u64, Wrong> {
     text.parse().map_err(|_| {
-        Wrong::new(format!("`{text}` is no seed")).with_hint(format!("a whole number from 0 to {}", u64::MAX))
+        Wrong::new(format!("`{text}` is no seed"))
+            .with_hint(format!("write a whole number from 0 to {}", u64::MAX))
     })
 }
 
@@ -320,6 +326,14 @@ impl<'de> Visitor<'de> for ListSeed<'_> {
         self.visit_str(&number.to_string())
     }
 
+    fn visit_u128<E: serde::de::Error>(self, number: u128) -> Result<Vec<String>, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i128<E: serde::de::Error>(self, number: i128) -> Result<Vec<String>, E> {
+        self.visit_str(&number.to_string())
+    }
+
     fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Vec<String>, E> {
         self.visit_str(&number.to_string())
     }
@@ -352,6 +366,14 @@ impl Visitor<'_> for TextSeed<'_> {
     }
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<String, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_u128<E: serde::de::Error>(self, number: u128) -> Result<String, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i128<E: serde::de::Error>(self, number: i128) -> Result<String, E> {
         self.visit_str(&number.to_string())
     }
 

@@ -193,6 +193,8 @@ mod tests {
                 refused: None,
                 address,
                 state: State::Connected,
+                founded: false,
+                silent: Vec::new(),
                 uptime_seconds: 9.0,
                 join_seconds: Some(1.0),
                 neighbours_changed_seconds: 2.0,

@@ -98,6 +98,12 @@ impl Bootstraps {
         self.list.iter().any(at)
     }
 
+    /// Those that did not answer, and were not linked since.
+    #[must_use]
+    pub fn silent(&self) -> Vec<SocketAddr> {
+        self.list.iter().filter(|one| one.silences > 0).map(|one| one.remote).collect()
+    }
+
     /// The edge is linked.
     pub fn on_linked(&mut self, edge: EdgeId) {
         let dialling = |one: &&mut Bootstrap| matches!(one.stage, Stage::Dialling(own) if own == edge);
@@ -235,9 +241,11 @@ mod tests {
         }
         let wait = list.poll_timeout().expect("it is tried again").at.since(now);
         assert!(wait > Duration::from_secs(40) && wait < Duration::from_secs(80));
+        assert_eq!(list.silent(), ["192.0.2.1:1".parse().expect("an address")]);
         let at = list.poll_timeout().expect("it is tried again").at;
         list.on_dial("192.0.2.1:1".parse().expect("an address"), Some(EdgeId(99)), at);
         list.on_linked(EdgeId(99));
+        assert!(list.silent().is_empty());
         assert_eq!(list.on_edge_down(EdgeId(99), at), None);
     }
 }

@@ -103,6 +103,8 @@ pub struct Overlay {
     place: Place,
     place_since: Time,
     joined: Option<Time>,
+    /// Whether it was connected without anybody to join.
+    founded: bool,
     connected: bool,
     leaving: bool,
     /// Somebody at our place answered an announcement.
@@ -151,6 +153,7 @@ impl Overlay {
             place: Place::default(),
             place_since: now,
             joined: None,
+            founded: false,
             connected: false,
             leaving: false,
             answered: false,

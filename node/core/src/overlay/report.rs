@@ -27,6 +27,8 @@ impl Overlay {
             refused: self.refused.map(|reason| reason.describe().to_owned()),
             certificate_expires_seconds: self.certificate_expires.map(|Wall(seconds)| seconds),
             uptime_seconds: now.since(self.started).as_secs_f64(),
+            founded: self.founded,
+            silent: if self.connected { Vec::new() } else { self.bootstraps.silent() },
             join_seconds: self.joined.map(|joined| joined.since(self.started).as_secs_f64()),
             neighbours_changed_seconds: self.place_since.since(self.started).as_secs_f64(),
             predecessor: self.place.predecessor,

@@ -63,6 +63,7 @@ impl Overlay {
         let arrived = alone || (place.settled && (self.answered || self.is_first));
         if arrived && !self.connected {
             self.connected = true;
+            self.founded |= alone && self.joined.is_none();
             self.joined.get_or_insert(lent.now);
             self.shortcuts.begin(lent.now);
             self.bootstraps.probe_again(lent.now);

@@ -146,6 +146,18 @@ pub(super) enum Refused {
     Busy,
 }
 
+impl Refused {
+    /// What to try.
+    pub(super) fn hint(&self) -> &'static str {
+        match self {
+            Self::NoOverlay(_) => "`atoll-node status` lists the overlays",
+            Self::NoSecurity(_) => "send it in an overlay with `security: dtls` or `quic`",
+            Self::Ourselves => "give another member's address: `atoll-node peers` lists some",
+            Self::Busy => "wait until one of them has arrived",
+        }
+    }
+}
+
 /// The service of a node. Clones share it.
 #[derive(Clone)]
 pub(super) struct Transfers {
