@@ -102,7 +102,7 @@ fn holds(bytes: &[u8], mark: &[u8]) -> bool {
 
 /// A round trip through the overlay, as soon as there is a way: members are connected before the last edge is made.
 fn ping(environment: &mut Docker, from: NodeIndex, to: Address) {
-    let limit = environment.now() + Duration::from_secs(20);
+    let limit = environment.now() + Duration::from_secs(40);
     loop {
         let question = Command::Ping { overlay: OVERLAY.to_owned(), address: to };
         let reply = environment.command(from, question).unwrap();

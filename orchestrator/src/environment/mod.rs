@@ -111,8 +111,8 @@ pub trait Environment {
     fn tear_down(&mut self) -> Result<()>;
 }
 
-/// The longest wait for one member's answer to a command.
-pub const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+/// The longest wait for one member's answer to a command: longer than a member takes until it says that nobody answered it.
+pub const COMMAND_LIMIT: Duration = Duration::from_secs(15);
 
 /// How a member ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

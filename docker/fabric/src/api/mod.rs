@@ -20,8 +20,8 @@ pub use client::{Client, ClientError};
 pub const NODES_MAX: usize = 4096;
 /// Longest request or answer, in bytes.
 pub const BODY_MAX: usize = 64 << 20;
-/// Longest wait for one node's answer.
-pub const NODE_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for one node's answer: longer than a node takes until it says that nobody answered it.
+pub const NODE_LIMIT: Duration = Duration::from_secs(15);
 
 /// `POST /attach`: gives containers their devices. Answer: a list with `null` or an error for each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
