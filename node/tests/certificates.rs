@@ -199,6 +199,7 @@ fn nothing_is_overwritten_and_nothing_is_left_half_made() {
     let member = groups.member(&authority, "ann");
     let (ca, out) = (text(&authority), text(&member));
     let secret = fs::read(authority.join("secret")).unwrap();
+    let issued = fs::read(authority.join("issued.log")).unwrap();
     let said = refused(&["ca", "--group", "go", "--out", ca]);
     assert!(said.contains("nothing is overwritten"), "{said}");
     refused(&["issue", "--ca", ca, "--user", "bob", "--out", out]);
@@ -208,6 +209,8 @@ fn nothing_is_overwritten_and_nothing_is_left_half_made() {
     refused(&["issue", "--ca", ca, "--user", "bob", "--key", text(&key), "--out", text(&file)]);
     let said = refused(&["ca", "--group", "go", "--out", text(&groups.path("missing/ca"))]);
     assert!(said.contains("make the folder"), "{said}");
+    refused(&["issue", "--ca", ca, "--user", "bob", "--out", text(&groups.path("missing/bob"))]);
+    assert_eq!(fs::read(authority.join("issued.log")).unwrap(), issued, "nobody has such a certificate");
     assert_eq!(fs::read(authority.join("secret")).unwrap(), secret);
     assert_eq!(fs::read(&file).unwrap(), b"mine");
     assert_eq!(names(&certificate(&member))[1], "atoll://user/ann");

@@ -429,4 +429,9 @@ fn an_interrupted_run_keeps_what_it_measured_and_says_that_it_is_not_valid() {
         summary["invalid_reasons"][0].as_str().is_some_and(|reason| reason.starts_with("interrupted after"))
     );
     assert!(summary["metrics"]["public_join_seconds"]["count"].as_u64() > Some(0), "{summary:#}");
+    let folder = out.path().to_str().expect("the path is plain");
+    assert_eq!(atoll(&["report", folder]).status.code(), Some(2));
+    let compared = atoll(&["compare", folder, folder, "--fail-above", "10"]);
+    assert_eq!(compared.status.code(), Some(2));
+    assert!(text(&compared.stdout).contains("is NOT VALID: interrupted"), "{}", text(&compared.stdout));
 }

@@ -141,6 +141,8 @@ fn a_sweep_is_the_product_of_its_lists_in_the_order_of_the_keys() {
     assert_eq!(labels.len(), 6);
     assert_eq!(labels[..3], ["public=100 nat=none", "public=100 nat=cones", "public=300 nat=none"]);
     assert_eq!(plan.swept, [Key::Public, Key::Nat]);
+    let twice = with(&["loss=1 %,1.0%"]).expect_err("the two points would be one");
+    assert_eq!(twice, "loss: `1 %` stands in the list twice");
 }
 
 #[test]
