@@ -103,6 +103,13 @@ impl Town {
         inboxes.flat_map(|inbox| fs::read_dir(inbox).unwrap().map(|entry| entry.unwrap().path())).collect()
     }
 
+    /// How many files a node is receiving: what it has open in its inbox, named or not.
+    fn drafts(&self, node: usize) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.nodes[node].id())).unwrap();
+        let targets = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        targets.filter(|target| target.starts_with(self.inbox(node))).count()
+    }
+
     fn send(&self, from: usize, file: &Path, to: Address) -> Output {
         verb(&self.words(from, file, to).iter().map(String::as_str).collect::<Vec<_>>())
     }
@@ -317,8 +324,10 @@ fn a_disk_that_fills_up_meanwhile_is_told_and_nothing_is_left() {
 /// A transfer of a large file that has begun.
 fn begun(town: &Town, from: usize, to: usize) -> Child {
     let sent = || town.nodes[from].metric("atoll_sent_bytes_total");
-    let before = sent();
+    let older = town.drafts(to);
     let sending = town.begin(from, &town.large(), town.address(to));
+    until("the file has a draft", || (town.drafts(to) > older).then_some(()));
+    let before = sent();
     until("its content is on the way", || (sent() > before + 2_000_000.0).then_some(()));
     sending
 }
