@@ -37,8 +37,10 @@ pub struct OverlayConfig {
     pub is_first: bool,
     /// How the member keeps its ring.
     pub ring: RingConfig,
-    /// How direct edges are kept alive.
+    /// How edges are kept alive.
     pub keepalive: KeepaliveConfig,
+    /// What the member passes on between peers that cannot reach each other.
+    pub relay: RelayConfig,
     /// How edges and end-to-end senders are protected.
     pub security: Security,
     /// When the member's own certificate ends, if it does; for reports only.
@@ -56,6 +58,7 @@ impl OverlayConfig {
             bootstraps,
             ring: RingConfig::default(),
             keepalive: KeepaliveConfig::default(),
+            relay: RelayConfig::default(),
             security: Security::none(),
             certificate_expires: None,
         }
@@ -76,6 +79,21 @@ pub struct RingConfig {
 impl Default for RingConfig {
     fn default() -> Self {
         Self { near: 3, shortcuts: 0.5, shortcut_sample: 3 }
+    }
+}
+
+/// How much a member relays. What is beyond is dropped, and the pair looks for another relay.
+#[derive(Clone, Debug)]
+pub struct RelayConfig {
+    /// Pairs of peers at once (0 to 4,096); 0 relays nothing.
+    pub pairs: usize,
+    /// Bytes per second of all pairs together, as packets count them.
+    pub bytes_per_second: u64,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self { pairs: 64, bytes_per_second: 1_000_000 }
     }
 }
 

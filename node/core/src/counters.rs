@@ -20,6 +20,8 @@ pub enum DropReason {
     OutOfWindow,
     /// No member is nearer to the destination.
     NoRoute,
+    /// A packet between two peers that is more than we pass on, or that we do not stand between.
+    NotRelayed,
     /// The packet has taken all its hops.
     HopLimit,
     /// The packet is larger than every edge must carry.
@@ -68,7 +70,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Malformed,
         Self::UnknownOverlay,
         Self::UnknownEdge,
@@ -77,6 +79,7 @@ impl DropReason {
         Self::Duplicate,
         Self::OutOfWindow,
         Self::NoRoute,
+        Self::NotRelayed,
         Self::HopLimit,
         Self::TooBig,
         Self::Full,
@@ -113,6 +116,7 @@ impl DropReason {
             Self::Duplicate => "duplicate",
             Self::OutOfWindow => "out_of_window",
             Self::NoRoute => "no_route",
+            Self::NotRelayed => "not_relayed",
             Self::HopLimit => "hop_limit",
             Self::TooBig => "too_big",
             Self::Full => "full",
@@ -146,6 +150,12 @@ pub struct Counters {
     pub sent_datagrams: u64,
     /// Their payload bytes, IP and UDP headers not counted.
     pub sent_bytes: u64,
+    /// Datagrams that went into the public ring.
+    pub carried_datagrams: u64,
+    /// Datagrams that went through a common peer.
+    pub relayed_datagrams: u64,
+    /// Relayed edges that took another common peer.
+    pub relays_changed: u64,
     /// Datagrams taken from the socket.
     pub received_datagrams: u64,
     /// Their payload bytes.

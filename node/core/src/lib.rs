@@ -25,6 +25,7 @@ pub mod linker;
 mod node;
 pub mod overlay;
 pub mod path;
+pub mod relay;
 pub mod ring;
 pub mod router;
 pub mod security;

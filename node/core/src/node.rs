@@ -1,7 +1,6 @@
 //! Floor 7: one socket, many overlays. It tells datagrams apart by what their header names, never by their source.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use crate::buffer::{Buffer, Pool};
 use crate::config::Config;
@@ -13,10 +12,16 @@ use crate::path;
 use crate::rng::{Rng, Seed};
 use crate::security::{Credentials, Wall};
 use crate::time::Time;
-use crate::wire::{Address, Header, PacketKind};
+use crate::wire::{Address, Header, PacketKind, Remote};
 
 /// Overlays of one node at most: the last byte of an edge's id names the overlay.
 pub const OVERLAYS_MAX: usize = 256;
+
+/// The overlay that carries edges of the others: the public one.
+const CARRIER: usize = 0;
+
+/// Rounds over the timers of all overlays that one call makes.
+const TIMER_ROUNDS_MAX: usize = 4;
 
 /// Outputs that a drained queue has room for.
 const OUTPUTS_KEPT: usize = 16;
@@ -38,6 +43,10 @@ struct Shared {
     outputs: VecDeque<Output>,
     /// What the wall clock said, and when; 0 as long as nobody told.
     wall: (Wall, Time),
+    /// Datagrams for members of the public overlay that its ring shall carry.
+    carries: VecDeque<(Address, Buffer)>,
+    /// Datagrams that packets brought.
+    arrivals: VecDeque<(Remote, Buffer)>,
 }
 
 impl Shared {
@@ -45,7 +54,16 @@ impl Shared {
     fn lend(&mut self, now: Time) -> Lent<'_> {
         let (Wall(seconds), then) = self.wall;
         let wall = Wall(if seconds == 0 { 0 } else { seconds + now.since(then).as_secs() });
-        Lent { paths: &mut self.paths, pool: &self.pool, outputs: &mut self.outputs, now, wall }
+        Lent {
+            paths: &mut self.paths,
+            pool: &self.pool,
+            outputs: &mut self.outputs,
+            now,
+            wall,
+            carries: &mut self.carries,
+            arrivals: &mut self.arrivals,
+            carrier: None,
+        }
     }
 }
 
@@ -59,12 +77,33 @@ impl Node {
         let overlays =
             overlays.map(|(slot, overlay)| Overlay::new(overlay, slot as u8, pool, &rng, now)).collect();
         let wall = (Wall(config.unix_seconds), now);
-        let shared =
-            Shared { pool: pool.clone(), paths: path::Table::default(), outputs: VecDeque::new(), wall };
+        let shared = Shared {
+            pool: pool.clone(),
+            paths: path::Table::default(),
+            outputs: VecDeque::new(),
+            wall,
+            carries: VecDeque::new(),
+            arrivals: VecDeque::new(),
+        };
         Self { overlays, shared, counters: Counters::default() }
     }
 
-    fn on_datagram(&mut self, from: SocketAddr, mut payload: Buffer, now: Time) {
+    /// Hands on what packets brought and what they shall carry, until nothing is left.
+    fn settle(&mut self, now: Time) {
+        loop {
+            if let Some((from, payload)) = self.shared.arrivals.pop_front() {
+                self.on_datagram(from, payload, now);
+            } else if let Some((to, datagram)) = self.shared.carries.pop_front() {
+                if let Some(carrier) = self.overlays.first_mut() {
+                    carrier.carry_edge(to, datagram, &mut self.shared.lend(now));
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn on_datagram(&mut self, from: Remote, mut payload: Buffer, now: Time) {
         let Ok(header) = Header::take(&mut payload) else {
             self.counters.drop(DropReason::Malformed);
             return;
@@ -79,6 +118,16 @@ impl Node {
             self.counters.drop(DropReason::UnknownOverlay);
             return;
         };
+        // An edge that others carry or relay never carries or relays another.
+        let may_come = match from {
+            Remote::Udp(_) => true,
+            Remote::Carried(_) => slot != CARRIER,
+            Remote::Relayed(one) => slot == usize::from(one.overlay),
+        };
+        if !may_come {
+            self.counters.drop(DropReason::UnknownOverlay);
+            return;
+        }
         overlay.handle_datagram(Arrival { header, from, payload }, &mut self.shared.lend(now));
     }
 
@@ -157,10 +206,10 @@ impl Node {
 impl Machine for Node {
     fn handle_input(&mut self, input: Input, now: Time) {
         match input {
-            Input::Datagram { from, payload } => self.on_datagram(from, payload, now),
+            Input::Datagram { from, payload } => self.on_datagram(Remote::Udp(from), payload, now),
             Input::Unreachable { to } => {
                 for overlay in &mut self.overlays {
-                    overlay.on_unreachable(to, now, &self.shared.paths);
+                    overlay.on_unreachable(Remote::Udp(to), now, &self.shared.paths);
                 }
             }
             Input::Command { id, command } => self.on_command(id, command, now),
@@ -195,15 +244,24 @@ impl Machine for Node {
             }
             Input::Bootstraps { overlay, bootstraps } => {
                 // A name that is not ours is the driver's mistake and changes nothing.
-                let _ = self.with(&overlay, now, |overlay, lent| overlay.set_bootstraps(&bootstraps, lent));
+                let remotes: Vec<Remote> = bootstraps.into_iter().map(Remote::Udp).collect();
+                let _ = self.with(&overlay, now, |overlay, lent| overlay.set_bootstraps(&remotes, lent));
             }
         }
+        self.settle(now);
     }
 
     fn handle_timeout(&mut self, now: Time) {
-        let mut lent = self.shared.lend(now);
-        for overlay in &mut self.overlays {
-            overlay.handle_timeout(&mut lent);
+        // What one overlay hands to another may make a timer of that one due.
+        for _ in 0..TIMER_ROUNDS_MAX {
+            let mut lent = self.shared.lend(now);
+            for overlay in &mut self.overlays {
+                overlay.handle_timeout(&mut lent);
+            }
+            self.settle(now);
+            if self.poll_timeout().is_none_or(|deadline| deadline.at > now) {
+                return;
+            }
         }
     }
 

@@ -50,7 +50,10 @@ fn row(peer: &control::Peer, named: bool) -> Vec<String> {
     row.extend([
         peer.roles.join(" "),
         peer.edge.clone(),
-        peer.transport.to_string(),
+        peer.transport
+            .map(|one| one.to_string())
+            .or_else(|| peer.via.map(|via| format!("via {via}")))
+            .unwrap_or_default(),
         or_dash(peer.rtt_seconds, show::seconds),
         show::seconds(peer.age_seconds),
         show::seconds(peer.heard_seconds),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 pub use role::{Role, Roles};
 
 use crate::time::Time;
-use crate::wire::{Address, EdgeId};
+use crate::wire::{Address, EdgeId, Way};
 
 /// Connections of one member at most; beyond, links that only the peer wants are refused.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -20,8 +20,8 @@ const GROWTH: usize = 8;
 pub struct Connection {
     /// The peer.
     pub peer: Address,
-    /// Its edges, the one that we send on last.
-    pub edges: Vec<EdgeId>,
+    /// Its edges, the worst way first; of one way the oldest first. We send on the last.
+    pub edges: Vec<(Way, EdgeId)>,
     /// Why we keep it.
     pub ours: Roles,
     /// Why the peer keeps it.
@@ -47,7 +47,7 @@ pub struct Connection {
 impl Connection {
     /// A connection over its first edge.
     #[must_use]
-    pub fn new(peer: Address, edge: EdgeId, now: Time) -> Self {
+    pub fn new(peer: Address, edge: (Way, EdgeId), now: Time) -> Self {
         Self {
             peer,
             edges: vec![edge],
@@ -67,6 +67,16 @@ impl Connection {
     /// The edge that we send on.
     #[must_use]
     pub fn edge(&self) -> EdgeId {
+        self.best().1
+    }
+
+    /// The kind of way that we send on.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        self.best().0
+    }
+
+    fn best(&self) -> (Way, EdgeId) {
         *self.edges.last().expect("a connection without edges is removed")
     }
 
@@ -131,12 +141,12 @@ impl Table {
     }
 
     /// The connection with a peer, made over `edge` if there is none. False if it was there.
-    pub fn insert(&mut self, peer: Address, edge: EdgeId, now: Time) -> bool {
+    pub fn insert(&mut self, peer: Address, edge: (Way, EdgeId), now: Time) -> bool {
         match self.find(peer) {
             Ok(at) => {
                 let edges = &mut self.connections[at].edges;
-                edges.retain(|known| *known != edge);
-                edges.push(edge);
+                edges.retain(|known| known.1 != edge.1);
+                edges.insert(edges.partition_point(|known| known.0 <= edge.0), edge);
                 false
             }
             Err(at) => {

@@ -1,12 +1,14 @@
-//! Floor 2: ways to reach a peer. Today a direct one, over a path.
+//! Floor 2: ways to reach a peer: direct, relayed by a common peer, carried by the public ring; all of them over a path.
 //!
 //! An edge is one association over one channel. Each end names it by an id of its own choice. It knows no ring.
 
+mod parts;
 mod probe;
 mod reliable;
 
 use std::time::Duration;
 
+pub use parts::{HALVES_MAX, Parts};
 pub use probe::{Probe, Wanted};
 pub use reliable::{ACK_DELAY, Again, Overdue, Receipt, Reliable};
 
@@ -271,7 +273,8 @@ mod tests {
 
     fn table(paths: &mut crate::path::Table, edges: usize) -> (Table, Vec<EdgeId>) {
         let mut table = Table::default();
-        let path = paths.hold("192.0.2.1:1".parse().expect("an address"), Time::ZERO);
+        let path =
+            paths.hold(crate::wire::Remote::Udp("192.0.2.1:1".parse().expect("an address")), Time::ZERO);
         let insert =
             |_| table.insert(Edge::new(path, None, Time::ZERO), 0xdead_beef, 7).expect("there is room");
         let ids = (0..edges).map(insert).collect();
@@ -297,7 +300,8 @@ mod tests {
     fn a_full_table_refuses() {
         let mut paths = crate::path::Table::default();
         let (mut table, _) = table(&mut paths, EDGES_MAX);
-        let path = paths.hold("192.0.2.1:1".parse().expect("an address"), Time::ZERO);
+        let path =
+            paths.hold(crate::wire::Remote::Udp("192.0.2.1:1".parse().expect("an address")), Time::ZERO);
         assert!(table.insert(Edge::new(path, None, Time::ZERO), 1, 0).is_none());
     }
 }

@@ -1,13 +1,12 @@
-//! The way in: transport addresses that may belong to members, dialled while there is need.
+//! The way in: remotes that may belong to members, dialled while there is need.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::machine::Deadline;
 use crate::rng::Rng;
 use crate::time::Time;
-use crate::wire::EdgeId;
+use crate::wire::{EdgeId, Remote};
 
 /// Bootstraps that are dialled at once.
 const DIALS_MAX: usize = 5;
@@ -32,7 +31,7 @@ enum Stage {
 
 #[derive(Debug)]
 struct Bootstrap {
-    remote: SocketAddr,
+    remote: Remote,
     stage: Stage,
     silences: u32,
     /// No longer named: forgotten once its edge is gone.
@@ -50,7 +49,7 @@ pub struct Bootstraps {
 impl Bootstraps {
     /// Bootstraps that are all due at once; one that is named twice counts once.
     #[must_use]
-    pub fn new(remotes: &[SocketAddr], rng: &Rng, now: Time) -> Self {
+    pub fn new(remotes: &[Remote], rng: &Rng, now: Time) -> Self {
         let mut bootstraps = Self { rng: rng.fork("bootstrap"), list: Vec::new(), probe_at: Time::MAX };
         bootstraps.replace(remotes, now);
         bootstraps
@@ -58,8 +57,8 @@ impl Bootstraps {
 
     /// The bootstraps are these from now on. New ones are due at once; of the others those with an edge stay until it
     /// is gone.
-    pub fn replace(&mut self, remotes: &[SocketAddr], now: Time) {
-        let mut fresh: BTreeSet<SocketAddr> = remotes.iter().copied().collect();
+    pub fn replace(&mut self, remotes: &[Remote], now: Time) {
+        let mut fresh: BTreeSet<Remote> = remotes.iter().copied().collect();
         self.list.retain_mut(|one| {
             one.former = !fresh.remove(&one.remote);
             !one.former || !matches!(one.stage, Stage::Waiting(_))
@@ -72,7 +71,7 @@ impl Bootstraps {
 
     /// The next bootstrap to dial, if one is due and few enough are under way. Follow with [`Self::on_dial`].
     #[must_use]
-    pub fn due(&self, now: Time) -> Option<SocketAddr> {
+    pub fn due(&self, now: Time) -> Option<Remote> {
         let busy = self.list.iter().filter(|one| !matches!(one.stage, Stage::Waiting(_))).count();
         if busy >= DIALS_MAX {
             return None;
@@ -82,7 +81,7 @@ impl Bootstraps {
     }
 
     /// A bootstrap is being dialled over this edge; without an edge (the table is full) it waits.
-    pub fn on_dial(&mut self, remote: SocketAddr, edge: Option<EdgeId>, now: Time) {
+    pub fn on_dial(&mut self, remote: Remote, edge: Option<EdgeId>, now: Time) {
         let Some(one) = self.list.iter_mut().find(|one| one.remote == remote) else { return };
         one.stage = match edge {
             Some(edge) => Stage::Dialling(edge),
@@ -100,7 +99,7 @@ impl Bootstraps {
 
     /// Those that did not answer, and were not linked since.
     #[must_use]
-    pub fn silent(&self) -> Vec<SocketAddr> {
+    pub fn silent(&self) -> Vec<Remote> {
         self.list.iter().filter(|one| one.silences > 0).map(|one| one.remote).collect()
     }
 
@@ -114,7 +113,7 @@ impl Bootstraps {
     }
 
     /// The edge is gone. If it never answered: the bootstrap and how often in a row.
-    pub fn on_edge_down(&mut self, edge: EdgeId, now: Time) -> Option<(SocketAddr, u32)> {
+    pub fn on_edge_down(&mut self, edge: EdgeId, now: Time) -> Option<(Remote, u32)> {
         let at = self
             .list
             .iter()
@@ -138,12 +137,12 @@ impl Bootstraps {
 
     /// The bootstrap that a connected member of a ring of about `size` members dials now, to heal a ring that fell
     /// apart unnoticed.
-    pub fn probe(&mut self, size: f64, now: Time) -> Option<SocketAddr> {
+    pub fn probe(&mut self, size: f64, now: Time) -> Option<Remote> {
         if self.probe_at > now {
             return None;
         }
         self.probe_at = now + self.rng.jitter(PROBE_TURN.mul_f64(size.clamp(1.0, MEMBERS_MAX)), 0.5);
-        let idle: Vec<SocketAddr> = self
+        let idle: Vec<Remote> = self
             .list
             .iter()
             .filter(|one| matches!(one.stage, Stage::Waiting(_)))
@@ -178,8 +177,12 @@ impl Bootstraps {
 mod tests {
     use super::*;
 
+    fn at(text: &str) -> Remote {
+        Remote::Udp(text.parse().expect("an address"))
+    }
+
     fn bootstraps(remotes: &[&str]) -> Bootstraps {
-        let remotes: Vec<SocketAddr> = remotes.iter().map(|one| one.parse().expect("an address")).collect();
+        let remotes: Vec<Remote> = remotes.iter().map(|one| at(one)).collect();
         Bootstraps::new(&remotes, &Rng::new([1; 32]), Time::ZERO)
     }
 
@@ -196,7 +199,7 @@ mod tests {
         let mut list = bootstraps(&["192.0.2.1:1"]);
         let old = list.due(Time::ZERO).expect("one is due");
         list.on_dial(old, Some(EdgeId(1)), Time::ZERO);
-        let new: SocketAddr = "192.0.2.2:1".parse().expect("an address");
+        let new = at("192.0.2.2:1");
         list.replace(&[new], Time::ZERO);
         assert_eq!(list.due(Time::ZERO), Some(new));
         assert!(list.owns(EdgeId(1)));
@@ -241,9 +244,9 @@ mod tests {
         }
         let wait = list.poll_timeout().expect("it is tried again").at.since(now);
         assert!(wait > Duration::from_secs(40) && wait < Duration::from_secs(80));
-        assert_eq!(list.silent(), ["192.0.2.1:1".parse().expect("an address")]);
+        assert_eq!(list.silent(), [at("192.0.2.1:1")]);
         let at = list.poll_timeout().expect("it is tried again").at;
-        list.on_dial("192.0.2.1:1".parse().expect("an address"), Some(EdgeId(99)), at);
+        list.on_dial(at("192.0.2.1:1"), Some(EdgeId(99)), at);
         list.on_linked(EdgeId(99));
         assert!(list.silent().is_empty());
         assert_eq!(list.on_edge_down(EdgeId(99), at), None);

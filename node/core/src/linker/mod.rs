@@ -6,7 +6,6 @@
 mod bootstrap;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use bootstrap::Bootstraps;
@@ -15,7 +14,7 @@ use crate::connection::Roles;
 use crate::machine::Deadline;
 use crate::rng::Rng;
 use crate::time::Time;
-use crate::wire::{Address, EdgeId};
+use crate::wire::{Address, EdgeId, Remote, Way};
 
 /// Attempts under way at most; beyond, new ones wait until the ring asks again.
 pub const ATTEMPTS_MAX: usize = 64;
@@ -24,6 +23,9 @@ pub const FAILURES_MAX: usize = 64;
 
 /// Announcements whose answers are still taken.
 pub const ANNOUNCEMENTS_MAX: usize = 16;
+
+/// Remotes of one target that wait for their turn at most; beyond, more are left out.
+const FALLBACKS_MAX: usize = 8;
 
 /// First wait for an answer to a `ConnectToMe`; it doubles.
 const ASK_WAIT: Duration = Duration::from_millis(1500);
@@ -47,7 +49,12 @@ pub struct Attempt {
     /// The target's token for us.
     pub peer_token: Option<u64>,
     /// Candidates that are being dialled.
-    pub dialled: Vec<(SocketAddr, EdgeId)>,
+    pub dialled: Vec<(Remote, EdgeId)>,
+    relay: RelayStage,
+    /// Remotes to dial if no better way was found until then.
+    fallbacks: Vec<(Time, Remote)>,
+    /// The best way to the target that there is meanwhile: the attempt looks for a better one.
+    linked: Option<Way>,
     /// Next time to ask the target; none when it asked us or has answered.
     ask_at: Option<Time>,
     asks: u32,
@@ -56,8 +63,64 @@ pub struct Attempt {
 
 impl Attempt {
     fn due(&self) -> Time {
-        self.ask_at.map_or(self.give_up, |at| at.min(self.give_up))
+        let fallbacks = self.fallbacks.iter().map(|(at, _)| *at);
+        let relay = match self.relay {
+            RelayStage::Planned(at) => Some(at),
+            _ => None,
+        };
+        fallbacks.chain(relay).chain(self.ask_at).chain([self.give_up]).min().unwrap_or(Time::MAX)
     }
+
+    /// Whether a way of this kind would be better than what there is.
+    #[must_use]
+    pub fn wants(&self, way: Way) -> bool {
+        self.linked.is_none_or(|linked| linked < way)
+    }
+
+    /// Whether a remote is dialled, or will be.
+    #[must_use]
+    pub fn has(&self, remote: Remote) -> bool {
+        self.dialled.iter().any(|(one, _)| *one == remote)
+            || self.fallbacks.iter().any(|(_, one)| *one == remote)
+    }
+
+    /// A relay is wanted from `at` on, unless a better way is found until then.
+    pub fn relay_at(&mut self, at: Time) {
+        if self.relay == RelayStage::Unplanned {
+            self.relay = RelayStage::Planned(at);
+        }
+    }
+
+    /// Whether it is time for a relay.
+    #[must_use]
+    pub fn wants_relay(&self) -> bool {
+        self.relay == RelayStage::Due && self.wants(Way::Relayed)
+    }
+
+    /// Whether it has just become time for one.
+    fn take_relay(&mut self, now: Time) -> bool {
+        let due = matches!(self.relay, RelayStage::Planned(at) if at <= now);
+        if due {
+            self.relay = RelayStage::Due;
+        }
+        due && self.wants(Way::Relayed)
+    }
+
+    fn take_fallback(&mut self, now: Time) -> Option<Remote> {
+        let at = self.fallbacks.iter().position(|(at, _)| *at <= now)?;
+        Some(self.fallbacks.swap_remove(at).1)
+    }
+}
+
+/// When a relay is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RelayStage {
+    /// The target named none yet.
+    Unplanned,
+    /// From then on.
+    Planned(Time),
+    /// Now.
+    Due,
 }
 
 /// A target that could not be linked.
@@ -81,6 +144,10 @@ pub struct Announcement {
 pub enum Wanted {
     /// Ask this target (again) to connect to us.
     Ask(Address),
+    /// Dial this remote of a target: no better way was found in time.
+    Dial(Address, Remote),
+    /// Reach this target through another member: no better way was found in time.
+    Relay(Address),
     /// This attempt failed: these edges are of no more use.
     Failed(Address, Vec<EdgeId>),
 }
@@ -116,6 +183,11 @@ impl Linker {
             if !via.is_empty() {
                 attempt.via = via;
             }
+            if attempt.linked.take().is_some() {
+                // The connection is gone before a better way was found.
+                attempt.ask_at = Some(now);
+                self.due = self.due.min(now);
+            }
             return false;
         }
         if self.attempts.len() >= ATTEMPTS_MAX {
@@ -125,6 +197,26 @@ impl Linker {
         self.due = self.due.min(now);
         self.attempts.insert(target, attempt);
         true
+    }
+
+    /// Begins an attempt to find a better way to a connected peer. True if it is new.
+    pub fn improve(&mut self, target: Address, (roles, way): (Roles, Way), now: Time) -> bool {
+        if self.attempts.contains_key(&target) || !self.ask(target, roles, Vec::new(), now) {
+            return false;
+        }
+        if let Some(attempt) = self.attempts.get_mut(&target) {
+            attempt.linked = Some(way);
+        }
+        true
+    }
+
+    /// Dials this remote at `at`, if no better way is found until then.
+    pub fn fall_back(&mut self, target: Address, remote: Remote, at: Time) {
+        let Some(attempt) = self.attempts.get_mut(&target) else { return };
+        if attempt.fallbacks.len() < FALLBACKS_MAX {
+            attempt.fallbacks.push((at, remote));
+            self.due = self.due.min(at);
+        }
     }
 
     /// The attempt with a peer that asked us, made if there is none and room is left.
@@ -171,6 +263,9 @@ impl Linker {
             via: Vec::new(),
             peer_token: None,
             dialled: Vec::new(),
+            relay: RelayStage::Unplanned,
+            fallbacks: Vec::new(),
+            linked: None,
             ask_at: None,
             asks: 0,
             give_up: now + self.rng.jitter(GIVE_UP, 0.1),
@@ -200,12 +295,27 @@ impl Linker {
         self.attempts.iter().find(|(_, attempt)| attempt.token == token).map(|(peer, _)| *peer)
     }
 
-    /// The attempt has its connection; its roles and the edges that are of no more use.
-    pub fn on_linked(&mut self, peer: Address, by: EdgeId) -> Option<(Roles, Vec<EdgeId>)> {
+    /// The attempt has its connection; the edges that are of no more use. It goes on only for a better way.
+    pub fn on_linked(&mut self, peer: Address, (way, by): (Way, EdgeId)) -> Vec<EdgeId> {
         self.failures.remove(&peer);
-        let attempt = self.attempts.remove(&peer)?;
-        let rest = attempt.dialled.into_iter().map(|(_, edge)| edge).filter(|edge| *edge != by);
-        Some((attempt.roles, rest.collect()))
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return Vec::new() };
+        attempt.linked = attempt.linked.max(Some(way));
+        attempt.ask_at = None;
+        attempt.roles = Roles::NONE;
+        attempt.fallbacks.retain(|(_, remote)| remote.way() > way);
+        let better = |remote: &Remote| remote.way() > way;
+        let rest = attempt.dialled.iter().filter(|(remote, edge)| *edge != by && !better(remote));
+        let rest = rest.map(|(_, edge)| *edge).collect();
+        attempt.dialled.retain(|(remote, _)| better(remote));
+        if way == Way::Direct {
+            self.attempts.remove(&peer);
+        }
+        rest
+    }
+
+    /// Takes note that an attempt was changed. Call it before [`Linker::poll_timeout`].
+    pub fn refresh(&mut self) {
+        self.due = self.attempts.values().map(Attempt::due).min().unwrap_or(Time::MAX);
     }
 
     /// A dialled candidate came to nothing.
@@ -236,14 +346,24 @@ impl Linker {
             self.attempts.iter().find(|(_, attempt)| attempt.give_up <= now).map(|(target, _)| *target);
         if let Some(target) = over {
             let attempt = self.attempts.remove(&target)?;
-            if attempt.asks > 0 {
+            if attempt.asks > 0 && attempt.linked.is_none() {
                 self.remember_failure(target, now);
             }
             let edges = attempt.dialled.into_iter().map(|(_, edge)| edge).collect();
             return Some(Wanted::Failed(target, edges));
         }
-        let due = |attempt: &Attempt| attempt.ask_at.is_some_and(|at| at <= now);
-        let Some((target, attempt)) = self.attempts.iter_mut().find(|(_, attempt)| due(attempt)) else {
+        let fallback =
+            self.attempts.iter_mut().find_map(|(target, one)| Some((*target, one.take_fallback(now)?)));
+        if let Some((target, remote)) = fallback {
+            return Some(Wanted::Dial(target, remote));
+        }
+        let relayed =
+            self.attempts.iter_mut().find_map(|(target, one)| one.take_relay(now).then_some(*target));
+        if let Some(target) = relayed {
+            return Some(Wanted::Relay(target));
+        }
+        let asks = |attempt: &Attempt| attempt.ask_at.is_some_and(|at| at <= now);
+        let Some((target, attempt)) = self.attempts.iter_mut().find(|(_, attempt)| asks(attempt)) else {
             self.due = self.attempts.values().map(Attempt::due).min().unwrap_or(Time::MAX);
             return None;
         };

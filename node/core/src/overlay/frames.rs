@@ -6,8 +6,8 @@ use crate::connection::Roles;
 use crate::counters::DropReason;
 use crate::edge::{self, Again, Edge, Overdue, Receipt, Stage};
 use crate::wire::{
-    Address, CloseReason, EdgeId, FrameHeader, FrameKind, Link, Malformed, Neighbours, Ping, RoleBits,
-    read_observed,
+    Address, CloseReason, EdgeId, FrameHeader, FrameKind, Link, Malformed, Neighbours, Ping, Remote,
+    RoleBits, read_observed,
 };
 
 /// The retransmission at which a packet also takes the next best way.
@@ -64,14 +64,18 @@ impl Overlay {
     /// Anything authentic keeps its edge alive, and moves it to where it came from.
     fn observe(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
         let Some(edge) = self.edges.get_mut(id) else { return };
-        if let Some(silence) = edge.probe.on_heard().filter(|silence| *silence > self.keepalive.adjacent) {
-            lent.paths.mapping_closed(silence);
-        }
+        let silence = edge.probe.on_heard().filter(|silence| *silence > self.keepalive.adjacent);
         let Some(path) = lent.paths.get_mut(edge.path) else { return };
         path.heard = lent.now;
-        let Some(from) = self.arriving.filter(|from| *from != path.remote) else { return };
+        let remote = path.remote;
+        let moved = |from: &Remote| *from != remote && remote.may_move_to(*from);
+        if let Some(silence) = silence.filter(|_| remote.transport().is_some()) {
+            lent.paths.mapping_closed(silence);
+        }
+        let Some(from) = self.arriving.filter(moved) else { return };
         let old = std::mem::replace(&mut edge.path, lent.paths.hold(from, lent.now));
         lent.paths.release(old);
+        let Some(from) = from.transport() else { return };
         let mut body = lent.pool.take(20);
         crate::wire::codec::Write::put_transport(&mut body, from);
         self.send_frame(id, FrameKind::Observed, body, lent);
@@ -120,7 +124,7 @@ impl Overlay {
         }
         let Some(connection) = peer.and_then(|peer| self.connections.get(peer)) else { return };
         if reason != CloseReason::Duplicate {
-            for other in connection.edges.clone() {
+            for (_, other) in connection.edges.clone() {
                 self.drop_edge(other, reason.describe(), lent);
             }
         }

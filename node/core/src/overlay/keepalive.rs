@@ -162,7 +162,8 @@ impl Overlay {
         let mut replaced = Vec::new();
         for connection in self.connections.iter().filter(|connection| connection.edges.len() > 1) {
             if self.own > connection.peer && self.duplicate_due(connection).is_some_and(|due| due <= now) {
-                replaced.extend(&connection.edges[..connection.edges.len() - 1]);
+                let rest = &connection.edges[..connection.edges.len() - 1];
+                replaced.extend(rest.iter().map(|(_, id)| id));
             }
         }
         replaced

@@ -1,6 +1,5 @@
 //! How edges and connections of an overlay come and go.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Lent, Overlay};
@@ -13,16 +12,20 @@ use crate::machine::Deadline;
 use crate::security::{Claim, Intent};
 use crate::time::Time;
 use crate::wire::{
-    Address, CANDIDATES_MAX, CloseReason, ConnectToMe, EdgeId, FrameKind, Link, Mode, PacketHeader,
-    PacketKind,
+    Address, Candidate, CloseReason, ConnectToMe, EdgeId, FrameKind, Link, Mode, PacketHeader, PacketKind,
+    Remote, Way,
 };
 
+/// Transport addresses of ours that a `ConnectToMe` names at most.
+const TRANSPORTS_MAX: usize = 8;
+/// How much later than its transport addresses the other remotes of a member are dialled.
+const FALLBACK_WAIT: Duration = Duration::from_millis(400);
 /// How long our own handshake keeps out the peer's over the same path.
 const OWN_TURN: Duration = Duration::from_secs(1);
 
 impl Overlay {
-    /// Begins a handshake with a transport address.
-    pub(super) fn dial(&mut self, remote: SocketAddr, intent: Intent, lent: &mut Lent<'_>) -> Option<EdgeId> {
+    /// Begins a handshake with a remote.
+    pub(super) fn dial(&mut self, remote: Remote, intent: Intent, lent: &mut Lent<'_>) -> Option<EdgeId> {
         let path = lent.paths.hold(remote, lent.now);
         let edge = Edge { target: intent.target, ..Edge::new(path, None, lent.now) };
         let Some(id) = self.add_edge(edge) else {
@@ -36,7 +39,7 @@ impl Overlay {
 
     /// Whether a peer's handshake over this path shall go on, although ours over the same path may be under way: of the two
     /// that which the lower address began goes on. One that gets nowhere gives way to the other.
-    pub(super) fn gives_way(&mut self, peer: Address, from: SocketAddr, lent: &mut Lent<'_>) -> bool {
+    pub(super) fn gives_way(&mut self, peer: Address, from: Remote, lent: &mut Lent<'_>) -> bool {
         let Some(attempt) = self.linker.get(peer) else { return true };
         let ours = attempt.dialled.iter().find(|(remote, _)| *remote == from).map(|(_, id)| *id);
         let Some(edge) = ours.and_then(|id| self.edges.get(id)) else { return true };
@@ -52,28 +55,65 @@ impl Overlay {
         true
     }
 
-    /// Dials what a peer named, as far as it is worth it and not under way.
+    /// Dials what a peer named, as far as it is worth it and not under way: transport addresses at once, other ways a
+    /// little later (RFC 8305 does so with addresses).
     fn dial_candidates(&mut self, peer: Address, message: &ConnectToMe, lent: &mut Lent<'_>) {
         // A handshake that the peer began got through to us, and so its answer gets through to the peer.
         let is_to = |edge: &Edge| edge.peer() == Some(peer) || (!edge.initiated && edge.target == Some(peer));
-        let has_edge = self.edges.iter().any(|(_, edge)| is_to(edge));
+        let ways = self.edges.iter().filter(|(_, edge)| is_to(edge)).map(|(_, edge)| self.way(edge, lent));
+        let best = ways.max();
+        let is_better = |way: Way| best.is_none_or(|best| best < way);
+        let mut direct = Vec::new();
+        for candidate in message.candidates.iter().filter_map(|candidate| candidate.transport()) {
+            if is_better(Way::Direct) && lent.paths.is_worth_dialling(candidate, &message.candidates) {
+                direct.push(Remote::Udp(candidate));
+            }
+        }
+        let wait = if direct.is_empty() { Duration::ZERO } else { FALLBACK_WAIT };
+        for remote in direct {
+            self.dial_for(peer, remote, lent);
+        }
+        self.plan_relays(peer, &message.candidates, wait, lent);
+        for candidate in &message.candidates {
+            if let (Candidate::Carried(member), true) = (candidate, is_better(Way::Carried)) {
+                self.plan(peer, Remote::Carried(*member), lent.now + wait);
+            }
+        }
+        self.run_attempts(lent);
+    }
+
+    /// The kind of way that an edge takes.
+    pub(super) fn way(&self, edge: &Edge, lent: &Lent<'_>) -> Way {
+        lent.paths.get(edge.path).map_or(Way::Carried, |path| path.remote.way())
+    }
+
+    /// Dials a remote of a member that an attempt is under way with, if that would be better than what there is.
+    pub(super) fn dial_for(&mut self, peer: Address, remote: Remote, lent: &mut Lent<'_>) {
         let Some(attempt) = self.linker.get(peer) else { return };
-        if has_edge {
+        if attempt.has(remote) || !attempt.wants(remote.way()) {
             return;
         }
-        let under_way: Vec<SocketAddr> = attempt.dialled.iter().map(|(remote, _)| *remote).collect();
-        let intent = Intent { target: Some(peer), token: Some(message.token) };
-        for candidate in &message.candidates {
-            let worth = lent.paths.is_worth_dialling(*candidate, &message.candidates);
-            if !worth || under_way.contains(candidate) {
-                continue;
-            }
-            if let Some(id) = self.dial(*candidate, intent, lent)
-                && let Some(attempt) = self.linker.get_mut(peer)
-            {
-                attempt.dialled.push((*candidate, id));
-            }
+        let intent = Intent { target: Some(peer), token: attempt.peer_token };
+        if let Some(id) = self.dial(remote, intent, lent)
+            && let Some(attempt) = self.linker.get_mut(peer)
+        {
+            attempt.dialled.push((remote, id));
         }
+    }
+
+    /// Dials a remote later, if no better way is found until then.
+    pub(super) fn plan(&mut self, peer: Address, remote: Remote, at: Time) {
+        if self.linker.get(peer).is_some_and(|attempt| attempt.wants(remote.way()) && !attempt.has(remote)) {
+            self.linker.fall_back(peer, remote, at);
+        }
+    }
+
+    /// What may reach us, best first.
+    pub(super) fn candidates(&self, lent: &Lent<'_>) -> Vec<Candidate> {
+        let mut candidates = lent.paths.candidates(TRANSPORTS_MAX);
+        candidates.extend(self.relays(lent));
+        candidates.extend(lent.carrier.map(Candidate::Carried));
+        candidates
     }
 
     /// Begins to link a member; `via` leads to it if it is not empty.
@@ -112,7 +152,7 @@ impl Overlay {
     }
 
     /// The bootstraps are these from now on.
-    pub fn set_bootstraps(&mut self, remotes: &[SocketAddr], lent: &mut Lent<'_>) {
+    pub fn set_bootstraps(&mut self, remotes: &[Remote], lent: &mut Lent<'_>) {
         self.bootstraps.replace(remotes, lent.now);
         if !self.leaving {
             self.run_links(lent);
@@ -128,6 +168,8 @@ impl Overlay {
         while let Some(wanted) = self.linker.handle_timeout(lent.now) {
             match wanted {
                 Wanted::Ask(target) => self.ask_to_connect(target, lent),
+                Wanted::Dial(target, remote) => self.dial_for(target, remote, lent),
+                Wanted::Relay(target) => self.relay_to(target, lent),
                 Wanted::Failed(_, edges) => {
                     for id in edges {
                         self.drop_edge(id, "the attempt is over", lent);
@@ -144,7 +186,7 @@ impl Overlay {
             id: attempt.id,
             roles: attempt.roles.bits(),
             token: attempt.token,
-            candidates: lent.paths.candidates(CANDIDATES_MAX),
+            candidates: self.candidates(lent),
         };
         let header = if attempt.via.is_empty() {
             PacketHeader::new(PacketKind::ConnectRequest, Mode::Exact, self.own, target).recorded()
@@ -166,7 +208,7 @@ impl Overlay {
             id: announcement.id,
             roles: roles.bits(),
             token: announcement.token,
-            candidates: lent.paths.candidates(CANDIDATES_MAX),
+            candidates: self.candidates(lent),
         };
         let header =
             PacketHeader::new(PacketKind::ConnectRequest, Mode::Nearest, self.own, self.own).recorded();
@@ -207,12 +249,7 @@ impl Overlay {
             self.counters.drop(DropReason::Full);
             return;
         };
-        let reply = ConnectToMe {
-            id: message.id,
-            roles: 0,
-            token,
-            candidates: lent.paths.candidates(CANDIDATES_MAX),
-        };
+        let reply = ConnectToMe { id: message.id, roles: 0, token, candidates: self.candidates(lent) };
         let mut body = lent.pool.take(200);
         reply.write(&mut body);
         let back = PacketHeader::sourced(PacketKind::ConnectReply, self.own, header.way_back());
@@ -273,7 +310,7 @@ impl Overlay {
         edge.enter(Stage::Up(peer), lent.now);
         let Some(path) = lent.paths.get_mut(edge.path) else { return };
         path.heard = lent.now;
-        let observed = path.remote;
+        let observed = path.remote.transport();
         let neighbours = self.connections.around(peer, self.ring.near());
         let roles = self.roles_for(peer, id).bits();
         let told_digest = super::frames::digest(roles, &neighbours);
@@ -300,14 +337,15 @@ impl Overlay {
         let Some(edge) = self.edges.get_mut(id) else { return };
         edge.enter(Stage::Linked(peer), lent.now);
         let told_digest = edge.told_digest;
-        self.connections.insert(peer, id, lent.now);
+        let way = lent.paths.get(edge.path).map_or(Way::Carried, |path| path.remote.way());
+        self.connections.insert(peer, (way, id), lent.now);
         self.refused = None;
         self.bootstraps.on_linked(id);
-        lent.paths.observe(link.observed);
-        if let Some((_, rest)) = self.linker.on_linked(peer, id) {
-            for other in rest {
-                self.drop_edge(other, "another edge was faster", lent);
-            }
+        if let Some(observed) = link.observed {
+            lent.paths.observe(observed);
+        }
+        for other in self.linker.on_linked(peer, (way, id)) {
+            self.drop_edge(other, "another edge was faster", lent);
         }
         if let Some(connection) = self.connections.get_mut(peer) {
             connection.ours = connection.ours.union(roles);
@@ -326,6 +364,7 @@ impl Overlay {
         if is_new {
             self.on_connected_to(peer, lent);
         }
+        self.on_way(peer, way, lent);
         if self.bootstraps.owns(id) {
             self.announce(peer, lent);
             if !self.connected {
@@ -397,7 +436,7 @@ impl Overlay {
     /// Ends a connection with all its edges.
     pub(super) fn close_connection(&mut self, peer: Address, reason: CloseReason, lent: &mut Lent<'_>) {
         let edges = self.connections.get(peer).map(|connection| connection.edges.clone());
-        for id in edges.unwrap_or_default() {
+        for (_, id) in edges.unwrap_or_default() {
             self.close_edge(id, reason, lent);
         }
     }
@@ -408,12 +447,12 @@ impl Overlay {
         self.engine.forget(edge::channel(id));
         lent.paths.release(edge.path);
         self.linker.on_edge_down(id);
-        if let Some((bootstrap, attempts)) = self.bootstraps.on_edge_down(id, lent.now) {
+        if let Some((Remote::Udp(bootstrap), attempts)) = self.bootstraps.on_edge_down(id, lent.now) {
             self.tell(EventKind::BootstrapSilent { bootstrap, attempts }, lent);
         }
         let Stage::Linked(peer) = edge.stage else { return };
         if let Some(connection) = self.connections.get_mut(peer) {
-            connection.edges.retain(|own| *own != id);
+            connection.edges.retain(|(_, own)| *own != id);
             connection.stale = true;
             if connection.edges.is_empty() {
                 self.lose(peer, why, lent);
@@ -428,6 +467,7 @@ impl Overlay {
     fn lose(&mut self, peer: Address, why: &str, lent: &mut Lent<'_>) {
         self.mark_stale_around(peer);
         self.connections.remove(peer);
+        self.leave_relay(peer, lent);
         if self.place.predecessor == Some(peer) || self.place.successor == Some(peer) {
             self.ring.announce_again(lent.now);
             self.bootstraps.probe_again(lent.now);
@@ -450,7 +490,7 @@ impl Overlay {
     }
 
     /// The network refused a datagram to this address: ask the peers behind it at once.
-    pub fn on_unreachable(&mut self, to: SocketAddr, now: Time, paths: &crate::path::Table) {
+    pub fn on_unreachable(&mut self, to: Remote, now: Time, paths: &crate::path::Table) {
         let behind = |edge: &Edge| paths.get(edge.path).is_some_and(|path| path.remote == to);
         let linked =
             self.edges.iter().filter(|(_, edge)| matches!(edge.stage, Stage::Linked(_)) && behind(edge));

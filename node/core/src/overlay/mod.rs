@@ -7,12 +7,15 @@ mod keepalive;
 mod links;
 mod members;
 mod packets;
+mod relays;
 mod report;
 mod settle;
+mod transit;
 
+use self::relays::Relayed;
+use self::transit::WaysBack;
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,12 +29,13 @@ use crate::inquiry::Inquiries;
 use crate::linker::{Bootstraps, Linker};
 use crate::machine::{Deadline, Output, RequestId};
 use crate::path;
+use crate::relay::Relay;
 use crate::ring::{Place, Ring, Shortcuts};
 use crate::rng::Rng;
 use crate::security::{Action, Admission, Down, Engine, Knock, Security, Trust, Wall};
 use crate::sender::Senders;
 use crate::time::Time;
-use crate::wire::{Address, CloseReason, EdgeId, Header, OverlayTag};
+use crate::wire::{Address, CloseReason, EdgeId, Header, OverlayTag, Remote};
 
 /// The shortest time between two looks at all connections, so that a burst of changes costs one.
 const SETTLE_GAP: Duration = Duration::from_millis(20);
@@ -52,6 +56,12 @@ pub struct Lent<'a> {
     pub now: Time,
     /// The same on the wall clock; zero if nobody told.
     pub wall: Wall,
+    /// Datagrams for members of the public overlay, whose ring shall carry them.
+    pub carries: &'a mut VecDeque<(Address, Buffer)>,
+    /// Datagrams that packets brought, with their far ends; the node tells them apart like those of the socket.
+    pub arrivals: &'a mut VecDeque<(Remote, Buffer)>,
+    /// The member's address in the public overlay, if that carries for this one.
+    pub carrier: Option<Address>,
 }
 
 /// A datagram whose long header named this overlay or whose short header named one of its edges.
@@ -60,7 +70,7 @@ pub struct Arrival {
     /// The header, taken off.
     pub header: Header,
     /// Where it came from.
-    pub from: SocketAddr,
+    pub from: Remote,
     /// What was behind the header.
     pub payload: Buffer,
 }
@@ -99,6 +109,10 @@ pub struct Overlay {
     ring: Ring,
     shortcuts: Shortcuts,
     inquiries: Inquiries,
+    relay: Relay,
+    relayed: Relayed,
+    ways_back: WaysBack,
+    parts: edge::Parts,
     counters: Counters,
     place: Place,
     place_since: Time,
@@ -116,7 +130,7 @@ pub struct Overlay {
     /// When another look is wanted though nothing changed.
     look_at: Time,
     /// Where the datagram under way came from.
-    arriving: Option<SocketAddr>,
+    arriving: Option<Remote>,
 }
 
 impl Overlay {
@@ -125,6 +139,7 @@ impl Overlay {
     pub fn new(config: &OverlayConfig, slot: u8, pool: &Pool, rng: &Rng, now: Time) -> Self {
         let rng = rng.fork(&config.name);
         let own = config.address;
+        let remotes: Vec<Remote> = config.bootstraps.iter().copied().map(Remote::Udp).collect();
         Self {
             name: config.name.clone(),
             own,
@@ -144,11 +159,15 @@ impl Overlay {
             edges: edge::Table::default(),
             connections: connection::Table::new(own),
             linker: Linker::new(&rng),
-            bootstraps: Bootstraps::new(&config.bootstraps, &rng, now),
+            bootstraps: Bootstraps::new(&remotes, &rng, now),
             is_first: config.is_first,
             ring: Ring::new(own, config.ring.clone(), &rng),
             shortcuts: Shortcuts::new(own, config.ring.clone(), &rng),
             inquiries: Inquiries::new(&rng),
+            relay: Relay::new(config.relay.clone(), now),
+            relayed: Relayed::default(),
+            ways_back: WaysBack::default(),
+            parts: edge::Parts::default(),
             counters: Counters::default(),
             place: Place::default(),
             place_since: now,
@@ -179,8 +198,10 @@ impl Overlay {
 
     /// Takes a datagram.
     pub fn handle_datagram(&mut self, arrival: Arrival, lent: &mut Lent<'_>) {
-        self.counters.received_datagrams += 1;
-        self.counters.received_bytes += (arrival.payload.len() + header_len(arrival.header)) as u64;
+        if arrival.from.transport().is_some() {
+            self.counters.received_datagrams += 1;
+            self.counters.received_bytes += (arrival.payload.len() + header_len(arrival.header)) as u64;
+        }
         self.arriving = Some(arrival.from);
         match arrival.header {
             Header::Short { receiver } if self.edges.contains(receiver) => {
@@ -266,6 +287,7 @@ impl Overlay {
         if self.review_at <= lent.now {
             self.review(lent);
         }
+        self.improve(lent);
         self.dirty |= self.look_at <= lent.now;
         self.run_senders(lent);
         self.pump(lent);
@@ -290,6 +312,7 @@ impl Overlay {
             self.inquiries.poll_timeout(),
             self.edges_timeout(),
             self.review_timeout(),
+            self.improve_timeout(),
             self.settle_timeout(),
         ];
         services.into_iter().fold(None, Deadline::earlier)
@@ -357,10 +380,22 @@ impl Overlay {
         self.transmit(to, datagram, lent);
     }
 
-    fn transmit(&mut self, to: SocketAddr, payload: Buffer, lent: &mut Lent<'_>) {
-        self.counters.sent_datagrams += 1;
-        self.counters.sent_bytes += payload.len() as u64;
-        lent.outputs.push_back(Output::Transmit { to, payload });
+    fn transmit(&mut self, to: Remote, payload: Buffer, lent: &mut Lent<'_>) {
+        match to {
+            Remote::Udp(to) => {
+                self.counters.sent_datagrams += 1;
+                self.counters.sent_bytes += payload.len() as u64;
+                lent.outputs.push_back(Output::Transmit { to, payload });
+            }
+            Remote::Carried(member) => {
+                self.counters.carried_datagrams += 1;
+                lent.carries.push_back((member, payload));
+            }
+            Remote::Relayed(to) => {
+                self.counters.relayed_datagrams += 1;
+                self.send_relayed(to, payload, lent);
+            }
+        }
     }
 
     /// Adds an edge, if there is room.

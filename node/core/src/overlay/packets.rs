@@ -64,6 +64,12 @@ impl Overlay {
                 self.counters.delivered_packets += 1;
                 self.deliver(&header, &packet[offset..], lent)?;
             }
+            Route::Next(_)
+                if header.kind == PacketKind::Relayed
+                    && !self.passes_on(&header, from, packet.len(), lent.now) =>
+            {
+                self.counters.drop(DropReason::NotRelayed);
+            }
             Route::Next(peer) => {
                 self.counters.forwarded_packets += 1;
                 let is_bulk = header.is_bulk(&packet[offset..]);
@@ -124,6 +130,8 @@ impl Overlay {
             return;
         }
         self.doubt(peer, lent);
+        self.leave_relay(peer, lent);
+        self.switch_relay(id, lent);
     }
 
     fn deliver(&mut self, header: &PacketHeader, body: &[u8], lent: &mut Lent<'_>) -> Result<(), Malformed> {
@@ -145,6 +153,7 @@ impl Overlay {
             }
             PacketKind::EndToEnd => self.on_end_to_end(header.source, body, lent)?,
             PacketKind::Carried => self.on_carried(header.source, body, lent),
+            PacketKind::Edge | PacketKind::Relayed => self.on_edge_packet(header, body, lent)?,
             PacketKind::TraceRequest => self.on_trace_request(header, read_id(body)?, lent),
             PacketKind::TraceReply => {
                 let answer = self.inquiries.on_trace(Members::read(body)?, header.source, lent.now);

@@ -1,5 +1,7 @@
 //! What an overlay tells about itself.
 
+use std::net::SocketAddr;
+
 use super::{Lent, Overlay};
 use crate::connection::Role;
 use crate::control::{Metric, MetricKind, Peer, State, Status};
@@ -8,7 +10,7 @@ use crate::edge::Edge;
 use crate::path;
 use crate::security::Wall;
 use crate::time::Time;
-use crate::wire::EdgeId;
+use crate::wire::{Address, EdgeId, Remote, Way};
 
 impl Overlay {
     /// Where the member stands.
@@ -28,7 +30,7 @@ impl Overlay {
             certificate_expires_seconds: self.certificate_expires.map(|Wall(seconds)| seconds),
             uptime_seconds: now.since(self.started).as_secs_f64(),
             founded: self.founded,
-            silent: if self.connected { Vec::new() } else { self.bootstraps.silent() },
+            silent: if self.connected { Vec::new() } else { self.silent_bootstraps() },
             join_seconds: self.joined.map(|joined| joined.since(self.started).as_secs_f64()),
             neighbours_changed_seconds: self.place_since.since(self.started).as_secs_f64(),
             predecessor: self.place.predecessor,
@@ -37,6 +39,10 @@ impl Overlay {
             connections: self.by_role(),
             observed: paths.observed().to_vec(),
         }
+    }
+
+    fn silent_bootstraps(&self) -> Vec<SocketAddr> {
+        self.bootstraps.silent().into_iter().filter_map(Remote::transport).collect()
     }
 
     fn by_role(&self) -> Vec<(String, u32)> {
@@ -63,8 +69,9 @@ impl Overlay {
                     .iter()
                     .map(|role| role.label().to_owned())
                     .collect(),
-                transport: path.remote,
-                edge: "direct".to_owned(),
+                transport: path.remote.transport(),
+                via: via(path.remote),
+                edge: path.remote.way().label().to_owned(),
                 rtt_seconds: path.rtt.map(|rtt| rtt.as_secs_f64()),
                 age_seconds: lent.now.since(connection.since).as_secs_f64(),
                 heard_seconds: lent.now.since(path.heard).as_secs_f64(),
@@ -101,6 +108,22 @@ impl Overlay {
             let help = "Associations that stand, by what carries them";
             add("atoll_associations", help, MetricKind::Gauge, Some(("carrier", carrier)), count as f64);
         }
+        for way in Way::ALL {
+            let help = "Connections by the kind of way that datagrams take";
+            let count = self.connections.iter().filter(|connection| connection.way() == way).count() as f64;
+            add("atoll_ways", help, MetricKind::Gauge, Some(("way", way.label())), count);
+        }
+        let pairs = self.relay.pairs(now) as f64;
+        add(
+            "atoll_relayed_pairs",
+            "Pairs of peers that this member relays for",
+            MetricKind::Gauge,
+            None,
+            pairs,
+        );
+        let passed = self.relay.bytes() as f64;
+        let help = "Bytes of packets that this member relayed for pairs of peers";
+        add("atoll_relay_bytes_total", help, MetricKind::Counter, None, passed);
         let edges = self.edges.count() as f64;
         add("atoll_edges", "Edges, half-open ones included", MetricKind::Gauge, None, edges);
         let connected = f64::from(u8::from(self.connected));
@@ -140,10 +163,30 @@ impl Overlay {
     }
 }
 
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 15] {
+/// The member that passes datagrams on, or that stands for the peer in the public overlay.
+fn via(remote: Remote) -> Option<Address> {
+    match remote {
+        Remote::Udp(_) => None,
+        Remote::Carried(member) => Some(member),
+        Remote::Relayed(one) => Some(one.via),
+    }
+}
+
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 18] {
     [
         ("atoll_sent_datagrams_total", "Datagrams handed to the socket", counters.sent_datagrams),
         ("atoll_sent_bytes_total", "UDP payload bytes handed to the socket", counters.sent_bytes),
+        (
+            "atoll_carried_datagrams_total",
+            "Datagrams of this overlay that went into the public ring",
+            counters.carried_datagrams,
+        ),
+        (
+            "atoll_relayed_datagrams_total",
+            "Datagrams of this overlay that went through a common peer",
+            counters.relayed_datagrams,
+        ),
+        ("atoll_relays_changed_total", "Relayed edges that took another relay", counters.relays_changed),
         ("atoll_received_datagrams_total", "Datagrams taken from the socket", counters.received_datagrams),
         ("atoll_received_bytes_total", "UDP payload bytes taken from the socket", counters.received_bytes),
         ("atoll_forwarded_packets_total", "Packets passed on for others", counters.forwarded_packets),

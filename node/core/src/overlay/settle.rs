@@ -19,7 +19,7 @@ const LEAF_GRACE: Duration = Duration::from_secs(10);
 impl Overlay {
     /// Brings roles, place, links and lists in line with the connections.
     pub(super) fn settle(&mut self, lent: &mut Lent<'_>) {
-        self.assign_roles(lent.now);
+        self.assign_roles(lent);
         self.take_place(lent);
         self.link_missing(lent);
         self.tell_stale(lent);
@@ -27,13 +27,17 @@ impl Overlay {
         self.look_at = self.next_look(lent.now);
     }
 
-    fn assign_roles(&mut self, now: Time) {
+    fn assign_roles(&mut self, lent: &Lent<'_>) {
+        let (now, overlaps) = (lent.now, self.overlaps(lent));
         let near = self.connections.nearest(self.ring.near());
         let drops_leafs = self.joined.is_some_and(|joined| joined + LEAF_GRACE <= now) && self.connected;
         for connection in self.connections.iter_mut() {
-            let mut ours = connection.ours.without(Role::Near);
+            let mut ours = connection.ours.without(Role::Near).without(Role::Overlap);
             if near.contains(&connection.peer) {
                 ours = ours.with(Role::Near);
+            }
+            if overlaps.contains(&connection.peer) {
+                ours = ours.with(Role::Overlap);
             }
             if drops_leafs {
                 ours = ours.without(Role::Leaf);

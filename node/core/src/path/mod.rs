@@ -1,6 +1,6 @@
 //! Floor 1: what belongs to the socket and not to an overlay.
 //!
-//! A path is the pair of our socket and one remote transport address. All overlays of the process share its round
+//! A path is the pair of our socket and one far end. All overlays of the process share its round
 //! trip, its liveness and what is known of the NAT mapping on it. It sends nothing by itself.
 
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::time::Time;
+use crate::wire::{Candidate, Remote};
 
 /// Round trip that is assumed before the first sample.
 const RTT_UNKNOWN: Duration = Duration::from_millis(400);
@@ -29,8 +30,8 @@ pub struct PathId(u32);
 /// What is known of one path.
 #[derive(Clone, Copy, Debug)]
 pub struct Path {
-    /// The remote transport address.
-    pub remote: SocketAddr,
+    /// Its far end.
+    pub remote: Remote,
     /// Smoothed round trip (RFC 6298).
     pub rtt: Option<Duration>,
     rtt_variation: Duration,
@@ -68,7 +69,7 @@ impl Path {
 pub struct Table {
     paths: Vec<Path>,
     free: Vec<PathId>,
-    by_remote: BTreeMap<SocketAddr, PathId>,
+    by_remote: BTreeMap<Remote, PathId>,
     local: Vec<SocketAddr>,
     observed: Vec<SocketAddr>,
     mapping_bears: Option<Duration>,
@@ -77,8 +78,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// The path to a transport address, made if there is none. Pair with [`Table::release`].
-    pub fn hold(&mut self, remote: SocketAddr, now: Time) -> PathId {
+    /// The path to a remote, made if there is none. Pair with [`Table::release`].
+    pub fn hold(&mut self, remote: Remote, now: Time) -> PathId {
         let id = match self.by_remote.get(&remote) {
             Some(id) => *id,
             None => self.add(remote, now),
@@ -87,7 +88,7 @@ impl Table {
         id
     }
 
-    fn add(&mut self, remote: SocketAddr, now: Time) -> PathId {
+    fn add(&mut self, remote: Remote, now: Time) -> PathId {
         let path = Path { remote, rtt: None, rtt_variation: Duration::ZERO, sent: now, heard: now, users: 0 };
         let id = self.free.pop().unwrap_or(PathId(self.paths.len() as u32));
         if id.0 as usize == self.paths.len() {
@@ -148,29 +149,24 @@ impl Table {
 
     /// Transport addresses that may reach us, best first (RFC 8445: server-reflexive, then host candidates).
     #[must_use]
-    pub fn candidates(&self, max: usize) -> Vec<SocketAddr> {
-        let mut candidates = self.observed.clone();
-        for local in &self.local {
-            if !candidates.contains(local) {
-                candidates.push(*local);
-            }
-        }
-        candidates.truncate(max);
-        candidates
+    pub fn candidates(&self, max: usize) -> Vec<Candidate> {
+        let host = self.local.iter().filter(|local| !self.observed.contains(local));
+        self.observed.iter().chain(host).take(max).map(|transport| Candidate::Udp(*transport)).collect()
     }
 
     /// Whether a candidate of a peer is worth a try: a private one only where both may be behind one NAT.
     #[must_use]
-    pub fn is_worth_dialling(&self, candidate: SocketAddr, peer: &[SocketAddr]) -> bool {
+    pub fn is_worth_dialling(&self, candidate: SocketAddr, peer: &[Candidate]) -> bool {
         if self.local.contains(&candidate) {
             return false;
         }
         if is_global(candidate.ip()) {
             return true;
         }
-        let ours = self.observed.iter().map(SocketAddr::ip);
-        let shared = ours.filter(|ip| is_global(*ip)).any(|ip| peer.iter().any(|theirs| theirs.ip() == ip));
-        let none_global = !self.observed.iter().chain(peer).any(|known| is_global(known.ip()));
+        let ours = || self.observed.iter().map(SocketAddr::ip);
+        let theirs = || peer.iter().filter_map(|one| one.transport()).map(|one| one.ip());
+        let shared = ours().filter(|ip| is_global(*ip)).any(|ip| theirs().any(|other| other == ip));
+        let none_global = !ours().chain(theirs()).any(is_global);
         shared || none_global
     }
 
@@ -226,14 +222,14 @@ mod tests {
     #[test]
     fn a_path_lives_as_long_as_somebody_holds_it() {
         let mut table = Table::default();
-        let one = table.hold(at("192.0.2.1:1"), Time::ZERO);
-        assert_eq!(table.hold(at("192.0.2.1:1"), Time::ZERO), one);
+        let one = table.hold(at("192.0.2.1:1").into(), Time::ZERO);
+        assert_eq!(table.hold(at("192.0.2.1:1").into(), Time::ZERO), one);
         table.release(one);
         assert!(table.get(one).is_some());
         table.release(one);
         assert!(table.get(one).is_none());
-        let two = table.hold(at("192.0.2.2:1"), Time::ZERO);
-        assert_eq!(table.get(two).map(|path| path.remote), Some(at("192.0.2.2:1")));
+        let two = table.hold(at("192.0.2.2:1").into(), Time::ZERO);
+        assert_eq!(table.get(two).map(|path| path.remote), Some(at("192.0.2.2:1").into()));
     }
 
     #[test]
@@ -242,10 +238,10 @@ mod tests {
         table.set_local(vec![at("192.168.1.2:4001")]);
         table.observe(at("198.51.100.1:7"));
         let (private, same, other) = (at("192.168.1.3:4001"), at("198.51.100.1:8"), at("203.0.113.1:8"));
-        assert!(table.is_worth_dialling(private, &[same, private]));
-        assert!(!table.is_worth_dialling(private, &[other, private]));
-        assert!(table.is_worth_dialling(other, &[other, private]));
-        assert!(!table.is_worth_dialling(at("192.168.1.2:4001"), &[same]));
+        assert!(table.is_worth_dialling(private, &[same, private].map(Candidate::Udp)));
+        assert!(!table.is_worth_dialling(private, &[other, private].map(Candidate::Udp)));
+        assert!(table.is_worth_dialling(other, &[other, private].map(Candidate::Udp)));
+        assert!(!table.is_worth_dialling(at("192.168.1.2:4001"), &[Candidate::Udp(same)]));
     }
 
     #[test]
@@ -264,7 +260,7 @@ mod tests {
     #[test]
     fn the_wait_for_an_answer_follows_the_round_trip() {
         let mut table = Table::default();
-        let id = table.hold(at("192.0.2.1:1"), Time::ZERO);
+        let id = table.hold(at("192.0.2.1:1").into(), Time::ZERO);
         let path = table.get_mut(id).expect("it is held");
         assert_eq!(path.rto(), Duration::from_millis(800));
         for _ in 0..50 {

@@ -215,7 +215,7 @@ fn offer<T>(nearest: &mut Vec<(Distance, Address, T)>, max: usize, one: (Distanc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::EdgeId;
+    use crate::wire::{EdgeId, Way};
 
     fn at(byte: u8) -> Address {
         let mut bytes = [0; 20];
@@ -231,7 +231,7 @@ mod tests {
     }
 
     fn connect(table: &mut Table, peer: u8, neighbours: &[u8]) {
-        table.insert(at(peer), EdgeId(u32::from(peer)), Time::ZERO);
+        table.insert(at(peer), (Way::Direct, EdgeId(u32::from(peer))), Time::ZERO);
         let connection = table.get_mut(at(peer)).expect("just inserted");
         connection.set_neighbours(neighbours.iter().map(|one| at(*one)).collect(), at(100));
     }

@@ -57,7 +57,7 @@ fn next_hop(header: &PacketHeader, own: Address, table: &Table, avoid: Option<Ad
         connection.peer != header.source
             && Some(connection.peer) != avoid
             && !connection.suspected
-            && (connection.carries_transit() || (nearest_mode && joining))
+            && (connection.carries_transit() || header.source == own || (nearest_mode && joining))
     };
     let exact = table.get(to).filter(|connection| nearest_mode && usable(connection));
     let candidates = [exact, table.clockwise(to).find(usable), table.counter_clockwise(to).find(usable)];
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::connection::{Role, Roles};
     use crate::time::Time;
-    use crate::wire::{EdgeId, HOP_LIMIT};
+    use crate::wire::{EdgeId, HOP_LIMIT, Way};
     use proptest::prelude::*;
 
     fn at(byte: u8) -> Address {
@@ -101,7 +101,7 @@ mod tests {
     fn table(own: u8, peers: &[u8]) -> Table {
         let mut table = Table::new(at(own));
         for peer in peers {
-            table.insert(at(*peer), EdgeId(u32::from(*peer) + 1), Time::ZERO);
+            table.insert(at(*peer), (Way::Direct, EdgeId(u32::from(*peer) + 1)), Time::ZERO);
             table.get_mut(at(*peer)).expect("just inserted").ours = Roles::from(Role::Near);
         }
         table

@@ -63,6 +63,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A transport address, or a zero byte for none.
+    pub(crate) fn observed(&mut self) -> Result<Option<SocketAddr>, Malformed> {
+        if self.bytes.first() == Some(&0) {
+            self.bytes = &self.bytes[1..];
+            return Ok(None);
+        }
+        self.transport().map(Some)
+    }
+
     /// A list with a one-byte count of at most `max`.
     pub(crate) fn list<T>(
         &mut self,
@@ -126,6 +135,13 @@ pub(crate) trait Write {
             }
         }
         self.put_u16(transport.port());
+    }
+
+    fn put_observed(&mut self, observed: Option<SocketAddr>) {
+        match observed {
+            Some(transport) => self.put_transport(transport),
+            None => self.put_u8(0),
+        }
     }
 
     /// A list with a one-byte count; what is beyond `max` items is left out.

@@ -121,8 +121,8 @@ pub type RoleBits = u8;
 pub struct Link {
     /// Why the sender wants the connection; nothing if only the peer wants it.
     pub roles: RoleBits,
-    /// The receiver's transport address as the sender sees it.
-    pub observed: SocketAddr,
+    /// The receiver's transport address as the sender sees it; none if others pass its datagrams on.
+    pub observed: Option<SocketAddr>,
     /// The sender's connections nearest to the receiver, in ring order.
     pub neighbours: Vec<Address>,
 }
@@ -131,7 +131,7 @@ impl Link {
     /// Appends the body.
     pub fn write(&self, body: &mut Buffer) {
         body.put_u8(self.roles);
-        body.put_transport(self.observed);
+        body.put_observed(self.observed);
         body.put_list(NEIGHBOURS_MAX, &self.neighbours, Write::put_address);
     }
 
@@ -139,7 +139,7 @@ impl Link {
     pub fn read(body: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         let roles = reader.u8()?;
-        let observed = reader.transport()?;
+        let observed = reader.observed()?;
         let neighbours = reader.list(NEIGHBOURS_MAX, Reader::address)?;
         reader.end()?;
         Ok(Self { roles, observed, neighbours })

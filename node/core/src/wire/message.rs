@@ -1,15 +1,14 @@
 //! The bodies of overlay packets.
 
-use std::net::SocketAddr;
-
 use super::Address;
 use super::codec::{Malformed, Reader, Write};
 use super::frame::RoleBits;
 use super::packet::ROUTE_MAX;
+use super::remote::Candidate;
 use crate::buffer::Buffer;
 
 /// Candidates that a `ConnectToMe` names at most.
-pub const CANDIDATES_MAX: usize = 8;
+pub const CANDIDATES_MAX: usize = 12;
 /// Members that a sample names at most.
 pub const SAMPLE_MAX: usize = 17;
 
@@ -22,8 +21,8 @@ pub struct ConnectToMe {
     pub roles: RoleBits,
     /// Counts as the stateless cookie of whoever dials the sender with it.
     pub token: u64,
-    /// Transport addresses that may reach the sender, best first.
-    pub candidates: Vec<SocketAddr>,
+    /// What may reach the sender, best first.
+    pub candidates: Vec<Candidate>,
 }
 
 impl ConnectToMe {
@@ -32,7 +31,7 @@ impl ConnectToMe {
         body.put_u32(self.id);
         body.put_u8(self.roles);
         body.put_u64(self.token);
-        body.put_list(CANDIDATES_MAX, &self.candidates, Write::put_transport);
+        body.put_list(CANDIDATES_MAX, &self.candidates, |body, one| one.write(body));
     }
 
     /// From bytes.
@@ -42,7 +41,7 @@ impl ConnectToMe {
             id: reader.u32()?,
             roles: reader.u8()?,
             token: reader.u64()?,
-            candidates: reader.list(CANDIDATES_MAX, Reader::transport)?,
+            candidates: reader.list(CANDIDATES_MAX, Candidate::read)?,
         };
         reader.end()?;
         Ok(message)

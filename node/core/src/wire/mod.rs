@@ -7,6 +7,8 @@ mod frame;
 mod header;
 mod message;
 mod packet;
+mod part;
+mod remote;
 
 pub use address::{Address, AddressError, Distance};
 pub use codec::Malformed;
@@ -16,3 +18,5 @@ pub use frame::{
 pub use header::{DATAGRAM_MAX, EdgeId, Header, LONG_LEN, OverlayTag, SHORT_LEN, VERSION};
 pub use message::{CANDIDATES_MAX, ConnectToMe, Echo, Members, SAMPLE_MAX, read_id};
 pub use packet::{CARRIED_MAX, HOP_LIMIT, Mode, PacketHeader, PacketKind, ROUTE_MAX};
+pub use part::Part;
+pub use remote::{Candidate, Relayed, Remote, Way};

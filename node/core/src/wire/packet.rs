@@ -10,6 +10,7 @@
 use super::Address;
 use super::codec::{Malformed, Reader, Write};
 use super::header::is_record;
+use super::part::Part;
 use crate::buffer::Buffer;
 
 /// Hops that a packet may take, in every mode.
@@ -61,6 +62,10 @@ pub enum PacketKind {
     EndToEnd = 9,
     /// A datagram of a program that secures itself.
     Carried = 10,
+    /// A datagram of an edge of another overlay, or a part of one.
+    Edge = 11,
+    /// A datagram of an edge between two peers of whoever passes it on, or a part of one.
+    Relayed = 12,
 }
 
 impl PacketKind {
@@ -76,6 +81,8 @@ impl PacketKind {
             Self::TraceReply,
             Self::EndToEnd,
             Self::Carried,
+            Self::Edge,
+            Self::Relayed,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == code)
@@ -158,6 +165,10 @@ impl PacketHeader {
         match self.kind {
             PacketKind::Carried => true,
             PacketKind::EndToEnd => is_record(body),
+            // Handshakes are few and large, and their own timers slow.
+            PacketKind::Edge | PacketKind::Relayed => {
+                Part::read(body).is_ok_and(|part| is_record(part.beginning()))
+            }
             _ => false,
         }
     }

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use atoll_core::wire::{
-    Ack, Address, CANDIDATES_MAX, ConnectToMe, Echo, EdgeId, FrameHeader, FrameKind, Header, Link, Members,
-    Mode, NEIGHBOURS_MAX, Neighbours, OverlayTag, PacketHeader, PacketKind, Ping, ROUTE_MAX,
+    Ack, Address, CANDIDATES_MAX, Candidate, ConnectToMe, Echo, EdgeId, FrameHeader, FrameKind, Header, Link,
+    Members, Mode, NEIGHBOURS_MAX, Neighbours, OverlayTag, PacketHeader, PacketKind, Part, Ping, ROUTE_MAX,
 };
 use atoll_core::{Buffer, Pool};
 use proptest::prelude::*;
@@ -21,6 +21,14 @@ fn address() -> impl Strategy<Value = Address> {
 
 fn transport() -> impl Strategy<Value = SocketAddr> {
     (any::<IpAddr>(), 1..=u16::MAX).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+}
+
+fn candidate() -> impl Strategy<Value = Candidate> {
+    prop_oneof![
+        transport().prop_map(Candidate::Udp),
+        address().prop_map(Candidate::Carried),
+        (address(), any::<u16>()).prop_map(|(via, rtt)| Candidate::Through { via, rtt }),
+    ]
 }
 
 fn addresses(max: usize) -> impl Strategy<Value = Vec<Address>> {
@@ -92,7 +100,7 @@ proptest! {
 
     #[test]
     fn links_and_neighbours_are_read_as_they_were_written(
-        roles: u8, observed in transport(), list in addresses(NEIGHBOURS_MAX),
+        roles: u8, observed in prop::option::of(transport()), list in addresses(NEIGHBOURS_MAX),
     ) {
         let link = Link { roles, observed, neighbours: list.clone() };
         prop_assert_eq!(Link::read(&written(|buffer| link.write(buffer))), Ok(link));
@@ -103,7 +111,7 @@ proptest! {
     #[test]
     fn requests_and_replies_are_read_as_they_were_written(
         id: u32, roles: u8, token: u64,
-        candidates in prop::collection::vec(transport(), 0..=CANDIDATES_MAX),
+        candidates in prop::collection::vec(candidate(), 0..=CANDIDATES_MAX),
         members in addresses(ROUTE_MAX),
     ) {
         let connect = ConnectToMe { id, roles, token, candidates };
@@ -112,6 +120,13 @@ proptest! {
         prop_assert_eq!(Members::read(&written(|buffer| members.write(buffer))), Ok(members));
         let echo = Echo { id, hops: roles };
         prop_assert_eq!(Echo::read(&written(|buffer| echo.write(buffer))), Ok(echo));
+    }
+
+    #[test]
+    fn halves_of_datagrams_are_read_as_they_were_written(number: u16, second: bool, bytes: Vec<u8>) {
+        for part in [Part::Whole(&bytes), Part::Half { number, second, bytes: &bytes }] {
+            prop_assert_eq!(Part::read(&written(|buffer| part.write(buffer))), Ok(part));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 8] = [
     &["edge", "config"],
     &["connection"],
     &["router"],
-    &["linker", "ring", "inquiry", "sender"],
+    &["linker", "ring", "inquiry", "sender", "relay"],
     &["overlay"],
     &["node"],
 ];
@@ -35,7 +35,7 @@ fn named(text: &str) -> Vec<String> {
     }
     for (at, _) in code.match_indices("super::") {
         let head = word(&code[at + "super::".len()..]);
-        let own = ["codec", "address", "frame", "header", "message", "packet"];
+        let own = ["codec", "address", "frame", "header", "message", "packet", "relays"];
         if head == "super" || (floor(&head).is_some() && !own.contains(&head.as_str())) {
             found.push(head);
         }

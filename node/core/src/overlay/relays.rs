@@ -1,0 +1,226 @@
+//! Relayed edges (section III-B of the paper, Fig. 3): two members that cannot reach each other find a peer of both, make
+//! one if there is none, keep a second one in reserve, and move their edge from one to the other without a new handshake.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Lent, Overlay};
+use crate::connection::{Connection, Role, Roles};
+use crate::edge::Stage;
+use crate::machine::Deadline;
+use crate::path::Path;
+use crate::time::Time;
+use crate::wire::{Address, Candidate, EdgeId, Relayed as Through, Remote, Way};
+
+/// Peers of ours that a `ConnectToMe` names as relays at most.
+const RELAYS_NAMED_MAX: usize = 3;
+/// Common peers that a relayed connection keeps: one that is used and one in reserve.
+const RELAYS_KEPT: usize = 2;
+/// Round trip that is assumed of a relay without a sample.
+const RTT_UNKNOWN: Duration = Duration::from_millis(500);
+/// First wait between two looks for a better way; it doubles.
+const IMPROVE_WAIT: Duration = Duration::from_secs(30);
+const IMPROVE_WAIT_MAX: Duration = Duration::from_secs(1800);
+
+/// What is known about ways through others.
+#[derive(Debug)]
+pub(super) struct Relayed {
+    /// Peers of members that we reach through others: which relays they named, and their round trips to those.
+    named: BTreeMap<Address, Vec<(Address, Duration)>>,
+    improve_at: Time,
+    improve_wait: Duration,
+}
+
+impl Default for Relayed {
+    fn default() -> Self {
+        Self { named: BTreeMap::new(), improve_at: Time::MAX, improve_wait: IMPROVE_WAIT }
+    }
+}
+
+impl Overlay {
+    /// Our peers that are the best to relay for us: the nearest in time, without anybody in between.
+    pub(super) fn relays(&self, lent: &Lent<'_>) -> Vec<Candidate> {
+        let mut relays: Vec<(Duration, Address)> = self
+            .connections
+            .iter()
+            .filter(|connection| connection.way() == Way::Direct && !connection.suspected)
+            .map(|connection| (self.round_trip(connection, lent), connection.peer))
+            .collect();
+        relays.sort();
+        relays.truncate(RELAYS_NAMED_MAX);
+        let through = |(rtt, via): (Duration, Address)| {
+            let rtt = u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX);
+            Candidate::Through { via, rtt }
+        };
+        relays.into_iter().map(through).collect()
+    }
+
+    fn round_trip(&self, connection: &Connection, lent: &Lent<'_>) -> Duration {
+        let edge = self.edges.get(connection.edge());
+        let path = edge.and_then(|edge| lent.paths.get(edge.path));
+        path.and_then(|path: &Path| path.rtt).unwrap_or(RTT_UNKNOWN)
+    }
+
+    /// A member named the peers that would relay for it: use one from `wait` on, if nothing better was found until then.
+    pub(super) fn plan_relays(
+        &mut self,
+        peer: Address,
+        candidates: &[Candidate],
+        wait: Duration,
+        lent: &mut Lent<'_>,
+    ) {
+        let named: Vec<(Address, Duration)> = candidates
+            .iter()
+            .filter_map(|candidate| match candidate {
+                Candidate::Through { via, rtt } if *via != self.own && *via != peer => {
+                    Some((*via, Duration::from_millis(u64::from(*rtt))))
+                }
+                _ => None,
+            })
+            .collect();
+        let Some(attempt) = self.linker.get_mut(peer) else { return };
+        // A relay must be reached directly: there is no way to it through another.
+        if attempt.roles == Roles::from(Role::Overlap) || !attempt.wants(Way::Relayed) {
+            return;
+        }
+        attempt.relay_at(lent.now + wait);
+        self.relayed.named.insert(peer, named);
+        self.linker.refresh();
+        self.trim_named();
+    }
+
+    /// Forgets the relays of members that we have nothing to do with.
+    fn trim_named(&mut self) {
+        let (linker, connections) = (&self.linker, &self.connections);
+        self.relayed.named.retain(|peer, _| {
+            linker.get(*peer).is_some()
+                || connections.get(*peer).is_some_and(|connection| connection.way() != Way::Direct)
+        });
+    }
+
+    /// Time to reach a member through another: over a common peer if there is one, else such a peer is made.
+    pub(super) fn relay_to(&mut self, peer: Address, lent: &mut Lent<'_>) {
+        if let Some(via) = self.best_relay(peer, None, lent) {
+            let remote = Remote::Relayed(Through { overlay: self.slot, peer, via });
+            self.dial_for(peer, remote, lent);
+        }
+        self.make_relays(peer, lent);
+    }
+
+    /// Links so many of the relays that a member named that we have enough in common.
+    fn make_relays(&mut self, peer: Address, lent: &mut Lent<'_>) {
+        let Some(named) = self.relayed.named.get(&peer) else { return };
+        let common = named.iter().filter(|(via, _)| self.has_direct(*via)).count();
+        let fresh: Vec<Address> =
+            named.iter().map(|(via, _)| *via).filter(|via| self.connections.get(*via).is_none()).collect();
+        for via in fresh.into_iter().take(RELAYS_KEPT.saturating_sub(common)) {
+            self.link(via, Role::Overlap, Vec::new(), lent);
+        }
+    }
+
+    /// The common peer with the shortest way to a member.
+    fn best_relay(&self, peer: Address, avoid: Option<Address>, lent: &Lent<'_>) -> Option<Address> {
+        let named = self.relayed.named.get(&peer)?;
+        let ways = named.iter().filter_map(|(via, rest)| {
+            let connection = self.connections.get(*via)?;
+            let usable = connection.way() == Way::Direct && !connection.suspected && Some(*via) != avoid;
+            usable.then(|| (self.round_trip(connection, lent) + *rest, *via))
+        });
+        ways.min().map(|(_, via)| via)
+    }
+
+    /// There is a new way to a peer: others may now be reached through it, or it is itself reached through another and
+    /// needs a reserve.
+    pub(super) fn on_way(&mut self, peer: Address, way: Way, lent: &mut Lent<'_>) {
+        if way == Way::Direct {
+            self.relayed.named.remove(&peer);
+            let waiting =
+                self.relayed.named.iter().filter(|(_, named)| named.iter().any(|(via, _)| *via == peer));
+            let waiting: Vec<Address> = waiting.map(|(target, _)| *target).collect();
+            for target in waiting {
+                if self.linker.get(target).is_some_and(|attempt| attempt.wants_relay()) {
+                    self.relay_to(target, lent);
+                }
+            }
+            return;
+        }
+        self.make_relays(peer, lent);
+        self.relayed.improve_wait = IMPROVE_WAIT;
+        let soon = lent.now + self.rng.jitter(IMPROVE_WAIT, 0.3);
+        self.relayed.improve_at = self.relayed.improve_at.min(soon);
+    }
+
+    /// Looks for better ways to all whom we reach through others.
+    pub(super) fn improve(&mut self, lent: &mut Lent<'_>) {
+        if self.relayed.improve_at > lent.now {
+            return;
+        }
+        let others: Vec<(Address, (Roles, Way))> = self
+            .connections
+            .iter()
+            .filter(|connection| connection.way() != Way::Direct && connection.ours != Roles::NONE)
+            .map(|connection| (connection.peer, (connection.ours, connection.way())))
+            .collect();
+        let none = self.connections.iter().all(|connection| connection.way() == Way::Direct);
+        self.relayed.improve_wait = (self.relayed.improve_wait * 2).min(IMPROVE_WAIT_MAX);
+        let next = lent.now + self.rng.jitter(self.relayed.improve_wait, 0.3);
+        self.relayed.improve_at = if none { Time::MAX } else { next };
+        for (peer, have) in others {
+            self.linker.improve(peer, have, lent.now);
+        }
+        self.run_links(lent);
+    }
+
+    pub(super) fn improve_timeout(&self) -> Option<Deadline> {
+        let at = self.relayed.improve_at;
+        (at < Time::MAX).then_some(Deadline { at, reason: "better way" })
+    }
+
+    /// The common peers that relayed connections need.
+    pub(super) fn overlaps(&self, lent: &Lent<'_>) -> Vec<Address> {
+        let mut overlaps = Vec::new();
+        let wanted = |peer: &Address| self.linker.get(*peer).is_some_and(|attempt| attempt.wants_relay());
+        for (peer, named) in &self.relayed.named {
+            let relayed = self.connections.get(*peer).is_some_and(|one| one.way() == Way::Relayed);
+            if relayed || wanted(peer) {
+                let common = named.iter().map(|(via, _)| *via).filter(|via| self.has_direct(*via));
+                overlaps.extend(common.take(RELAYS_KEPT));
+            }
+        }
+        for connection in self.connections.iter().filter(|connection| connection.way() == Way::Relayed) {
+            overlaps.extend(self.relay_of(connection.edge(), lent));
+        }
+        overlaps
+    }
+
+    /// The peer that passes on the datagrams of an edge.
+    fn relay_of(&self, id: EdgeId, lent: &Lent<'_>) -> Option<Address> {
+        match lent.paths.get(self.edges.get(id)?.path)?.remote {
+            Remote::Relayed(one) => Some(one.via),
+            _ => None,
+        }
+    }
+
+    /// A peer is lost or doubted: the edges that go through it take another common peer.
+    pub(super) fn leave_relay(&mut self, via: Address, lent: &mut Lent<'_>) {
+        let over = self.edges.iter().map(|(id, _)| id).filter(|id| self.relay_of(*id, lent) == Some(via));
+        for id in over.collect::<Vec<_>>() {
+            self.switch_relay(id, lent);
+        }
+    }
+
+    /// Moves a relayed edge to the next best common peer; its peer follows the first record that comes that way.
+    pub(super) fn switch_relay(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
+        let Some(via) = self.relay_of(id, lent) else { return };
+        let Some(Stage::Linked(peer)) = self.edges.get(id).map(|edge| edge.stage) else { return };
+        let Some(better) = self.best_relay(peer, Some(via), lent) else {
+            return self.make_relays(peer, lent);
+        };
+        let remote = Remote::Relayed(Through { overlay: self.slot, peer, via: better });
+        let path = lent.paths.hold(remote, lent.now);
+        let Some(edge) = self.edges.get_mut(id) else { return };
+        lent.paths.release(std::mem::replace(&mut edge.path, path));
+        edge.probe.ask(lent.now);
+        self.counters.relays_changed += 1;
+    }
+}
