@@ -245,10 +245,10 @@ mod tests {
         let wait = list.poll_timeout().expect("it is tried again").at.since(now);
         assert!(wait > Duration::from_secs(40) && wait < Duration::from_secs(80));
         assert_eq!(list.silent(), [at("192.0.2.1:1")]);
-        let at = list.poll_timeout().expect("it is tried again").at;
-        list.on_dial(at("192.0.2.1:1"), Some(EdgeId(99)), at);
+        let now = list.poll_timeout().expect("it is tried again").at;
+        list.on_dial(at("192.0.2.1:1"), Some(EdgeId(99)), now);
         list.on_linked(EdgeId(99));
         assert!(list.silent().is_empty());
-        assert_eq!(list.on_edge_down(EdgeId(99), at), None);
+        assert_eq!(list.on_edge_down(EdgeId(99), now), None);
     }
 }

@@ -306,7 +306,7 @@ impl Linker {
         let better = |remote: &Remote| remote.way() > way;
         let rest = attempt.dialled.iter().filter(|(remote, edge)| *edge != by && !better(remote));
         let rest = rest.map(|(_, edge)| *edge).collect();
-        attempt.dialled.retain(|(remote, _)| better(remote));
+        attempt.dialled.retain(|(remote, edge)| *edge != by && better(remote));
         if way == Way::Direct {
             self.attempts.remove(&peer);
         }

@@ -9,6 +9,7 @@ use crate::counters::DropReason;
 use crate::edge::{self, Edge, Stage};
 use crate::linker::Wanted;
 use crate::machine::Deadline;
+use crate::path;
 use crate::security::{Claim, Intent};
 use crate::time::Time;
 use crate::wire::{
@@ -18,8 +19,11 @@ use crate::wire::{
 
 /// Transport addresses of ours that a `ConnectToMe` names at most.
 const TRANSPORTS_MAX: usize = 8;
-/// How much later than its transport addresses the other remotes of a member are dialled.
-const FALLBACK_WAIT: Duration = Duration::from_millis(400);
+/// How much later than its transport addresses the other remotes of a member are dialled: most handshakes that can come
+/// to something have done so by then.
+const FALLBACK_WAIT: Duration = Duration::from_millis(1000);
+/// The same where one side's NAT chooses a port for each peer, so that little is to be hoped for.
+const FALLBACK_WAIT_HARD: Duration = Duration::from_millis(100);
 /// How long our own handshake keeps out the peer's over the same path.
 const OWN_TURN: Duration = Duration::from_secs(1);
 
@@ -62,6 +66,9 @@ impl Overlay {
         let is_to = |edge: &Edge| edge.peer() == Some(peer) || (!edge.initiated && edge.target == Some(peer));
         let ways = self.edges.iter().filter(|(_, edge)| is_to(edge)).map(|(_, edge)| self.way(edge, lent));
         let best = ways.max();
+        if let Some(attempt) = self.linker.get_mut(peer) {
+            attempt.peer_token = Some(message.token);
+        }
         let is_better = |way: Way| best.is_none_or(|best| best < way);
         let mut direct = Vec::new();
         for candidate in message.candidates.iter().filter_map(|candidate| candidate.transport()) {
@@ -69,7 +76,11 @@ impl Overlay {
                 direct.push(Remote::Udp(candidate));
             }
         }
-        let wait = if direct.is_empty() { Duration::ZERO } else { FALLBACK_WAIT };
+        let wait = match direct.is_empty() {
+            true => Duration::ZERO,
+            false if lent.paths.is_hard() || path::varies(&message.candidates) => FALLBACK_WAIT_HARD,
+            false => FALLBACK_WAIT,
+        };
         for remote in direct {
             self.dial_for(peer, remote, lent);
         }
@@ -172,7 +183,7 @@ impl Overlay {
                 Wanted::Relay(target) => self.relay_to(target, lent),
                 Wanted::Failed(_, edges) => {
                     for id in edges {
-                        self.drop_edge(id, "the attempt is over", lent);
+                        self.give_up_edge(id, lent);
                     }
                     self.dirty = true;
                 }
@@ -345,7 +356,7 @@ impl Overlay {
             lent.paths.observe(observed);
         }
         for other in self.linker.on_linked(peer, (way, id)) {
-            self.drop_edge(other, "another edge was faster", lent);
+            self.give_up_edge(other, lent);
         }
         if let Some(connection) = self.connections.get_mut(peer) {
             connection.ours = connection.ours.union(roles);
@@ -401,6 +412,14 @@ impl Overlay {
             None => {}
         }
         true
+    }
+
+    /// An edge that another made useless goes: with a word, if its peer may think that it stands.
+    fn give_up_edge(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
+        if self.edges.get(id).is_some_and(|edge| edge.stage != Stage::Handshake) {
+            self.say_close(id, CloseReason::Duplicate, lent);
+        }
+        self.drop_edge(id, "another edge was faster", lent);
     }
 
     fn on_connected_to(&mut self, peer: Address, lent: &mut Lent<'_>) {

@@ -170,6 +170,12 @@ impl Table {
         shared || none_global
     }
 
+    /// Whether our NAT seems to choose a port for each peer (RFC 4787 section 4.1).
+    #[must_use]
+    pub fn is_hard(&self) -> bool {
+        varies(&self.candidates(OBSERVED_MAX))
+    }
+
     /// The longest silence that our NAT is known to bear; none while nothing speaks against the default.
     #[must_use]
     pub fn mapping_bears(&self) -> Option<Duration> {
@@ -195,6 +201,15 @@ impl Table {
             self.closed = (0, Duration::ZERO);
         }
     }
+}
+
+/// Whether a member was seen at several ports of one address of the Internet, as behind a NAT that chooses one for each
+/// peer (RFC 4787 section 4.1).
+#[must_use]
+pub fn varies(candidates: &[Candidate]) -> bool {
+    let mut seen = candidates.iter().filter_map(|one| one.transport()).filter(|one| is_global(one.ip()));
+    let Some(first) = seen.next() else { return false };
+    seen.any(|other| other.ip() == first.ip() && other.port() != first.port())
 }
 
 /// Whether an address is unique on the Internet, as far as it shows (RFC 6890).
