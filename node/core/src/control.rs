@@ -285,6 +285,11 @@ pub enum EventKind {
         /// Why, as a drop's reason or in words.
         why: String,
     },
+    /// A look into the DHT of the public overlay, where members of a private one find each other, has its answer.
+    Discovered {
+        /// Members that were found, without ourselves.
+        members: u32,
+    },
     /// A bootstrap does not answer; it is tried again.
     BootstrapSilent {
         /// Its transport address.

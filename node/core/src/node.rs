@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use crate::buffer::{Buffer, Pool};
-use crate::config::Config;
+use crate::config::{Config, OverlayConfig};
 use crate::control::{Command, FailureKind, Reply};
 use crate::counters::{Counters, DropReason};
 use crate::machine::{Deadline, Input, Machine, Output, RequestId};
-use crate::overlay::{Arrival, Lent, Overlay};
+use crate::overlay::{Arrival, Lent, Overlay, Start};
 use crate::path;
 use crate::rng::{Rng, Seed};
 use crate::security::{Credentials, Wall};
@@ -47,6 +47,8 @@ struct Shared {
     carries: VecDeque<(Address, Buffer)>,
     /// Datagrams that packets brought.
     arrivals: VecDeque<(Remote, Buffer)>,
+    /// Who the node is in the public overlay.
+    carrier: Option<Address>,
 }
 
 impl Shared {
@@ -62,7 +64,7 @@ impl Shared {
             wall,
             carries: &mut self.carries,
             arrivals: &mut self.arrivals,
-            carrier: None,
+            carrier: self.carrier,
         }
     }
 }
@@ -73,9 +75,12 @@ impl Node {
     #[must_use]
     pub fn new(config: &Config, pool: &Pool, seed: Seed, now: Time) -> Self {
         let rng = Rng::new(seed);
-        let overlays = config.overlays.iter().take(OVERLAYS_MAX).enumerate();
-        let overlays =
-            overlays.map(|(slot, overlay)| Overlay::new(overlay, slot as u8, pool, &rng, now)).collect();
+        let carrier = config.overlays.first().map(|overlay| overlay.address);
+        let make = |(slot, overlay): (usize, &OverlayConfig)| {
+            let public = carrier.filter(|_| slot != CARRIER);
+            Overlay::new(overlay, &Start { slot: slot as u8, public, pool, rng: &rng, now })
+        };
+        let overlays = config.overlays.iter().take(OVERLAYS_MAX).enumerate().map(make).collect();
         let wall = (Wall(config.unix_seconds), now);
         let shared = Shared {
             pool: pool.clone(),
@@ -84,6 +89,7 @@ impl Node {
             wall,
             carries: VecDeque::new(),
             arrivals: VecDeque::new(),
+            carrier,
         };
         Self { overlays, shared, counters: Counters::default() }
     }

@@ -123,7 +123,9 @@ impl Overlay {
     pub(super) fn candidates(&self, lent: &Lent<'_>) -> Vec<Candidate> {
         let mut candidates = lent.paths.candidates(TRANSPORTS_MAX);
         candidates.extend(self.relays(lent));
-        candidates.extend(lent.carrier.map(Candidate::Carried));
+        if self.discovery.is_some() {
+            candidates.extend(lent.carrier.map(Candidate::Carried));
+        }
         candidates
     }
 
@@ -156,10 +158,7 @@ impl Overlay {
             }
             return;
         }
-        while let Some(remote) = self.bootstraps.due(lent.now) {
-            let id = self.dial(remote, Intent::default(), lent);
-            self.bootstraps.on_dial(remote, id, lent.now);
-        }
+        self.dial_bootstraps(lent);
     }
 
     /// The bootstraps are these from now on.
@@ -490,6 +489,7 @@ impl Overlay {
         if self.place.predecessor == Some(peer) || self.place.successor == Some(peer) {
             self.ring.announce_again(lent.now);
             self.bootstraps.probe_again(lent.now);
+            self.doubt_ring(lent.now);
         }
         self.tell(EventKind::PeerLost { peer, why: why.to_owned() }, lent);
         if self.connections.is_empty() {

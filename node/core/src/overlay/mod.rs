@@ -5,6 +5,7 @@ mod ends;
 mod frames;
 mod keepalive;
 mod links;
+mod meeting;
 mod members;
 mod packets;
 mod relays;
@@ -24,6 +25,7 @@ use crate::config::{KeepaliveConfig, OverlayConfig};
 use crate::connection::{self, Roles};
 use crate::control::{Event, EventKind};
 use crate::counters::{Counters, DropReason};
+use crate::discovery::Discovery;
 use crate::edge::{self, Edge};
 use crate::inquiry::Inquiries;
 use crate::linker::{Bootstraps, Linker};
@@ -75,6 +77,21 @@ pub struct Arrival {
     pub payload: Buffer,
 }
 
+/// What a node knows when an overlay begins.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The overlay's place in the node.
+    pub slot: u8,
+    /// Who the node is in the overlay that members of private ones find each other through.
+    pub public: Option<Address>,
+    /// Where buffers come from.
+    pub pool: &'a Pool,
+    /// The node's randomness.
+    pub rng: &'a Rng,
+    /// When it begins.
+    pub now: Time,
+}
+
 /// How this node takes part in one ring.
 #[derive(Debug)]
 pub struct Overlay {
@@ -109,6 +126,7 @@ pub struct Overlay {
     ring: Ring,
     shortcuts: Shortcuts,
     inquiries: Inquiries,
+    discovery: Option<Discovery>,
     relay: Relay,
     relayed: Relayed,
     ways_back: WaysBack,
@@ -134,10 +152,11 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// A member that begins to join at `now`; `slot` is the overlay's place in the node.
+    /// A member that begins to join.
     #[must_use]
-    pub fn new(config: &OverlayConfig, slot: u8, pool: &Pool, rng: &Rng, now: Time) -> Self {
-        let rng = rng.fork(&config.name);
+    pub fn new(config: &OverlayConfig, start: &Start<'_>) -> Self {
+        let Start { slot, pool, now, .. } = *start;
+        let rng = start.rng.fork(&config.name);
         let own = config.address;
         let remotes: Vec<Remote> = config.bootstraps.iter().copied().map(Remote::Udp).collect();
         Self {
@@ -164,6 +183,7 @@ impl Overlay {
             ring: Ring::new(own, config.ring.clone(), &rng),
             shortcuts: Shortcuts::new(own, config.ring.clone(), &rng),
             inquiries: Inquiries::new(&rng),
+            discovery: meeting::discovery(config, start.public, &rng, now),
             relay: Relay::new(config.relay.clone(), now),
             relayed: Relayed::default(),
             ways_back: WaysBack::default(),
@@ -288,6 +308,7 @@ impl Overlay {
             self.review(lent);
         }
         self.improve(lent);
+        self.look_for_members(lent.now);
         self.dirty |= self.look_at <= lent.now;
         self.run_senders(lent);
         self.pump(lent);
@@ -313,6 +334,7 @@ impl Overlay {
             self.edges_timeout(),
             self.review_timeout(),
             self.improve_timeout(),
+            self.discovery.as_ref().and_then(Discovery::poll_timeout),
             self.settle_timeout(),
         ];
         services.into_iter().fold(None, Deadline::earlier)
