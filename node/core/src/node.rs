@@ -103,6 +103,9 @@ impl Node {
             Command::Route { overlay, address } => {
                 return self.inquire(id, &overlay, PacketKind::TraceRequest, address, now);
             }
+            Command::DhtPut { .. } | Command::DhtCreate { .. } | Command::DhtGet { .. } => {
+                return self.on_dht_command(id, command, now);
+            }
             Command::Leave => {
                 let mut lent = self.shared.lend(now);
                 self.overlays.iter_mut().for_each(|overlay| overlay.leave(&mut lent));
@@ -118,6 +121,19 @@ impl Node {
     )]
     fn inquire(&mut self, id: RequestId, overlay: &str, kind: PacketKind, target: Address, now: Time) {
         let done = self.with(overlay, now, |overlay, lent| overlay.inquire(id, kind, target, lent));
+        if let Err(reply) = done {
+            self.shared.outputs.push_back(Output::Reply { id, reply });
+        }
+    }
+
+    fn on_dht_command(&mut self, id: RequestId, command: Command, now: Time) {
+        let name = match &command {
+            Command::DhtPut { overlay, .. }
+            | Command::DhtCreate { overlay, .. }
+            | Command::DhtGet { overlay, .. } => overlay.clone(),
+            _ => return,
+        };
+        let done = self.with(&name, now, |overlay, lent| overlay.on_dht_command(id, command, lent));
         if let Err(reply) = done {
             self.shared.outputs.push_back(Output::Reply { id, reply });
         }

@@ -1,6 +1,7 @@
 //! Floor 6: one ring. It owns floors 1 to 5 and carries the services' wishes from one to another.
 
 mod carry;
+mod dht;
 mod ends;
 mod frames;
 mod keepalive;
@@ -21,6 +22,7 @@ use crate::config::{KeepaliveConfig, OverlayConfig};
 use crate::connection::{self, Roles};
 use crate::control::{Event, EventKind};
 use crate::counters::{Counters, DropReason};
+use crate::dht::Dht;
 use crate::edge::{self, Edge};
 use crate::inquiry::Inquiries;
 use crate::linker::{Bootstraps, Linker};
@@ -99,6 +101,7 @@ pub struct Overlay {
     ring: Ring,
     shortcuts: Shortcuts,
     inquiries: Inquiries,
+    dht: Dht,
     counters: Counters,
     place: Place,
     place_since: Time,
@@ -149,6 +152,7 @@ impl Overlay {
             ring: Ring::new(own, config.ring.clone(), &rng),
             shortcuts: Shortcuts::new(own, config.ring.clone(), &rng),
             inquiries: Inquiries::new(&rng),
+            dht: Dht::new(own, config.security.credentials().map(|ours| ours.key().to_owned()), &rng),
             counters: Counters::default(),
             place: Place::default(),
             place_since: now,
@@ -268,6 +272,8 @@ impl Overlay {
         }
         self.dirty |= self.look_at <= lent.now;
         self.run_senders(lent);
+        self.dht.handle_timeout(lent.now);
+        self.run_dht(lent);
         self.pump(lent);
         self.run_shortcuts(lent);
         self.pump(lent);
@@ -288,6 +294,7 @@ impl Overlay {
             self.ring.poll_timeout().filter(|_| !self.connections.is_empty()),
             self.shortcuts.poll_timeout(),
             self.inquiries.poll_timeout(),
+            self.dht.poll_timeout(),
             self.edges_timeout(),
             self.review_timeout(),
             self.settle_timeout(),

@@ -61,6 +61,10 @@ pub enum PacketKind {
     EndToEnd = 9,
     /// A datagram of a program that secures itself.
     Carried = 10,
+    /// A `DhtRequest` to the member nearest to a point.
+    DhtRequest = 20,
+    /// A `DhtAnswer`.
+    DhtAnswer = 21,
 }
 
 impl PacketKind {
@@ -76,6 +80,8 @@ impl PacketKind {
             Self::TraceReply,
             Self::EndToEnd,
             Self::Carried,
+            Self::DhtRequest,
+            Self::DhtAnswer,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == code)

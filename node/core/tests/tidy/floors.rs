@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 8] = [
     &["edge", "config"],
     &["connection"],
     &["router"],
-    &["linker", "ring", "inquiry", "sender"],
+    &["dht", "linker", "ring", "inquiry", "sender"],
     &["overlay"],
     &["node"],
 ];
