@@ -40,6 +40,41 @@ pub enum Command {
         /// In DER.
         certificate: Vec<u8>,
     },
+    /// Put a value into the overlay's DHT.
+    DhtPut {
+        /// Name of the overlay.
+        overlay: String,
+        /// The key, as people write it.
+        key: String,
+        /// The value.
+        value: Vec<u8>,
+        /// For how long, in seconds (1 to 86400).
+        lease_seconds: u64,
+        /// Under a key that is this member's own.
+        owned: bool,
+    },
+    /// Put a value into the overlay's DHT if nothing is under the key.
+    DhtCreate {
+        /// Name of the overlay.
+        overlay: String,
+        /// The key, as people write it.
+        key: String,
+        /// The value.
+        value: Vec<u8>,
+        /// For how long, in seconds (1 to 86400).
+        lease_seconds: u64,
+    },
+    /// Read what is under a key of the overlay's DHT, a page a time.
+    DhtGet {
+        /// Name of the overlay.
+        overlay: String,
+        /// The key, as people write it.
+        key: String,
+        /// Whose key, if it is an owned one.
+        owner: Option<Address>,
+        /// What the page before named as the next.
+        after: Option<String>,
+    },
     /// Every counter and gauge, as the metrics endpoint shows them.
     Metrics,
     /// Tell the peers goodbye.
@@ -70,6 +105,22 @@ pub enum Reply {
     },
     /// Answer to [`Command::Judge`]: the member.
     Judged(Author),
+    /// Answer to [`Command::DhtPut`] and [`Command::DhtCreate`]: most points hold the value.
+    DhtStored {
+        /// For how long, in seconds.
+        lease_seconds: f64,
+    },
+    /// Answer to [`Command::DhtPut`] and [`Command::DhtCreate`]: something else is under the key.
+    DhtExists,
+    /// Answer to [`Command::DhtGet`].
+    DhtValues {
+        /// What is certain to be there.
+        values: Vec<DhtValue>,
+        /// Where the next page begins, if there may be one.
+        next: Option<String>,
+        /// Whether the members that hold it agreed; if not, values may be missing here.
+        complete: bool,
+    },
     /// Answer to [`Command::Metrics`].
     Metrics(Vec<Metric>),
     /// The goodbyes are sent.
@@ -223,6 +274,19 @@ pub struct Metric {
     pub labels: Vec<(String, String)>,
     /// The value now.
     pub value: f64,
+}
+
+/// A value of the DHT.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DhtValue {
+    /// The value.
+    pub value: Vec<u8>,
+    /// What is left of its lease, in seconds.
+    pub lease_seconds: f64,
+    /// Who created it, if it is alone under its key.
+    pub creator: Option<Address>,
+    /// Its sequence number, if it is its owner's.
+    pub sequence: Option<u64>,
 }
 
 /// Who an end-to-end payload comes from, as the overlay's trust rule proved it.

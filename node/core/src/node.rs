@@ -103,10 +103,32 @@ impl Node {
                 if let Some(carrier) = self.overlays.first_mut() {
                     carrier.carry_edge(to, datagram, &mut self.shared.lend(now));
                 }
-            } else {
+            } else if !self.run_discovery(now) {
                 return;
             }
         }
+    }
+
+    /// Carries wishes of private overlays to the DHT of the public one, and its answers back. False if there was none.
+    fn run_discovery(&mut self, now: Time) -> bool {
+        let Some((public, private)) = self.overlays.split_first_mut() else { return false };
+        let reachable = public.is_reachable();
+        let mut any = false;
+        for (number, overlay) in private.iter_mut().enumerate() {
+            overlay.set_reachable(reachable, now);
+            while let Some(wanted) = overlay.poll_discovery() {
+                any = true;
+                public.find_for(number as u64, wanted, &mut self.shared.lend(now));
+            }
+        }
+        while let Some((number, outcome)) = public.poll_dht() {
+            any = true;
+            let (asker, kept) = Overlay::asker(number);
+            if let Some(overlay) = private.get_mut(asker) {
+                overlay.on_outcome(kept, outcome, &mut self.shared.lend(now));
+            }
+        }
+        any
     }
 
     fn on_datagram(&mut self, from: Remote, mut payload: Buffer, now: Time) {
@@ -158,6 +180,9 @@ impl Node {
             Command::Route { overlay, address } => {
                 return self.inquire(id, &overlay, PacketKind::TraceRequest, address, now);
             }
+            Command::DhtPut { .. } | Command::DhtCreate { .. } | Command::DhtGet { .. } => {
+                return self.on_dht_command(id, command, now);
+            }
             Command::Leave => {
                 let mut lent = self.shared.lend(now);
                 self.overlays.iter_mut().for_each(|overlay| overlay.leave(&mut lent));
@@ -173,6 +198,19 @@ impl Node {
     )]
     fn inquire(&mut self, id: RequestId, overlay: &str, kind: PacketKind, target: Address, now: Time) {
         let done = self.with(overlay, now, |overlay, lent| overlay.inquire(id, kind, target, lent));
+        if let Err(reply) = done {
+            self.shared.outputs.push_back(Output::Reply { id, reply });
+        }
+    }
+
+    fn on_dht_command(&mut self, id: RequestId, command: Command, now: Time) {
+        let name = match &command {
+            Command::DhtPut { overlay, .. }
+            | Command::DhtCreate { overlay, .. }
+            | Command::DhtGet { overlay, .. } => overlay.clone(),
+            _ => return,
+        };
+        let done = self.with(&name, now, |overlay, lent| overlay.on_dht_command(id, command, lent));
         if let Err(reply) = done {
             self.shared.outputs.push_back(Output::Reply { id, reply });
         }

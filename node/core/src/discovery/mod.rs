@@ -11,7 +11,7 @@ use crate::machine::Deadline;
 use crate::rng::Rng;
 use crate::security::{Entries, Entry};
 use crate::time::Time;
-use crate::wire::{Address, Key, Mark};
+use crate::wire::{Key, Mark};
 use timer::Timer;
 
 /// Keys that the entries of a group stand under; a newcomer reads one, and another if that one is empty.
@@ -215,6 +215,18 @@ impl Discovery {
     pub fn poll_timeout(&self) -> Option<Deadline> {
         let due = self.reachable && self.look.is_none() && self.next < Time::MAX;
         due.then_some(Deadline { at: self.next, reason: "discovery" })
+    }
+
+    /// Whether the public overlay can be asked.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        self.reachable
+    }
+
+    /// Whether an answer is awaited.
+    #[must_use]
+    pub fn is_looking(&self) -> bool {
+        self.look.is_some()
     }
 
     /// Looks so far.

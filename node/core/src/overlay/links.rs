@@ -501,6 +501,7 @@ impl Overlay {
     pub fn leave(&mut self, lent: &mut Lent<'_>) {
         let peers: Vec<Address> = self.connections.iter().map(|connection| connection.peer).collect();
         self.close_senders(lent);
+        self.leave_dht(lent);
         for peer in peers {
             self.close_connection(peer, CloseReason::Leaving, lent);
         }

@@ -4,7 +4,8 @@
 use super::{Lent, Overlay};
 use crate::config::OverlayConfig;
 use crate::control::EventKind;
-use crate::discovery::{Discovery, Found, Wanted};
+use crate::dht::{How, Origin, Outcome, Write};
+use crate::discovery::{Discovery, Found, LEASE, Wanted};
 use crate::rng::Rng;
 use crate::security::{Entry, Intent};
 use crate::time::Time;
@@ -43,6 +44,9 @@ impl Overlay {
 
     /// Whether the public overlay can be asked.
     pub fn set_reachable(&mut self, reachable: bool, now: Time) {
+        if self.discovery.as_ref().is_none_or(|discovery| discovery.is_reachable() == reachable) {
+            return;
+        }
         let size = self.ring.size_estimate(&self.connections);
         if let Some(discovery) = &mut self.discovery {
             discovery.set_reachable(reachable, size, now);
@@ -64,28 +68,54 @@ impl Overlay {
         }
     }
 
-    /// Our entry is stored.
-    pub fn on_entry_stored(&mut self, now: Time) {
-        if let Some(discovery) = &mut self.discovery {
-            discovery.on_stored(now);
+    /// Does in our DHT what the private overlay with this number wants; [`Overlay::asker`] tells whose the outcome is.
+    pub fn find_for(&mut self, number: u64, wanted: Wanted, lent: &mut Lent<'_>) {
+        let origin = |kept: bool| Origin::Node(number << 1 | u64::from(kept));
+        match wanted {
+            Wanted::Keep(key, value) => {
+                self.dht_keep(origin(true), How::Append, Write { key, value, lease: LEASE }, lent);
+            }
+            Wanted::Release(key, value) => self.dht_release(&key, &value),
+            Wanted::Get(key, after) => self.dht_get(origin(false), key, after, lent),
         }
     }
 
-    /// The DHT did not answer.
-    pub fn on_discovery_failed(&mut self, lent: &mut Lent<'_>) {
-        let connected = self.connected;
-        if let Some(discovery) = &mut self.discovery {
-            discovery.on_failure();
-            discovery.on_looked(0, connected, lent.now);
+    /// Which private overlay an outcome is for, and whether it is about what that one keeps.
+    #[must_use]
+    pub fn asker(origin: u64) -> (usize, bool) {
+        (usize::try_from(origin >> 1).unwrap_or(usize::MAX), origin & 1 == 1)
+    }
+
+    /// What came of a wish of ours.
+    pub fn on_outcome(&mut self, kept: bool, outcome: Outcome, lent: &mut Lent<'_>) {
+        match outcome {
+            Outcome::Stored { .. } if kept => {
+                if let Some(discovery) = &mut self.discovery {
+                    discovery.on_stored(lent.now);
+                }
+            }
+            Outcome::Page { values, next, complete } => {
+                let values: Vec<Vec<u8>> = values.into_iter().map(|found| found.value).collect();
+                self.on_discovered((&values, next, complete), lent);
+            }
+            // What is kept is tried again.
+            _ if kept => {}
+            _ => {
+                let connected = self.connected;
+                if let Some(discovery) = &mut self.discovery {
+                    discovery.on_failure();
+                    discovery.on_looked(0, connected, lent.now);
+                }
+            }
         }
     }
 
     /// The DHT says what is stored.
-    pub fn on_discovered(&mut self, page: (&[Vec<u8>], Option<Mark>, bool), lent: &mut Lent<'_>) {
+    fn on_discovered(&mut self, page: (&[Vec<u8>], Option<Mark>, bool), lent: &mut Lent<'_>) {
         let (values, next, complete) = page;
         let Some(discovery) = &mut self.discovery else { return };
-        let Some(Found { entries, partial }) = discovery.on_page(values, next, complete) else { return };
-        let is_last = next.is_none() || !partial;
+        let Some(Found { entries, .. }) = discovery.on_page(values, next, complete) else { return };
+        let is_last = !discovery.is_looking();
         self.meet(&entries, lent);
         if is_last {
             let (found, connected) = (entries.len(), self.connected);
@@ -118,8 +148,11 @@ impl Overlay {
         }
         let now = lent.now;
         let missed = |entry: &&Entry| {
-            let known = self.connections.get(entry.member).is_some() || self.linker.get(entry.member).is_some();
-            !known && !self.linker.is_resting(entry.member, now) && self.ring.misses(&self.connections, entry.member)
+            let known =
+                self.connections.get(entry.member).is_some() || self.linker.get(entry.member).is_some();
+            !known
+                && !self.linker.is_resting(entry.member, now)
+                && self.ring.misses(&self.connections, entry.member)
         };
         let missed: Vec<Entry> = found.iter().filter(missed).take(DIALS_MAX).copied().collect();
         for entry in missed {

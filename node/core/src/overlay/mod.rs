@@ -1,6 +1,7 @@
 //! Floor 6: one ring. It owns floors 1 to 5 and carries the services' wishes from one to another.
 
 mod carry;
+mod dht;
 mod ends;
 mod frames;
 mod keepalive;
@@ -25,6 +26,7 @@ use crate::config::{KeepaliveConfig, OverlayConfig};
 use crate::connection::{self, Roles};
 use crate::control::{Event, EventKind};
 use crate::counters::{Counters, DropReason};
+use crate::dht::Dht;
 use crate::discovery::Discovery;
 use crate::edge::{self, Edge};
 use crate::inquiry::Inquiries;
@@ -131,6 +133,7 @@ pub struct Overlay {
     relayed: Relayed,
     ways_back: WaysBack,
     parts: edge::Parts,
+    dht: Dht,
     counters: Counters,
     place: Place,
     place_since: Time,
@@ -188,6 +191,7 @@ impl Overlay {
             relayed: Relayed::default(),
             ways_back: WaysBack::default(),
             parts: edge::Parts::default(),
+            dht: Dht::new(own, config.security.credentials().map(|ours| ours.key().to_owned()), &rng),
             counters: Counters::default(),
             place: Place::default(),
             place_since: now,
@@ -311,6 +315,8 @@ impl Overlay {
         self.look_for_members(lent.now);
         self.dirty |= self.look_at <= lent.now;
         self.run_senders(lent);
+        self.dht.handle_timeout(lent.now);
+        self.run_dht(lent);
         self.pump(lent);
         self.run_shortcuts(lent);
         self.pump(lent);
@@ -331,6 +337,7 @@ impl Overlay {
             self.ring.poll_timeout().filter(|_| !self.connections.is_empty()),
             self.shortcuts.poll_timeout(),
             self.inquiries.poll_timeout(),
+            self.dht.poll_timeout(),
             self.edges_timeout(),
             self.review_timeout(),
             self.improve_timeout(),

@@ -154,6 +154,8 @@ impl Overlay {
             PacketKind::EndToEnd => self.on_end_to_end(header.source, body, lent)?,
             PacketKind::Carried => self.on_carried(header.source, body, lent),
             PacketKind::Edge | PacketKind::Relayed => self.on_edge_packet(header, body, lent)?,
+            PacketKind::DhtRequest => self.on_dht_request(header, body, lent)?,
+            PacketKind::DhtAnswer => self.on_dht_answer(body, lent)?,
             PacketKind::TraceRequest => self.on_trace_request(header, read_id(body)?, lent),
             PacketKind::TraceReply => {
                 let answer = self.inquiries.on_trace(Members::read(body)?, header.source, lent.now);

@@ -3,6 +3,8 @@
 pub(crate) mod codec;
 
 mod address;
+mod dht;
+mod entry;
 mod frame;
 mod header;
 mod message;
@@ -12,6 +14,10 @@ mod remote;
 
 pub use address::{Address, AddressError, Distance};
 pub use codec::Malformed;
+pub use dht::{
+    Ask, Copied, Denial, DhtAnswer, DhtRequest, ITEMS_MAX, LISTED_MAX, Listed, Page, RingArc, Said, Upkeep,
+};
+pub use entry::{Content, Item, Key, Mark, OWNED_VALUE_MAX, POINTS, Proof, VALUE_MAX, points};
 pub use frame::{
     Ack, CloseReason, FrameHeader, FrameKind, Link, NEIGHBOURS_MAX, Neighbours, Ping, RoleBits, read_observed,
 };

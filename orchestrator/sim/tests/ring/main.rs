@@ -6,6 +6,7 @@ mod ends;
 mod forming;
 mod healing;
 mod oddities;
+mod private;
 mod rest;
 mod secured;
 mod town;
