@@ -124,7 +124,7 @@ pub struct RelayConfig {
 
 impl Default for RelayConfig {
     fn default() -> Self {
-        Self { pairs: 64, bytes_per_second: 1_000_000 }
+        Self { pairs: 128, bytes_per_second: 1_000_000 }
     }
 }
 

@@ -210,6 +210,13 @@ pub struct Status {
     pub join_seconds: Option<f64>,
     /// Seconds from the node's start until its nearest neighbours last changed.
     pub neighbours_changed_seconds: f64,
+    /// In an overlay whose members find each other through the public one: seconds from the member's start until the
+    /// first answer, and the members that the last one named.
+    #[serde(default)]
+    pub discovered_seconds: Option<f64>,
+    /// See above.
+    #[serde(default)]
+    pub discovered: Option<u32>,
     /// Nearest connected peer with a lower address (counter-clockwise).
     pub predecessor: Option<Address>,
     /// Nearest connected peer with a higher address (clockwise).

@@ -84,7 +84,7 @@ impl Overlay {
         for remote in direct {
             self.dial_for(peer, remote, lent);
         }
-        self.plan_relays(peer, &message.candidates, wait, lent);
+        self.plan_relays(peer, message, wait, lent);
         for candidate in &message.candidates {
             if let (Candidate::Carried(member), true) = (candidate, is_better(Way::Carried)) {
                 self.plan(peer, Remote::Carried(*member), lent.now + wait);
@@ -510,7 +510,7 @@ impl Overlay {
     }
 
     /// The network refused a datagram to this address: ask the peers behind it at once.
-    pub fn on_unreachable(&mut self, to: Remote, now: Time, paths: &crate::path::Table) {
+    pub fn on_unreachable(&mut self, to: Remote, now: Time, paths: &path::Table) {
         let behind = |edge: &Edge| paths.get(edge.path).is_some_and(|path| path.remote == to);
         let linked =
             self.edges.iter().filter(|(_, edge)| matches!(edge.stage, Stage::Linked(_)) && behind(edge));

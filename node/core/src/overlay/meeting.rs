@@ -119,7 +119,9 @@ impl Overlay {
         self.meet(&entries, lent);
         if is_last {
             let (found, connected) = (entries.len(), self.connected);
-            self.tell(EventKind::Discovered { members: u32::try_from(found).unwrap_or(u32::MAX) }, lent);
+            let members = u32::try_from(found).unwrap_or(u32::MAX);
+            self.discovered = Some((self.discovered.map_or(lent.now, |(first, _)| first), members));
+            self.tell(EventKind::Discovered { members }, lent);
             if let Some(discovery) = &mut self.discovery {
                 discovery.on_looked(found, connected, lent.now);
                 // Nobody is there, and whoever comes will see us.

@@ -129,6 +129,8 @@ pub struct Overlay {
     shortcuts: Shortcuts,
     inquiries: Inquiries,
     discovery: Option<Discovery>,
+    /// When the first look for members had its answer, and how many the last one named.
+    discovered: Option<(Time, u32)>,
     relay: Relay,
     relayed: Relayed,
     ways_back: WaysBack,
@@ -186,6 +188,7 @@ impl Overlay {
             ring: Ring::new(own, config.ring.clone(), &rng),
             shortcuts: Shortcuts::new(own, config.ring.clone(), &rng),
             inquiries: Inquiries::new(&rng),
+            discovered: None,
             discovery: meeting::discovery(config, start.public, &rng, now),
             relay: Relay::new(config.relay.clone(), now),
             relayed: Relayed::default(),

@@ -33,6 +33,8 @@ impl Overlay {
             silent: if self.connected { Vec::new() } else { self.silent_bootstraps() },
             join_seconds: self.joined.map(|joined| joined.since(self.started).as_secs_f64()),
             neighbours_changed_seconds: self.place_since.since(self.started).as_secs_f64(),
+            discovered_seconds: self.discovered.map(|(first, _)| first.since(self.started).as_secs_f64()),
+            discovered: self.discovered.map(|(_, last)| last),
             predecessor: self.place.predecessor,
             successor: self.place.successor,
             size_estimate: self.ring.size_estimate(&self.connections),
@@ -108,6 +110,13 @@ impl Overlay {
         for (carrier, count) in standing {
             let help = "Associations that stand, by what carries them";
             add("atoll_associations", help, MetricKind::Gauge, Some(("carrier", carrier)), count as f64);
+        }
+        if let Some(discovery) = &self.discovery {
+            let help = "Looks for other members in the DHT of the public overlay";
+            add("atoll_discovery_looks_total", help, MetricKind::Counter, None, discovery.looks() as f64);
+            let found = self.discovered.map_or(0, |(_, last)| last);
+            let help = "Members that the last look found";
+            add("atoll_discovered_members", help, MetricKind::Gauge, None, f64::from(found));
         }
         for way in Way::ALL {
             let help = "Connections by the kind of way that datagrams take";

@@ -66,6 +66,8 @@ pub enum PacketKind {
     Edge = 11,
     /// A datagram of an edge between two peers of whoever passes it on, or a part of one.
     Relayed = 12,
+    /// Whoever was to pass a datagram on does not do so; body: the peer that it was for.
+    NotRelayed = 13,
     /// A `DhtRequest` to the member nearest to a point.
     DhtRequest = 20,
     /// A `DhtAnswer`.
@@ -87,6 +89,7 @@ impl PacketKind {
             Self::Carried,
             Self::Edge,
             Self::Relayed,
+            Self::NotRelayed,
             Self::DhtRequest,
             Self::DhtAnswer,
         ]

@@ -7,6 +7,7 @@ mod forming;
 mod healing;
 mod oddities;
 mod private;
+mod relays;
 mod rest;
 mod secured;
 mod town;

@@ -208,6 +208,18 @@ impl Town {
         ours.find(|(_, _, event)| is(&event.kind)).map(|(at, _, _)| *at)
     }
 
+    /// What a host was told since then.
+    pub(crate) fn told_since(&self, host: HostId, since: Time) -> Vec<EventKind> {
+        let told = self.told.lock().unwrap();
+        let ours = told.iter().filter(|(at, own, _)| *own == host && *at >= since);
+        ours.map(|(_, _, event)| event.kind.clone()).collect()
+    }
+
+    /// The host of a member.
+    pub(crate) fn host(&self, member: Address) -> Option<HostId> {
+        self.lock().host(member)
+    }
+
     /// Stops one host; from now on the ring is complete without it.
     pub(crate) fn stop(&mut self, host: HostId, how: Stop) {
         self.group_follower.lock().unwrap().stopped(host);
