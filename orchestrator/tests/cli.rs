@@ -197,9 +197,9 @@ fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
             "did you mean `cones`?",
         ),
         (
-            &["run", "join", "--set", "private=9"],
-            "this version has no private overlays",
-            "hint: use `private: 0`",
+            &["run", "join", "--set", "public=8", "--set", "private=9"],
+            "error: private: 9 of 8 members are too many",
+            "hint: it counts those of `public` that are in both overlays",
         ),
         (&["run", "join", "--on", "model"], "this version has no model environment", "hint: use `--on sim`"),
         (
