@@ -149,7 +149,9 @@ impl Overlay {
             PacketKind::SampleReply => self.on_sample_reply(&Members::read(body)?, lent),
             PacketKind::EchoRequest => self.on_echo_request(header, read_id(body)?, lent),
             PacketKind::EchoReply => {
-                let answer = self.inquiries.on_echo(Echo::read(body)?, lent.now);
+                let echo = Echo::read(body)?;
+                self.healing.on_answer(echo.id);
+                let answer = self.inquiries.on_echo(echo, lent.now);
                 self.answer(answer, lent);
             }
             PacketKind::EndToEnd => self.on_end_to_end(header.source, body, lent)?,
