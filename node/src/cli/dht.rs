@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::client::Client;
 use super::{Control, Verdict, show};
-use crate::config::{duration, flag};
+use crate::config::{Lease, flag};
 use crate::failure::Failure;
 
 /// Bytes of a key at most, as people write it.
@@ -45,8 +45,8 @@ struct Put {
     /// The value: any text of at most 1024 bytes
     value: String,
     /// How long it is held, from `1 s` to `24 h`
-    #[arg(long, value_name = "TIME", default_value = "1 h", value_parser = lease)]
-    lease: u64,
+    #[arg(long, value_name = "TIME", default_value = "1 h", value_parser = flag::<Lease>)]
+    lease: Lease,
     /// Put it under a key of this node's own, in place of the last value there
     #[arg(long)]
     owned: bool,
@@ -62,8 +62,8 @@ struct Create {
     /// The value: any text of at most 1024 bytes
     value: String,
     /// How long it is held, from `1 s` to `24 h`; the same node renews it by the same words
-    #[arg(long, value_name = "TIME", default_value = "1 h", value_parser = lease)]
-    lease: u64,
+    #[arg(long, value_name = "TIME", default_value = "1 h", value_parser = flag::<Lease>)]
+    lease: Lease,
     #[command(flatten)]
     place: Place,
 }
@@ -108,16 +108,6 @@ struct Lines {
     complete: bool,
 }
 
-/// A lease in whole seconds.
-fn lease(text: &str) -> Result<u64, String> {
-    let lease = duration(text)?;
-    let seconds = lease.as_secs_f64().ceil() as u64;
-    if lease.is_zero() || seconds > 24 * 3600 {
-        return Err("a lease is from 1 s to 24 h".to_owned());
-    }
-    Ok(seconds)
-}
-
 impl Dht {
     pub(super) async fn act(self) -> Result<Verdict, Failure> {
         match self.verb {
@@ -130,7 +120,7 @@ impl Dht {
 
 impl Put {
     async fn act(self) -> Result<Verdict, Failure> {
-        let Self { key, value, lease: lease_seconds, owned, place } = self;
+        let Self { key, value, lease: Lease(lease_seconds), owned, place } = self;
         let max = if owned { OWNED_VALUE_MAX } else { VALUE_MAX };
         let (key, value) = check(key, value, max)?;
         let client = place.control.client();
@@ -142,7 +132,7 @@ impl Put {
 
 impl Create {
     async fn act(self) -> Result<Verdict, Failure> {
-        let Self { key, value, lease: lease_seconds, place } = self;
+        let Self { key, value, lease: Lease(lease_seconds), place } = self;
         let (key, value) = check(key, value, VALUE_MAX)?;
         let client = place.control.client();
         let overlay = client.overlay(place.overlay.clone()).await?;
@@ -176,7 +166,7 @@ fn written(client: &Client, control: &Control, reply: Reply) -> Result<Verdict, 
     }
     match written {
         Written::Stored { lease_seconds } => show::line(&format!("held for {lease_seconds:.0} s")),
-        Written::Exists => show::line("not put: something that stands alone is under the key, or something is"),
+        Written::Exists => show::line("not put: something else is under the key"),
     }
     Ok(verdict)
 }

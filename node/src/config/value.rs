@@ -17,6 +17,7 @@ pub(super) const HINT: &str = "\nhint: ";
 const NAME_MAX: usize = 64;
 const TIMER_MIN: Duration = Duration::from_millis(100);
 const TIMER_MAX: Duration = Duration::from_secs(600);
+const LEASE_SECONDS_MAX: u64 = 24 * 3600;
 
 /// A value that is written as a text of its own form.
 pub(crate) trait Text: FromStr<Err: fmt::Display> {
@@ -122,24 +123,46 @@ impl FromStr for Interval {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(unit_at);
-        let scale = match unit.trim_end() {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "min" => 60.0,
-            "h" => 3600.0,
-            "" => return Err(format!("`{text}` has no unit")),
-            unit => return Err(format!("`{unit}` is no unit of time (known: ms, s, min, h)")),
-        };
-        let number: f64 =
-            number.trim().parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
-        let span = Duration::try_from_secs_f64(number * scale)
-            .map_err(|_| format!("`{text}` is no length of time"))?;
+        let span = span(text)?;
         if !(TIMER_MIN..=TIMER_MAX).contains(&span) {
             return Err(format!("`{text}` is out of range (100 ms to 10 min)"));
         }
         Ok(Self(span))
+    }
+}
+
+/// A length of time with its unit.
+fn span(text: &str) -> Result<Duration, String> {
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let scale = match unit.trim_end() {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "min" => 60.0,
+        "h" => 3600.0,
+        "" => return Err(format!("`{text}` has no unit")),
+        unit => return Err(format!("`{unit}` is no unit of time (known: ms, s, min, h)")),
+    };
+    let number: f64 = number.trim().parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
+    Duration::try_from_secs_f64(number * scale).map_err(|_| format!("`{text}` is no length of time"))
+}
+
+/// For how long a value is held: whole seconds, from `1 s` to `24 h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease(pub u64);
+
+impl Text for Lease {
+    const FORM: &'static str = "a duration with its unit, such as \"30 s\", \"10 min\" or \"24 h\"";
+}
+
+impl FromStr for Lease {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match span(text)?.as_secs() {
+            seconds @ 1..=LEASE_SECONDS_MAX => Ok(Self(seconds)),
+            _ => Err(format!("`{text}` is out of range (1 s to 24 h)")),
+        }
     }
 }
 
