@@ -263,7 +263,7 @@ fn a_writer_that_floods_gets_its_share_and_the_others_theirs() {
     for host in town.hosts() {
         let bytes = town.metric(host, "atoll_dht_bytes", "public");
         assert!(bytes <= f64::from(512 << 10), "{host:?} holds {bytes}");
-        full += town.metric(host, "atoll_dht_requests_total", "put_full");
+        full += town.metric(host, "atoll_dht_requests_total", "full");
     }
     assert!(full > 100.0, "only {full} were refused");
     for writer in [1, 6, 8, 19] {
