@@ -2,6 +2,7 @@
 
 mod carry;
 mod dht;
+mod dht_report;
 mod ends;
 mod frames;
 mod heal;

@@ -75,7 +75,10 @@ impl Overlay {
                 self.counters.forwarded_packets += 1;
                 let is_bulk = header.is_bulk(&packet[offset..]);
                 header.advance(self.own, &mut packet);
-                if is_bulk {
+                if packet.len() > self.packet_max() {
+                    // It has recorded its way until it is too long. No edge would carry it, and seem dead for that.
+                    self.counters.drop(DropReason::TooBig);
+                } else if is_bulk {
                     self.hand_over_once(peer, packet, lent);
                 } else {
                     self.hand_over(peer, packet, lent);
