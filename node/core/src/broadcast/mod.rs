@@ -66,7 +66,8 @@ pub enum Wanted {
 pub struct Broadcasts {
     own: Address,
     rng: Rng,
-    seen: BTreeMap<BroadcastId, Time>,
+    /// When each was first seen, and whether it was for us.
+    seen: BTreeMap<BroadcastId, (Time, bool)>,
     tasks: Vec<Task>,
     wanted: Vec<Wanted>,
 }
@@ -81,7 +82,7 @@ impl Broadcasts {
     /// Begins a broadcast; `peers` are those that it may be handed to, in any order.
     pub fn begin(&mut self, range: Range, payload: Vec<u8>, peers: &[Address], now: Time) -> BroadcastId {
         let id = BroadcastId(self.rng.next_u64());
-        self.remember(id, now);
+        self.remember(id, true, now);
         let message = Broadcast { id, origin: self.own, range, hop_limit: HOPS_MAX, payload };
         self.take_on(message, None, peers, now);
         id
@@ -95,11 +96,9 @@ impl Broadcasts {
             task.asker = Some(from);
             return false;
         }
-        let is_new = !self.seen.contains_key(&message.id);
-        if is_new {
-            self.remember(message.id, now);
-        }
-        let is_for_us = is_new && message.range.contains(self.own);
+        let delivered = self.seen.get(&message.id).is_some_and(|(_, delivered)| *delivered);
+        let is_for_us = !delivered && message.range.contains(self.own);
+        self.remember(message.id, delivered || is_for_us, now);
         // Whoever began it, and whoever hands it to us, has it.
         let others: Vec<Address> =
             peers.iter().copied().filter(|peer| *peer != from && *peer != message.origin).collect();
@@ -107,15 +106,19 @@ impl Broadcasts {
         is_for_us
     }
 
-    fn remember(&mut self, id: BroadcastId, now: Time) {
-        if self.seen.len() >= SEEN_MAX {
-            self.seen.retain(|_, since| *since + MEMORY > now);
+    fn remember(&mut self, id: BroadcastId, delivered: bool, now: Time) {
+        if let Some(seen) = self.seen.get_mut(&id) {
+            seen.1 = delivered;
+            return;
         }
         if self.seen.len() >= SEEN_MAX {
-            let oldest = self.seen.iter().min_by_key(|(_, since)| **since).map(|(id, _)| *id);
+            self.seen.retain(|_, (since, _)| *since + MEMORY > now);
+        }
+        if self.seen.len() >= SEEN_MAX {
+            let oldest = self.seen.iter().min_by_key(|(_, (since, _))| *since).map(|(id, _)| *id);
             oldest.and_then(|id| self.seen.remove(&id));
         }
-        self.seen.insert(id, now);
+        self.seen.insert(id, (now, delivered));
     }
 
     fn take_on(&mut self, message: Broadcast, asker: Option<Address>, peers: &[Address], now: Time) {
@@ -131,13 +134,17 @@ impl Broadcasts {
     }
 
     /// Shares a range among the peers in it: each covers what lies between it and the next, the first one also what lies
-    /// before it.
+    /// before it. If none is in it, the peer that is nearest to it does better than we.
     fn hand_on(&mut self, task: &mut Task, range: Range, peers: &[Address], now: Time) {
         let Some(hop_limit) = task.message.hop_limit.checked_sub(1) else { return };
         let mut stops: Vec<Address> =
             peers.iter().copied().chain([self.own]).filter(|stop| range.contains(*stop)).collect();
         stops.sort_by_key(|stop| range.from.clockwise(*stop));
         stops.dedup();
+        if stops.is_empty() {
+            let nearest = peers.iter().copied().min_by_key(|peer| peer.distance(range.from));
+            stops.extend(nearest.filter(|peer| peer.distance(range.from) < self.own.distance(range.from)));
+        }
         let bounds = [range.from].into_iter().chain(stops.iter().skip(1).copied());
         let ends = stops.iter().skip(1).copied().chain([range.to]);
         for ((peer, from), to) in stops.iter().zip(bounds).zip(ends) {

@@ -2,7 +2,6 @@
 
 use super::{Lent, Overlay};
 use crate::broadcast::Wanted;
-use crate::connection::Connection;
 use crate::control::EventKind;
 use crate::counters::DropReason;
 use crate::machine::Output;
@@ -23,8 +22,11 @@ impl Overlay {
 
     /// Peers that may be asked to cover a part of the ring.
     fn hearers(&self) -> Vec<Address> {
-        let usable = |connection: &&Connection| connection.carries_transit() && !connection.suspected;
-        self.connections.iter().filter(usable).map(|connection| connection.peer).collect()
+        self.connections
+            .iter()
+            .filter(|one| one.carries_transit())
+            .map(|connection| connection.peer)
+            .collect()
     }
 
     pub(super) fn on_broadcast(
