@@ -154,6 +154,8 @@ pub struct Counters {
     pub carried_datagrams: u64,
     /// Datagrams that went through a common peer.
     pub relayed_datagrams: u64,
+    /// Payloads that were broadcast and arrived.
+    pub broadcasts_received: u64,
     /// Relayed edges that took another common peer.
     pub relays_changed: u64,
     /// Datagrams taken from the socket.

@@ -18,10 +18,12 @@ pub mod rng;
 pub mod time;
 pub mod wire;
 
+pub mod broadcast;
 pub mod connection;
 pub mod dht;
 pub mod discovery;
 pub mod edge;
+pub mod healing;
 pub mod inquiry;
 pub mod linker;
 mod node;

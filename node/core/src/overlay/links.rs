@@ -164,6 +164,9 @@ impl Overlay {
     /// The bootstraps are these from now on.
     pub fn set_bootstraps(&mut self, remotes: &[Remote], lent: &mut Lent<'_>) {
         self.bootstraps.replace(remotes, lent.now);
+        for remote in remotes {
+            self.healing.on_bootstrap(None, *remote, lent.now);
+        }
         if !self.leaving {
             self.run_links(lent);
             self.pump(lent);
@@ -347,7 +350,8 @@ impl Overlay {
         let Some(edge) = self.edges.get_mut(id) else { return };
         edge.enter(Stage::Linked(peer), lent.now);
         let told_digest = edge.told_digest;
-        let way = lent.paths.get(edge.path).map_or(Way::Carried, |path| path.remote.way());
+        let path = edge.path;
+        let way = lent.paths.get(path).map_or(Way::Carried, |path| path.remote.way());
         self.connections.insert(peer, (way, id), lent.now);
         self.refused = None;
         self.bootstraps.on_linked(id);
@@ -375,7 +379,16 @@ impl Overlay {
             self.on_connected_to(peer, lent);
         }
         self.on_way(peer, way, lent);
+        self.healing.forget(peer);
+        if is_new {
+            self.introduce(peer, lent);
+        }
         if self.bootstraps.owns(id) {
+            if let Some(remote) =
+                lent.paths.get(path).map(|path| path.remote).filter(|one| one.transport().is_some())
+            {
+                self.healing.on_bootstrap(Some(peer), remote, lent.now);
+            }
             self.announce(peer, lent);
             if !self.connected {
                 self.ring.announce_again(lent.now);
@@ -486,6 +499,7 @@ impl Overlay {
         self.mark_stale_around(peer);
         self.connections.remove(peer);
         self.leave_relay(peer, lent);
+        self.cover_for(peer, lent);
         if self.place.predecessor == Some(peer) || self.place.successor == Some(peer) {
             self.ring.announce_again(lent.now);
             self.bootstraps.probe_again(lent.now);

@@ -103,7 +103,6 @@ impl Overlay {
             let help = "Connections by role; one may have several";
             add("atoll_connections", help, MetricKind::Gauge, Some(("role", &role)), f64::from(count));
         }
-        self.dht_metrics(&mut add);
         let up = |(_, edge): &(EdgeId, &Edge)| edge.peer().is_some();
         let standing =
             [("edge", self.edges.iter().filter(up).count()), ("end_to_end", self.senders.complete())];
@@ -170,6 +169,7 @@ impl Overlay {
         }
         let uptime = now.since(self.started).as_secs_f64();
         add("atoll_uptime_seconds", "Since the member's start", MetricKind::Gauge, None, uptime);
+        self.dht_metrics(metrics);
     }
 }
 
@@ -182,43 +182,7 @@ fn via(remote: Remote) -> Option<Address> {
     }
 }
 
-impl Overlay {
-    fn dht_metrics(&self, add: &mut Add<'_>) {
-        let stats = self.dht.stats();
-        for (role, values) in [("root", stats.root), ("copy", stats.copies)] {
-            let help = "Values held, at points that nobody is nearer to and for neighbours";
-            add("atoll_dht_values", help, MetricKind::Gauge, Some(("role", role)), values as f64);
-        }
-        let bytes = "Bytes of all values held, with what each costs beside its own";
-        add("atoll_dht_bytes", bytes, MetricKind::Gauge, None, stats.bytes as f64);
-        let kept = "Values that this member renews";
-        add("atoll_dht_kept_values", kept, MetricKind::Gauge, None, stats.kept as f64);
-        let totals = [
-            ("atoll_dht_expired_total", "Values whose lease ended here", stats.expired),
-            ("atoll_dht_handovers_total", "Values sent to neighbours that lacked them", stats.handovers),
-            ("atoll_dht_refused_total", "Writes that were refused here", stats.refused()),
-        ];
-        for (name, help, value) in totals {
-            add(name, help, MetricKind::Counter, None, value as f64);
-        }
-        for (kind, outcome, count) in stats.requests() {
-            let help = "Requests that ended here, by kind and outcome";
-            let label = format!("{kind}_{outcome}");
-            add(
-                "atoll_dht_requests_total",
-                help,
-                MetricKind::Counter,
-                Some(("request", &label)),
-                count as f64,
-            );
-        }
-    }
-}
-
-/// Adds a metric of an overlay: name, help, kind, a label if it has one, value.
-type Add<'a> = dyn FnMut(&str, &str, MetricKind, Option<(&str, &str)>, f64) + 'a;
-
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 18] {
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 19] {
     [
         ("atoll_sent_datagrams_total", "Datagrams handed to the socket", counters.sent_datagrams),
         ("atoll_sent_bytes_total", "UDP payload bytes handed to the socket", counters.sent_bytes),
@@ -232,6 +196,7 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 18] {
             "Datagrams of this overlay that went through a common peer",
             counters.relayed_datagrams,
         ),
+        ("atoll_broadcasts_received_total", "Payloads for all that arrived", counters.broadcasts_received),
         ("atoll_relays_changed_total", "Relayed edges that took another relay", counters.relays_changed),
         ("atoll_received_datagrams_total", "Datagrams taken from the socket", counters.received_datagrams),
         ("atoll_received_bytes_total", "UDP payload bytes taken from the socket", counters.received_bytes),
