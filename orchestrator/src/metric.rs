@@ -66,6 +66,15 @@ pub const RECEIVED: Metric =
     metric("received_bytes_per_second", Unit::BytesPerSecond, "Received by one member at rest");
 /// Share of ring neighbours that are linked directly.
 pub const DIRECT: Metric = metric("direct_ratio", Unit::Ratio, "Ring neighbours that are linked directly");
+/// Share of ring neighbours that are linked through others.
+pub const RELAYED: Metric =
+    metric("relayed_ratio", Unit::Ratio, "Ring neighbours that are linked through others");
+/// Share of the private overlay's ring neighbours that are linked directly.
+pub const PRIVATE_DIRECT: Metric = metric(
+    "private_direct_ratio",
+    Unit::Ratio,
+    "Ring neighbours of the private overlay that are linked directly",
+);
 /// Share of ring neighbours that no hole punching can link.
 pub const BLOCKED: Metric =
     metric("blocked_ratio", Unit::Ratio, "Ring neighbours whose NATs allow no direct link");
@@ -82,7 +91,7 @@ pub const UNEXPLAINED: Metric =
     metric("unexplained_failures", Unit::Members, "Members that did not join though theory says they can");
 
 /// Every metric that this version measures.
-pub const ALL: [Metric; 16] = [
+pub const ALL: [Metric; 18] = [
     PUBLIC_JOIN,
     DHT_ANSWER,
     PRIVATE_JOIN,
@@ -95,6 +104,8 @@ pub const ALL: [Metric; 16] = [
     PUBLIC_SENT,
     RECEIVED,
     DIRECT,
+    RELAYED,
+    PRIVATE_DIRECT,
     BLOCKED,
     FAILED,
     PRIVATE_FAILED,

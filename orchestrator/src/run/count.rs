@@ -34,10 +34,10 @@ impl Stage<'_> {
         late: &[Late],
     ) -> Result<bool, Cut> {
         let standing = self.recount(running, rings)?;
+        self.ways(rings)?;
         if standing.public.pairs > 0 {
-            let share = |count: usize| count as f64 / standing.public.pairs as f64;
-            self.sample(None, metric::DIRECT, share(standing.public.linked));
-            self.sample(None, metric::BLOCKED, share(standing.public.blocked));
+            let blocked = standing.public.blocked as f64 / standing.public.pairs as f64;
+            self.sample(None, metric::BLOCKED, blocked);
         }
         let public = self.failures((Overlay::Public, &rings.public), &standing.public, late);
         let mut all = vec![public];

@@ -56,8 +56,14 @@ impl Stage<'_> {
         let others = (first && private > 1) || (!joiners.is_empty() && private > 0);
         let found = [metric::DHT_ANSWER, metric::PRIVATE_JOIN].into_iter().filter(|_| others);
         let bytes = (!joiners.is_empty()).then_some(metric::JOIN_BYTES);
-        let ring =
-            [metric::RING_COMPLETE, metric::ROUTE_HOPS, metric::ROUTE, metric::DIRECT, metric::BLOCKED];
+        let ring = [
+            metric::RING_COMPLETE,
+            metric::ROUTE_HOPS,
+            metric::ROUTE,
+            metric::DIRECT,
+            metric::RELAYED,
+            metric::BLOCKED,
+        ];
         let ring = ring.into_iter().filter(|_| members > 1);
         let private = (private > 1).then_some(metric::PRIVATE_RING_COMPLETE);
         joined.into_iter().chain(found).chain(bytes).chain(ring).chain(private).collect()

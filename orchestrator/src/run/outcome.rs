@@ -148,13 +148,13 @@ impl Findings<'_> {
         let mut notes = Vec::new();
         if census.blocked > 0 {
             notes.push(format!(
-                "{} of {} pairs of ring neighbours cannot connect directly: they wait for relays",
+                "{} of {} pairs of ring neighbours cannot connect directly: others relay for them",
                 census.blocked, census.pairs
             ));
         }
         for (low, high) in census.missing.iter().take(NAMES_MAX) {
             let pair = names(trial, &[*low, *high]);
-            notes.push(format!("ring neighbours that are not linked though theory says they can: {pair}"));
+            notes.push(format!("ring neighbours that are not linked: {pair}"));
         }
         let in_the_end = |member: &&NodeIndex| !census.failed.contains(member);
         let late: Vec<NodeIndex> = self.late.iter().filter(in_the_end).copied().collect();

@@ -48,7 +48,7 @@ impl Stage<'_> {
         self.environment.start(started)?;
         let settled = self.settle(started, rings)?;
         if settled.over {
-            self.note(incomplete(&settled.standing.public, "ring", Some(SETTLE_LIMIT.as_secs_f64())));
+            self.note(incomplete(&settled.standing.public, "ring", SETTLE_LIMIT.as_secs_f64()));
         }
         Ok(())
     }
@@ -83,7 +83,7 @@ impl Stage<'_> {
         }
         if !census.complete() {
             let waited = (self.environment.now() - since).as_secs_f64();
-            return self.note(incomplete(census, whose, settled.over.then_some(waited)));
+            return self.note(incomplete(census, whose, waited));
         }
         let changed = |status: &NodeStatus| {
             let own = overlay.status(status)?;
@@ -118,11 +118,9 @@ impl Stage<'_> {
     }
 }
 
-fn incomplete(census: &Census, whose: &str, waited: Option<f64>) -> String {
+fn incomplete(census: &Census, whose: &str, waited: f64) -> String {
     let (linked, pairs) = (census.linked, census.pairs);
-    let why = match waited {
-        Some(waited) => format!("the {whose} had not settled after {waited:.0} s"),
-        None => format!("the {whose} of the first members cannot be complete without relays"),
-    };
-    format!("{why}: {linked} of {pairs} pairs of neighbours are linked")
+    format!(
+        "the {whose} had not settled after {waited:.0} s: {linked} of {pairs} pairs of neighbours are linked"
+    )
 }
