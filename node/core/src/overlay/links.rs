@@ -393,6 +393,10 @@ impl Overlay {
             if !self.connected {
                 self.ring.announce_again(lent.now);
             }
+        } else if is_new && !self.connected && self.ring.poll_timeout().is_none() {
+            // Whom others found has no bootstrap through which it would ask for its place.
+            self.announce(peer, lent);
+            self.ring.announce_again(lent.now);
         }
     }
 

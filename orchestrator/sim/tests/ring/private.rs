@@ -23,6 +23,24 @@ fn members_of_a_group_find_each_other_and_form_a_ring() {
 }
 
 #[test]
+fn whom_others_found_before_it_found_anybody_knows_that_it_is_connected() {
+    let mut town = Town::new(80, "none", 3);
+    for host in 0..40 {
+        town.start(HostId(host));
+    }
+    town.completes_within(Duration::from_secs(30));
+    for host in 40..80 {
+        town.join_group(HostId(host));
+        town.start(HostId(host));
+    }
+    town.group_completes_within(Duration::from_secs(60));
+    town.world.run_for(Duration::from_secs(10)).unwrap();
+    for host in 40..80 {
+        assert!(town.first(HostId(host), "group", connected).is_some(), "{host} says that it still joins");
+    }
+}
+
+#[test]
 fn a_newcomer_is_in_both_rings_within_seconds() {
     let mut town = Town::new(80, "none", 2).grouped((0..80).step_by(4).map(HostId));
     for host in 0..70 {
