@@ -148,7 +148,7 @@ impl Findings<'_> {
         let mut notes = Vec::new();
         if census.blocked > 0 {
             notes.push(format!(
-                "{} of {} pairs of ring neighbours cannot connect directly: they wait for relays",
+                "{} of {} pairs of ring neighbours cannot connect directly: they need a relay",
                 census.blocked, census.pairs
             ));
         }
