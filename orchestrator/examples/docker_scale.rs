@@ -86,9 +86,10 @@ fn trial(members: u32) -> Trial {
             .take(if n == public[0].0 { 0 } else { 5 })
             .collect(),
         seed: u64::from(n),
+        private: None,
     };
     let (nodes, security) = ((0..members).map(node).collect(), Security::default());
-    Trial { number: 0, seed: 1, nodes, security, topology, internet_seed: [6; 32] }
+    Trial { number: 0, seed: 1, nodes, security, group: None, topology, internet_seed: [6; 32] }
 }
 
 /// Waits until all are connected, or for two minutes; returns how many are.

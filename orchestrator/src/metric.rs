@@ -31,44 +31,84 @@ pub struct Metric {
 /// From a member's release until it is connected.
 pub const PUBLIC_JOIN: Metric =
     metric("public_join_seconds", Unit::Seconds, "Time to join the public overlay");
+/// From a member's start until the DHT of the public overlay first named the others of the private one.
+pub const DHT_ANSWER: Metric =
+    metric("dht_answer_seconds", Unit::Seconds, "Time until the DHT named the others of the private overlay");
+/// From a member's release until it is connected in the private overlay, to others.
+pub const PRIVATE_JOIN: Metric =
+    metric("private_join_seconds", Unit::Seconds, "Time to join the private overlay");
 /// What a joiner sends and receives until it is connected, headers counted.
 pub const JOIN_BYTES: Metric =
     metric("join_bytes", Unit::Bytes, "Sent and received by a member until it joined");
 /// From the release of all until walking successors visits everyone.
 pub const RING_COMPLETE: Metric =
     metric("ring_complete_seconds", Unit::Seconds, "Time until the ring is complete");
+/// The same of the private ring.
+pub const PRIVATE_RING_COMPLETE: Metric = metric(
+    "private_ring_complete_seconds",
+    Unit::Seconds,
+    "Time until the ring of the private overlay is complete",
+);
 /// Hops of a routed packet, the destination included.
 pub const ROUTE_HOPS: Metric = metric("route_hops", Unit::Hops, "Hops between two random members");
 /// From a routed question to its answer.
 pub const ROUTE: Metric = metric("route_seconds", Unit::Seconds, "Round trip between two random members");
 /// What one member sends at rest, headers counted.
 pub const SENT: Metric = metric("bytes_per_second", Unit::BytesPerSecond, "Sent by one member at rest");
+/// What a member sends at rest that is in the public overlay alone while others are in both, headers counted.
+pub const PUBLIC_SENT: Metric = metric(
+    "public_bytes_per_second",
+    Unit::BytesPerSecond,
+    "Sent at rest by one member of the public overlay alone",
+);
 /// What one member receives at rest, headers counted.
 pub const RECEIVED: Metric =
     metric("received_bytes_per_second", Unit::BytesPerSecond, "Received by one member at rest");
 /// Share of ring neighbours that are linked directly.
 pub const DIRECT: Metric = metric("direct_ratio", Unit::Ratio, "Ring neighbours that are linked directly");
+/// Share of ring neighbours that are linked through others.
+pub const RELAYED: Metric =
+    metric("relayed_ratio", Unit::Ratio, "Ring neighbours that are linked through others");
+/// Share of the private overlay's ring neighbours that are linked directly.
+pub const PRIVATE_DIRECT: Metric = metric(
+    "private_direct_ratio",
+    Unit::Ratio,
+    "Ring neighbours of the private overlay that are linked directly",
+);
 /// Share of ring neighbours that no hole punching can link.
 pub const BLOCKED: Metric =
     metric("blocked_ratio", Unit::Ratio, "Ring neighbours whose NATs allow no direct link");
 /// Share of members that did not join within the limit.
 pub const FAILED: Metric = metric("failed_ratio", Unit::Ratio, "Members that did not join in time");
+/// Share of the private overlay's members that did not join it within the limit.
+pub const PRIVATE_FAILED: Metric = metric(
+    "private_failed_ratio",
+    Unit::Ratio,
+    "Members of the private overlay that did not join it in time",
+);
 /// Members that did not join although no NAT stands between them and their ring neighbours.
 pub const UNEXPLAINED: Metric =
     metric("unexplained_failures", Unit::Members, "Members that did not join though theory says they can");
 
 /// Every metric that this version measures.
-pub const ALL: [Metric; 11] = [
+pub const ALL: [Metric; 18] = [
     PUBLIC_JOIN,
+    DHT_ANSWER,
+    PRIVATE_JOIN,
     JOIN_BYTES,
     RING_COMPLETE,
+    PRIVATE_RING_COMPLETE,
     ROUTE_HOPS,
     ROUTE,
     SENT,
+    PUBLIC_SENT,
     RECEIVED,
     DIRECT,
+    RELAYED,
+    PRIVATE_DIRECT,
     BLOCKED,
     FAILED,
+    PRIVATE_FAILED,
     UNEXPLAINED,
 ];
 

@@ -123,14 +123,61 @@ fn a_start_together_measures_the_members_themselves() {
 }
 
 #[test]
-fn members_whose_nats_allow_no_direct_link_join_through_relays_and_are_counted() {
+fn members_that_their_nats_keep_apart_are_relayed_and_counted() {
     let out = TempDir::new().expect("a folder for the test");
     let output = join(out.path(), &["--set", "nat=symmetric", "--set", "public=30", "--set", "measure=0 s"]);
+    let (summary, shown) = (summary(out.path()), text(&output.stdout));
+    let found = |metric: &str| summary["metrics"][metric]["min"].as_f64();
+    assert!(found("blocked_ratio") > Some(0.2) && found("relayed_ratio") > Some(0.2), "{shown}");
+    assert_eq!(summary["metrics"]["unexplained_failures"]["max"], 0.0, "{shown}");
+    assert!(shown.contains("cannot connect directly: others relay for them"), "{shown}");
+}
+
+#[test]
+fn pairs_join_both_overlays_and_the_paper_has_its_figure() {
+    let out = TempDir::new().expect("a folder for the test");
+    let out_text = out.path().to_str().expect("the path is plain");
+    let set = ["public=20", "private=4,8", "joiners=2", "nat=none", "measure=0 s", "security=none"];
+    let set = set.iter().flat_map(|set| ["--set", set]);
+    let arguments = ["run", "join", "--quiet", "--repeats", "1", "--out", out_text];
+    let output = atoll(&arguments.into_iter().chain(set).collect::<Vec<_>>());
     let summary = summary(out.path());
-    assert_eq!(summary["metrics"]["failed_ratio"]["max"].as_f64(), Some(0.0), "{summary:#}");
-    assert!(summary["metrics"]["blocked_ratio"]["max"].as_f64() > Some(0.2), "{summary:#}");
     let shown = text(&output.stdout);
-    assert!(shown.contains("cannot connect directly: they need a relay"), "{shown}");
+    for point in summary["points"].as_array().expect("there are two") {
+        for (metric, count) in [("private_join_seconds", 2), ("dht_answer_seconds", 2)] {
+            assert_eq!(point["metrics"][metric]["count"], count, "{shown}");
+        }
+        assert_eq!(point["metrics"]["private_ring_complete_seconds"]["count"], 1, "{shown}");
+    }
+    assert_eq!(summary["valid"], true, "{shown}");
+    assert!(out.path().join("figures/join-by-private.svg").exists());
+}
+
+#[test]
+fn a_pool_and_its_bandwidth_are_measured_with_real_certificates() {
+    let out = TempDir::new().expect("a folder for the test");
+    for (experiment, set) in
+        [("pool", "loss=0 %"), ("bandwidth", "rest=2 min"), ("bandwidth", "security=quic")]
+    {
+        let folder = out.path().join(set.replace(' ', ""));
+        let out_text = folder.to_str().expect("the path is plain");
+        let mut arguments = vec!["run", experiment, "--quiet", "--repeats", "1", "--out", out_text];
+        let small = ["public=10", "private=8", "nat=none", set];
+        arguments.extend(small.iter().flat_map(|set| ["--set", set]));
+        if experiment == "bandwidth" {
+            arguments.extend(["--set", "measure=2 min"]);
+        }
+        let output = atoll(&arguments);
+        let (summary, shown) = (summary(&folder), text(&output.stdout));
+        assert_eq!(summary["valid"], true, "{shown}");
+        assert_eq!(summary["metrics"]["private_ring_complete_seconds"]["count"], 1, "{shown}");
+        assert_eq!(summary["metrics"]["public_join_seconds"]["count"], 8, "{shown}");
+        if experiment == "bandwidth" {
+            assert_eq!(summary["metrics"]["bytes_per_second"]["count"], 8, "{shown}");
+            assert_eq!(summary["metrics"]["public_bytes_per_second"]["count"], 10, "{shown}");
+            assert!(shown.contains("shortened: "), "{shown}");
+        }
+    }
 }
 
 /// Ends with this code without a joiner, and says so; what the summary holds.
@@ -193,9 +240,9 @@ fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
             "did you mean `cones`?",
         ),
         (
-            &["run", "join", "--set", "private=9"],
-            "this version has no private overlays",
-            "hint: use `private: 0`",
+            &["run", "join", "--set", "public=8", "--set", "private=9"],
+            "error: private: 9 of 8 members are too many",
+            "hint: it counts those of `public` that are in both overlays",
         ),
         (&["run", "join", "--on", "model"], "this version has no model environment", "hint: use `--on sim`"),
         (
@@ -328,7 +375,9 @@ fn validate_shows_the_plan_or_the_mistake() {
     let shown = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(shown.contains("100, 300") && shown.contains("2 point(s) x 3 repeat(s) = 6 trial(s)"), "{shown}");
-    assert!(!shown.contains("private") && !shown.contains("query_timer"), "they mean nothing yet: {shown}");
+    let pool = atoll(&["validate", "pool"]);
+    let pool = text(&pool.stdout);
+    assert!(pool.contains("query_timer") && !pool.contains("joiners"), "they mean nothing there: {pool}");
     let out = TempDir::new().expect("a folder for the test");
     let file = out.path().join("wrong.yaml");
     std::fs::write(&file, "public: 7\nlos: 2 %\n").expect("the folder is writable");

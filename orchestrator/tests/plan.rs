@@ -35,7 +35,7 @@ fn every_mistake_is_named_with_its_place_and_a_hint() {
 /// Files with one mistake each, and what is said about it.
 #[rustfmt::skip]
 fn mistakes() -> Vec<(&'static str, String)> {
-    let keys = "public, joiners, start, security, latency, nat, loss, rest, measure";
+    let keys = "public, private, joiners, start, security, latency, nat, loss, query_timer, rest, measure";
     let head = "experiment, name, repeats, seed, sweep, expect";
     vec![
         ("pubic: 7\n", format!("test.yaml:1:1: unknown key `pubic` | did you mean `public`? known: {keys}, {head}")),
@@ -52,12 +52,13 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("sweep:\n  seed: [1, 2]\n", format!("test.yaml:2:3: sweep: unknown key `seed` | known: {keys}")),
         ("public: 9\nsweep: {public: [1, 2]}\n", "test.yaml:2:18: sweep.public[0]: `public` is set already | keep one of the two".into()),
         ("start: setled\n", "test.yaml:1:8: start: unknown start `setled` | did you mean `settled`? known: settled, together".into()),
-        ("private: 10\n", "test.yaml:1:10: private: this version has no private overlays | use `private: 0`".into()),
+        ("private: 201\n", "private: 201 of 200 members are too many | it counts those of `public` that are in both overlays".into()),
+        ("experiment: pool\njoiners: 3\n", "joiners: it means nothing to the experiment `pool` | known there: public, private, security, latency, nat, loss, query_timer".into()),
         ("security: tls\n", "test.yaml:1:11: security: unknown security engine `tls` | did you mean `dtls`? known: none, dtls, quic, modelled, modelled-quic".into()),
         ("security: dtsl\n", "test.yaml:1:11: security: unknown security engine `dtsl` | did you mean `dtls`? known: none, dtls, quic, modelled, modelled-quic".into()),
         ("security: nonne\n", "test.yaml:1:11: security: unknown security engine `nonne` | did you mean `none`? known: none, dtls, quic, modelled, modelled-quic".into()),
-        ("query_timer: 5 min\n", "test.yaml:1:14: query_timer: this version has no private overlays whose key could be queried | use `query_timer: dynamic` or leave it out".into()),
-        ("experiment: churn\n", "test.yaml:1:13: experiment: this version has no experiment `churn` | known: join".into()),
+        ("query_timer: often\n", "test.yaml:1:14: query_timer: `often` is no query timer | write `dynamic`, or a span from 1 s to 24 h like `5 min`".into()),
+        ("experiment: churn\n", "test.yaml:1:13: experiment: this version has no experiment `churn` | known: join, pool, bandwidth".into()),
         ("latency: slow\n", "test.yaml:1:10: latency: `slow` is no latency | write a one-way delay like `100 ms`, `builtin`, or a matrix file like `rtt-ms.csv`".into()),
         ("latency: 100\n", "test.yaml:1:10: latency: `100` has no unit | write it like `50 ms`, `2 s`, `5 min` or `1 h`".into()),
         ("repeats: [1, 2]\n", "test.yaml:1:10: repeats: a list stands where one value is expected | write one value".into()),
@@ -114,7 +115,7 @@ fn an_unknown_experiment_or_file_is_named() {
     let error = |name: &str| Plan::load(name, &Overrides::default()).expect_err("it does not exist");
     let slip = error("jion");
     assert_eq!(slip.to_string(), "cannot read the experiment `jion`: unknown experiment `jion`");
-    assert_eq!(slip.hint.as_deref(), Some("did you mean `join`? known: join"));
+    assert_eq!(slip.hint.as_deref(), Some("did you mean `join`? known: join, pool, bandwidth"));
     assert!(error("/no/such.yaml").to_string().contains("No such file"));
 }
 
@@ -172,7 +173,9 @@ fn the_recorded_plan_runs_the_same_again() {
     let plan = with(&["public=100,300", "loss=2 %"]).expect("all are known");
     let again = load(&plan.to_yaml()).expect("what we write we can read");
     assert_eq!(again.to_yaml(), plan.to_yaml());
-    assert!(!plan.to_yaml().contains("private"), "what means nothing is not written: {}", plan.to_yaml());
+    let pool = Plan::load("pool", &Overrides::default()).expect("the built-in experiment is sound");
+    assert!(!pool.to_yaml().contains("joiners"), "what means nothing is not written: {}", pool.to_yaml());
+    assert_eq!(load(&pool.to_yaml()).expect("what we write we can read").to_yaml(), pool.to_yaml());
     assert_eq!(again.turns(), plan.turns());
     let shown =
         |plan: &Plan| plan.points.iter().map(|point| KEYS.map(|(key, _)| point.values.show(key))).collect();

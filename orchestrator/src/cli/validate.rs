@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Answer, Changes, print};
 use crate::error::Result;
-use crate::plan::{Clock, KEYS, Plan, Point};
+use crate::plan::{Clock, Plan, Point};
 use crate::report::table::{Colours, table};
 use crate::run::draw;
 
@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
         draw(&plan.points[turn.point].values, turn)?;
     }
     let mut rows = table(&["key", "value"], Colours::Off);
-    for (key, name) in KEYS {
+    for (key, name) in plan.experiment.keys() {
         let mut values: Vec<String> = Vec::new();
         for value in plan.points.iter().map(|point| point.values.show(key)) {
             if !values.contains(&value) {
@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
         "{rows}\n{} is sound: experiment {}, {} point(s) x {} repeat(s) = {trials} trial(s), seed {}, \
          {applying} of {} expectation(s) apply\n",
         arguments.experiment,
-        plan.experiment,
+        plan.experiment.name(),
         plan.points.len(),
         plan.repeats,
         plan.seed,

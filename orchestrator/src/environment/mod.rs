@@ -12,18 +12,22 @@ use atoll_core::control::{Command, Reply, Status};
 
 use crate::error::Result;
 
+mod authority;
 mod cancel;
 pub mod docker;
 pub mod sim;
 mod trial;
 
+pub use authority::Authority;
 pub use cancel::Cancel;
-pub use trial::{NodeIndex, NodeSpec, Security, Trial};
+pub use trial::{Group, NodeIndex, NodeSpec, Security, Trial};
 
 /// The UDP port that every member listens on; each has a host for itself.
 pub const NODE_PORT: u16 = 4242;
 /// Name of the overlay that every member joins.
 pub const OVERLAY: &str = "public";
+/// Name of the private overlay, and of the group whose members it has.
+pub const GROUP: &str = "group";
 
 /// A place in which the members of one trial live. It is used once: prepare, work, tear down.
 pub trait Environment {
@@ -161,8 +165,26 @@ pub struct FaultReport {
 pub struct NodeStatus {
     /// Release on the environment's clock; the status counts its seconds from there.
     pub released: Duration,
-    /// The member's answer.
+    /// The member's answer about the public overlay.
     pub status: Status,
+    /// And about the private one, if it is a member there.
+    pub private: Option<Status>,
+}
+
+impl NodeStatus {
+    /// From the states of all its memberships; `None` if the public one is not among them.
+    #[must_use]
+    pub fn of(released: Duration, overlays: Vec<Status>) -> Option<Self> {
+        let (mut public, mut private) = (None, None);
+        for status in overlays {
+            match status.overlay.as_str() {
+                OVERLAY => public = Some(status),
+                GROUP => private = Some(status),
+                _ => {}
+            }
+        }
+        Some(Self { released, status: public?, private })
+    }
 }
 
 /// What passed between a host and the emulated Internet, IP and UDP headers counted.

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use atoll_core::config::{Config, OverlayConfig};
 use atoll_core::control::{Command, Reply};
 use atoll_core::rng::numbered;
-use atoll_core::security::{Credentials, QuicOptions, Security as Secured, Unusable};
+use atoll_core::security::{Credentials, GroupSecret, QuicOptions, Security as Secured, Unusable};
 use atoll_core::{Node, Time};
 use atoll_sim::{Events, Settings, World};
 use atoll_topology::{HostId, Internet, Loss};
 
 use super::{
-    COMMAND_LIMIT, Cost, Environment, Fault, FaultReport, Health, NODE_PORT, NodeIndex, NodeSpec, NodeStatus,
-    OVERLAY, Sample, Security, Stop, Surroundings, Traffic, Trial,
+    Authority, COMMAND_LIMIT, Cost, Environment, Fault, FaultReport, GROUP, Group, Health, NODE_PORT,
+    NodeIndex, NodeSpec, NodeStatus, OVERLAY, Sample, Security, Stop, Surroundings, Traffic, Trial,
 };
 use crate::error::{Error, OrFail, Result};
 
@@ -30,6 +30,8 @@ pub struct Sim {
     world: Option<World>,
     nodes: Vec<NodeSpec>,
     security: Security,
+    group: Option<Group>,
+    authority: Option<Authority>,
     released: Vec<Option<Duration>>,
     stall: Option<String>,
     began: Instant,
@@ -46,6 +48,8 @@ impl Sim {
             world: None,
             nodes: Vec::new(),
             security: Security::default(),
+            group: None,
+            authority: None,
             released: Vec::new(),
             stall: None,
             began: Instant::now(),
@@ -64,27 +68,62 @@ impl Sim {
 
     fn config(&mut self, index: usize) -> Result<Config> {
         let security = self.security(index)?;
+        let private = self.private_overlay(index)?;
         let node = &self.nodes[index];
         let socket = |bootstrap: &NodeIndex| -> Option<SocketAddr> {
             self.world.as_ref().and_then(|world| world.socket(self.host(*bootstrap)))
         };
         let bootstraps = node.bootstraps.iter().filter_map(socket).collect();
         let unix_seconds = self.world.as_ref().map_or(0, World::unix_seconds);
-        let overlay = OverlayConfig { security, ..OverlayConfig::new(OVERLAY, node.address, bootstraps) };
-        Ok(Config { unix_seconds, ..Config::new(vec![overlay]) })
+        let public = OverlayConfig { security, ..OverlayConfig::new(OVERLAY, node.address, bootstraps) };
+        let overlays = std::iter::once(public).chain(private).collect();
+        Ok(Config { unix_seconds, ..Config::new(overlays) })
+    }
+
+    /// The second membership of a member that has one.
+    fn private_overlay(&mut self, index: usize) -> Result<Option<OverlayConfig>> {
+        let (Some(address), Some(group)) = (self.nodes[index].private, self.group.clone()) else {
+            return Ok(None);
+        };
+        let overlay = OverlayConfig {
+            is_first: false,
+            security: self.group_security(index, &group)?,
+            discovery: Some(group.discovery()),
+            ..OverlayConfig::new(GROUP, address, Vec::new())
+        };
+        Ok(Some(overlay))
     }
 
     fn security(&mut self, index: usize) -> Result<Secured> {
         let seed = numbered(self.nodes[index].seed);
-        let with: fn(&Credentials) -> std::result::Result<Secured, Unusable> = match self.security {
-            Security::None => return Ok(Secured::none()),
-            Security::Modelled => return Ok(Secured::modelled()),
-            Security::ModelledQuic => return Ok(Secured::modelled_quic()),
-            Security::Dtls => Secured::dtls,
-            Security::Quic => |own| Secured::quic(own, QuicOptions::default()),
+        let engine = match engine(self.security) {
+            Engine::Keyless(security) => return Ok(security),
+            Engine::Keyed(with) => with,
         };
-        let make = || Credentials::derived(seed, OVERLAY).and_then(|own| with(&own));
+        let make = || Credentials::derived(seed, OVERLAY).and_then(|own| engine(&own));
         self.world()?.make(make).or_fail(|| "cannot secure a member".to_owned())
+    }
+
+    fn group_security(&mut self, index: usize, group: &Group) -> Result<Secured> {
+        let engine = match engine(self.security) {
+            Engine::Keyless(security) => return Ok(security),
+            Engine::Keyed(with) => with,
+        };
+        let (seed, name) = (self.nodes[index].seed, self.nodes[index].name.clone());
+        let mut authority = self.authority.take();
+        let world = self.world()?;
+        let make = || {
+            let authority = match &mut authority {
+                Some(authority) => authority,
+                none => none.insert(Authority::of(group)?),
+            };
+            let security = engine(&authority.issue(seed, &name)?);
+            let security = security.or_fail(|| "cannot secure a member of the group".to_owned())?;
+            Ok(security.in_group(authority.rule()?, Some(GroupSecret::new(group.secret()))))
+        };
+        let made = world.make(make);
+        self.authority = authority;
+        made
     }
 
     fn run_until(&mut self, until: Time) -> Result<()> {
@@ -94,6 +133,24 @@ impl Sim {
             return Err(Error::new("the simulation stalled", stalled));
         }
         Ok(())
+    }
+}
+
+/// What protects edges.
+enum Engine {
+    /// Something that needs no key.
+    Keyless(Secured),
+    /// Something that is made from a key and its certificate.
+    Keyed(fn(&Credentials) -> std::result::Result<Secured, Unusable>),
+}
+
+fn engine(security: Security) -> Engine {
+    match security {
+        Security::None => Engine::Keyless(Secured::none()),
+        Security::Modelled => Engine::Keyless(Secured::modelled()),
+        Security::ModelledQuic => Engine::Keyless(Secured::modelled_quic()),
+        Security::Dtls => Engine::Keyed(Secured::dtls),
+        Security::Quic => Engine::Keyed(|own| Secured::quic(own, QuicOptions::default())),
     }
 }
 
@@ -112,6 +169,7 @@ impl Environment for Sim {
         self.world = Some(world);
         self.nodes.clone_from(&trial.nodes);
         self.security = trial.security;
+        self.group.clone_from(&trial.group);
         self.released = vec![None; trial.nodes.len()];
         Ok(())
     }
@@ -181,7 +239,7 @@ impl Environment for Sim {
             let world = self.world()?;
             let reply = released.filter(|_| world.is_running(host)).map(|released| {
                 let Reply::Status(overlays) = world.command(host, Command::Status) else { return None };
-                overlays.into_iter().next().map(|status| NodeStatus { released, status })
+                NodeStatus::of(released, overlays)
             });
             statuses.push(reply.flatten());
         }

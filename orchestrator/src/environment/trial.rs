@@ -1,11 +1,12 @@
 //! One trial as an environment sees it: a drawn topology and the members that live in it.
 
+use atoll_core::config::{DiscoveryConfig, QueryTimer};
 use atoll_core::rng::numbered;
-use atoll_core::security::{address_of, derived_key};
+use atoll_core::security::{GroupSecret, address_of, derived_key};
 use atoll_core::wire::Address;
 use atoll_topology::{HostId, Topology};
 
-use super::OVERLAY;
+use super::{GROUP, OVERLAY};
 use crate::error::{OrFail as _, Result};
 
 /// A member of a trial: dense, from 0, in the order of the population.
@@ -74,6 +75,31 @@ pub struct NodeSpec {
     pub bootstraps: Vec<NodeIndex>,
     /// Number from which all randomness of the member follows, and its key (`atoll_core::rng::numbered`).
     pub seed: u64,
+    /// Its place on the ring of the trial's private overlay, if it is a member there too ([`NodeSpec::private_address_of`]).
+    pub private: Option<Address>,
+}
+
+/// The private overlay of a trial: its members find each other through the public one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Seed of its authority and of its secret.
+    pub seed: u64,
+    /// How often a connected member looks for others.
+    pub query_timer: QueryTimer,
+}
+
+impl Group {
+    /// What the members share.
+    #[must_use]
+    pub fn secret(&self) -> [u8; 32] {
+        atoll_core::Rng::new(numbered(self.seed)).fork("secret").seed(0)
+    }
+
+    /// How its members find each other.
+    #[must_use]
+    pub fn discovery(&self) -> DiscoveryConfig {
+        DiscoveryConfig { timer: self.query_timer, ..DiscoveryConfig::new(GroupSecret::new(self.secret())) }
+    }
 }
 
 impl NodeSpec {
@@ -82,9 +108,21 @@ impl NodeSpec {
     /// # Errors
     /// OpenSSL cannot compute on its curve.
     pub fn address_of(seed: u64) -> Result<Address> {
-        let key = derived_key(numbered(seed), OVERLAY).or_fail(|| "cannot make a member's key".to_owned())?;
-        address_of(&key).or_fail(|| "cannot make a member's address".to_owned())
+        address_in(OVERLAY, seed)
     }
+
+    /// The same on the ring of the private overlay.
+    ///
+    /// # Errors
+    /// OpenSSL cannot compute on its curve.
+    pub fn private_address_of(seed: u64) -> Result<Address> {
+        address_in(GROUP, seed)
+    }
+}
+
+fn address_in(overlay: &str, seed: u64) -> Result<Address> {
+    let key = derived_key(numbered(seed), overlay).or_fail(|| "cannot make a member's key".to_owned())?;
+    address_of(&key).or_fail(|| "cannot make a member's address".to_owned())
 }
 
 /// One seed with one set of values, drawn and checked.
@@ -96,8 +134,10 @@ pub struct Trial {
     pub seed: u64,
     /// The members, in the order of [`NodeIndex`].
     pub nodes: Vec<NodeSpec>,
-    /// How they protect their edges.
+    /// How they protect their edges, in both overlays.
     pub security: Security,
+    /// The private overlay, if some of them have one.
+    pub group: Option<Group>,
     /// The emulated Internet at the start, loss included.
     pub topology: Topology,
     /// Seed for `atoll_topology::Internet::new`, the same in every environment.

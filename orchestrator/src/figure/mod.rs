@@ -1,6 +1,7 @@
 //! Figures as SVG, drawn from a record alone: black on white, so that they fit into a paper as they are.
 
 mod cdf;
+mod paper;
 mod style;
 mod sweep;
 
@@ -36,7 +37,7 @@ pub(crate) struct Series {
 /// # Errors
 /// A figure could not be drawn.
 pub fn draw(record: &Record) -> Result<Vec<Figure>> {
-    let mut figures = Vec::new();
+    let mut figures = Vec::from_iter(paper::of(record)?);
     for metric in metric::ALL {
         let series = series(record, metric);
         figures.extend(distribution(record, metric, &series)?);
@@ -96,10 +97,16 @@ fn caption(record: &Record) -> String {
     let swept = manifest.swept();
     let Some(point) = manifest.points.first() else { return String::new() };
     let shown =
-        ["public", "joiners", "start", "security", "nat", "latency", "loss"].into_iter().filter_map(|key| {
-            let value = point.values.get(key).filter(|_| !swept.contains(&key))?;
-            Some(format!("{key} {value}"))
-        });
+        ["public", "private", "joiners", "start", "security", "nat", "latency", "loss", "query_timer"]
+            .into_iter()
+            .filter_map(|key| {
+                let value = point.values.get(key).filter(|_| !swept.contains(&key))?;
+                // What a run without a private overlay has none of.
+                if value == "0" && key == "private" || value == "dynamic" {
+                    return None;
+                }
+                Some(format!("{key} {value}"))
+            });
     let fixed: Vec<String> = shown.collect();
     let trials = manifest.trials.len();
     let plural = if trials == 1 { "" } else { "s" };

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::experiment::Experiment;
 use super::network::{Files, looks_like_a_file};
 use super::quantity::{ratio, span};
 use super::values::{Clock, KEYS, Key, Values};
@@ -194,7 +195,7 @@ fn as_shown(key: Key, text: &str) -> Result<String, Wrong> {
     if matches!(key, Key::Nat | Key::Latency) && looks_like_a_file(text) {
         return Ok(text.to_owned());
     }
-    let mut values = Values::new(Clock::Virtual);
+    let mut values = Values::new(Experiment::Join, Clock::Virtual);
     values.set(key, text, &Files::beside("."))?;
     Ok(values.show(key))
 }
@@ -238,7 +239,7 @@ mod tests {
             ("public_join_seconds count >= 3 s", "`3 s` is not a bound in samples"),
             ("route_hops <= 3 if nut = cones", "unknown key `nut`"),
             ("route_hops <= 3 if nat = coness", "unknown NAT population or preset `coness`"),
-            ("route_hops <= 3 if private = 0", "unknown key `private`"),
+            ("route_hops <= 3 if query_timer = often", "`often` is no query timer"),
             ("route_hops <= 3 if cones", "`cones` is no condition"),
         ] {
             assert_eq!(Expectation::read(text).unwrap_err().why, why, "{text}");

@@ -3,6 +3,7 @@
 //! It reads files and starts nothing.
 
 mod expect;
+mod experiment;
 mod network;
 mod quantity;
 mod source;
@@ -20,6 +21,7 @@ use crate::error::{Error, OrFail, Result};
 use source::Setting;
 
 pub use expect::{Expectation, Op};
+pub use experiment::Experiment;
 pub use network::{Latency, Nat, TextFile};
 pub use values::{Clock, KEYS, Key, Start, Values};
 
@@ -29,7 +31,11 @@ pub(crate) use source::REPEATS_MAX;
 /// Most trials in one plan.
 const TRIALS_MAX: usize = 100_000;
 /// The experiments that are built into the program.
-const BUILT_IN: [(&str, &str); 1] = [("join", include_str!("../../experiments/join.yaml"))];
+const BUILT_IN: [(&str, &str); 3] = [
+    ("join", include_str!("../../experiments/join.yaml")),
+    ("pool", include_str!("../../experiments/pool.yaml")),
+    ("bandwidth", include_str!("../../experiments/bandwidth.yaml")),
+];
 
 /// What a user asks for beside the file.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +56,7 @@ pub struct Plan {
     /// Name of the results folder.
     pub name: String,
     /// What is measured.
-    pub experiment: String,
+    pub experiment: Experiment,
     /// Seed of the whole plan.
     pub seed: u64,
     /// Trials for each point.
@@ -76,7 +82,8 @@ impl Point {
     /// Every value as it would be written, by its key.
     #[must_use]
     pub fn texts(&self) -> BTreeMap<String, String> {
-        KEYS.iter().map(|(key, name)| ((*name).to_owned(), self.values.show(*key))).collect()
+        let keys = self.values.experiment.keys();
+        keys.map(|(key, name)| (name.to_owned(), self.values.show(key))).collect()
     }
 }
 
@@ -111,19 +118,20 @@ impl Plan {
     }
 
     fn expand(draft: source::Draft, stem: &str, clock: Clock) -> Result<Self> {
-        let experiment = draft.experiment.unwrap_or_else(|| "join".to_owned());
+        let experiment = draft.experiment.unwrap_or_default();
         let mut plan = Self {
             name: draft.name.unwrap_or_else(|| stem.to_owned()),
             experiment,
             seed: draft.seed.unwrap_or(1),
             repeats: draft.repeats.unwrap_or(1),
-            points: vec![Point { values: Values::new(clock), label: String::new() }],
+            points: vec![Point { values: Values::new(experiment, clock), label: String::new() }],
             swept: Vec::new(),
             expect: draft.expect,
         };
         let mut settings = draft.settings;
         settings.sort_by_key(|setting| setting.key);
         for setting in &settings {
+            check_key(experiment, setting.key)?;
             plan.spread(setting)?;
         }
         plan.check(clock)?;
@@ -206,11 +214,11 @@ impl Plan {
             yaml.push_str(&text);
             yaml.push('\n');
         };
-        line(format!("experiment: {}", self.experiment));
+        line(format!("experiment: {}", self.experiment.name()));
         line(format!("name: {}", self.name));
         line(format!("seed: {}", self.seed));
         line(format!("repeats: {}", self.repeats));
-        for (key, name) in KEYS {
+        for (key, name) in self.experiment.keys() {
             let mut texts: Vec<String> = Vec::new();
             for point in &self.points {
                 let text = quoted(&point.values.show_anywhere(key));
@@ -241,17 +249,35 @@ impl Plan {
     }
 }
 
+fn check_key(experiment: Experiment, key: Key) -> Result<()> {
+    if experiment.takes(key) {
+        return Ok(());
+    }
+    let known: Vec<&str> = experiment.keys().map(|(_, name)| name).collect();
+    Err(Error::new(key.name(), format!("it means nothing to the experiment `{}`", experiment.name()))
+        .with_hint(format!("known there: {}", known.join(", "))))
+}
+
 fn check_size(values: &Values) -> Result<()> {
+    if values.experiment == Experiment::Join && values.private > values.public {
+        let why = format!("{} of {} members are too many", values.private, values.public);
+        return Err(
+            Error::new("private", why).with_hint("it counts those of `public` that are in both overlays")
+        );
+    }
     if values.members() > values::MEMBERS_MAX {
-        return Err(Error::new("public and joiners", format!("{} members are too many", values.members()))
-            .with_hint(format!("at most {} in one trial", values::MEMBERS_MAX)));
+        return Err(Error::new(
+            "public, private and joiners",
+            format!("{} members are too many", values.members()),
+        )
+        .with_hint(format!("at most {} in one trial", values::MEMBERS_MAX)));
     }
     let Nat::File(file) = &values.nat else { return Ok(()) };
     let hosts = topology(file, [0; 32]).or_fail(|| file.path.display().to_string())?.hosts.len();
     if hosts < values.members() as usize {
         let why = format!("{hosts} hosts for {} members", values.members());
         return Err(Error::new(format!("nat: {}", file.name), why)
-            .with_hint("lower `public` or `joiners`, or add hosts to the file"));
+            .with_hint("lower `public`, `private` or `joiners`, or add hosts to the file"));
     }
     Ok(())
 }
@@ -282,7 +308,7 @@ fn find(name_or_file: &str) -> Result<(String, String, std::path::PathBuf)> {
     let what = || format!("cannot read the experiment `{name_or_file}`");
     let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
     if !path.exists() && path.extension().is_none() && !name_or_file.contains('/') {
-        let wrong = source::experiment(name_or_file).err().unwrap_or_else(|| wrong::Wrong::new("not found"));
+        let wrong = Experiment::read(name_or_file).err().unwrap_or_else(|| wrong::Wrong::new("not found"));
         return Err(Error { what: what(), why: wrong.why, hint: wrong.hint });
     }
     let text = std::fs::read_to_string(path)

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::expect::Expectation;
+use super::experiment::Experiment;
 use super::network::Files;
 use super::quantity::count;
 use super::values::{Clock, KEYS, Key, Values};
@@ -35,7 +36,7 @@ pub(super) struct Setting {
 /// What a file says, each value checked by itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Draft {
-    pub(super) experiment: Option<String>,
+    pub(super) experiment: Option<Experiment>,
     pub(super) name: Option<String>,
     pub(super) repeats: Option<u32>,
     pub(super) seed: Option<u64>,
@@ -89,7 +90,7 @@ fn key(name: &str, head: &[&str]) -> Result<Key, Wrong> {
 }
 
 fn check(key: Key, text: &str, files: &Files) -> Result<(), Wrong> {
-    Values::new(Clock::Virtual).set(key, text, files)
+    Values::new(Experiment::Join, Clock::Virtual).set(key, text, files)
 }
 
 /// Takes the place out of a YAML error, and the hint out of ours.
@@ -168,7 +169,7 @@ impl FileVisitor<'_> {
             map.next_value_seed(ListSeed { take, texts_max: 1 }).map(|_| ())
         };
         match name {
-            "experiment" => one(&mut |text| experiment(text).map(|name| draft.experiment = Some(name))),
+            "experiment" => one(&mut |text| Experiment::read(text).map(|kind| draft.experiment = Some(kind))),
             "name" => one(&mut |text| run_name(text).map(|name| draft.name = Some(name))),
             "repeats" => one(&mut |text| repeats(text).map(|count| draft.repeats = Some(count))),
             "seed" => one(&mut |text| seed(text).map(|seed| draft.seed = Some(seed))),
@@ -192,18 +193,6 @@ impl FileVisitor<'_> {
         let texts = map.next_value_seed(ListSeed { take: &mut take, texts_max: SWEEP_MAX })?;
         self.draft.settings.push(Setting { key, texts, files: files.clone() });
         Ok(())
-    }
-}
-
-pub(super) fn experiment(text: &str) -> Result<String, Wrong> {
-    const LATER: [&str; 8] =
-        ["pool", "bandwidth", "revocation", "nat-matrix", "relay", "partition", "churn", "vpn"];
-    match text {
-        "join" => Ok(text.to_owned()),
-        _ if LATER.contains(&text) => {
-            Err(Wrong::new(format!("this version has no experiment `{text}`")).with_hint("known: join"))
-        }
-        _ => Err(Wrong::unknown("experiment", text, &["join"])),
     }
 }
 

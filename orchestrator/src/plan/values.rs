@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use atoll_core::config::QueryTimer;
+
+use super::experiment::Experiment;
 use super::network::{Files, Latency, Nat};
 use super::quantity::{Span, count, ratio, span};
 use super::wrong::Wrong;
@@ -10,6 +13,10 @@ use crate::environment::Security;
 /// Most members that one trial may have.
 pub(super) const MEMBERS_MAX: u32 = 1_000_000;
 const JOINERS: u32 = 30;
+/// Pairs that a pool has unless something else is said.
+const PAIRS: u32 = 200;
+/// The shortest and the longest time between two looks for other members of a private overlay.
+const QUERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A key that every experiment understands if it makes sense for it.
@@ -17,6 +24,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub enum Key {
     /// Members before the measurement starts.
     Public,
+    /// How many of them are members of a private overlay too; in a pool, the pairs that come at once.
+    Private,
     /// Further members that are measured, one after the other.
     Joiners,
     /// How the first members start.
@@ -29,40 +38,38 @@ pub enum Key {
     Nat,
     /// Share of packets that is lost.
     Loss,
+    /// How often members of the private overlay look for others.
+    QueryTimer,
     /// Time between the last join and the measurement at rest.
     Rest,
     /// Length of the measurement at rest.
     Measure,
-    /// How many members are members of a private overlay too: none in this version.
-    Private,
-    /// How often a private overlay's key is queried: never in this version.
-    QueryTimer,
 }
 
 /// Every key that means something, in the order of the documentation.
-pub const KEYS: [(Key, &str); 9] = [
+pub const KEYS: [(Key, &str); 11] = [
     (Key::Public, "public"),
+    (Key::Private, "private"),
     (Key::Joiners, "joiners"),
     (Key::Start, "start"),
     (Key::Security, "security"),
     (Key::Latency, "latency"),
     (Key::Nat, "nat"),
     (Key::Loss, "loss"),
+    (Key::QueryTimer, "query_timer"),
     (Key::Rest, "rest"),
     (Key::Measure, "measure"),
 ];
-/// Keys that are only read, so that a file which needs them is refused for the right reason.
-const LATER: [(Key, &str); 2] = [(Key::Private, "private"), (Key::QueryTimer, "query_timer")];
 
 impl Key {
     /// The key as it is written.
     #[must_use]
     pub fn name(self) -> &'static str {
-        KEYS.iter().chain(&LATER).find(|(key, _)| *key == self).map_or("", |(_, name)| name)
+        KEYS.iter().find(|(key, _)| *key == self).map_or("", |(_, name)| name)
     }
 
     pub(super) fn find(name: &str) -> Option<Self> {
-        KEYS.iter().chain(&LATER).find(|(_, known)| *known == name).map(|(key, _)| *key)
+        KEYS.iter().find(|(_, known)| *known == name).map(|(key, _)| *key)
     }
 }
 
@@ -88,8 +95,12 @@ pub enum Clock {
 /// The values of one trial.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Values {
+    /// What they are for.
+    pub experiment: Experiment,
     /// Members before the measurement starts (1 to 1,000,000).
     pub public: u32,
+    /// How many of them are members of a private overlay too; in a pool, the pairs that come at once.
+    pub private: u32,
     /// Further members, one after the other; `None`: 30 onto settled members, else none.
     joiners: Option<u32>,
     /// How the first members start.
@@ -102,6 +113,8 @@ pub struct Values {
     pub nat: Nat,
     /// Share of packets that is lost, in `[0, 1]`; `None`: as in the topology file, else none.
     pub loss: Option<f64>,
+    /// How often members of the private overlay look for others.
+    pub query_timer: QueryTimer,
     /// Time between the last join and the measurement at rest.
     pub rest: Duration,
     /// Length of the measurement at rest; zero: none.
@@ -111,19 +124,25 @@ pub struct Values {
 impl Values {
     /// What a file that says nothing means.
     #[must_use]
-    pub fn new(clock: Clock) -> Self {
-        let (rest, measure) = match clock {
-            Clock::Virtual => (30 * MINUTE, 30 * MINUTE),
-            Clock::Real => (MINUTE / 2, MINUTE),
+    pub fn new(experiment: Experiment, clock: Clock) -> Self {
+        let (rest, measure) = match (experiment, clock) {
+            (Experiment::Join, Clock::Virtual) => (30 * MINUTE, 30 * MINUTE),
+            (Experiment::Join, Clock::Real) => (MINUTE / 2, MINUTE),
+            (Experiment::Pool, _) => (Duration::ZERO, Duration::ZERO),
+            (Experiment::Bandwidth, Clock::Virtual) => (60 * MINUTE, 60 * MINUTE),
+            (Experiment::Bandwidth, Clock::Real) => (10 * MINUTE, 10 * MINUTE),
         };
         Self {
+            experiment,
             public: 200,
+            private: if experiment == Experiment::Join { 0 } else { PAIRS },
             joiners: None,
             start: Start::Settled,
             security: Security::default(),
             latency: None,
             nat: Nat::Named("cones".to_owned()),
             loss: None,
+            query_timer: QueryTimer::Dynamic,
             rest,
             measure,
         }
@@ -141,21 +160,25 @@ impl Values {
     /// Everybody.
     #[must_use]
     pub fn members(&self) -> u32 {
-        self.public + self.joiners()
+        self.public
+            + match self.experiment {
+                Experiment::Join => self.joiners(),
+                Experiment::Pool | Experiment::Bandwidth => self.private,
+            }
     }
 
     /// Sets one key from its text.
     pub(super) fn set(&mut self, key: Key, text: &str, files: &Files) -> Result<(), Wrong> {
         match key {
             Key::Public => self.public = count(text, (1, MEMBERS_MAX))?,
-            Key::Private => no_private(text)?,
+            Key::Private => self.private = count(text, (0, MEMBERS_MAX))?,
             Key::Joiners => self.joiners = Some(count(text, (0, MEMBERS_MAX))?),
             Key::Start => self.start = start(text)?,
             Key::Security => self.security = security(text)?,
             Key::Latency => self.latency = Some(Latency::read(text, files)?),
             Key::Nat => self.nat = Nat::read(text, files)?,
             Key::Loss => self.loss = Some(ratio(text)?),
-            Key::QueryTimer => no_query_timer(text)?,
+            Key::QueryTimer => self.query_timer = query_timer(text)?,
             Key::Rest => self.rest = span(text)?,
             Key::Measure => self.measure = span(text)?,
         }
@@ -178,7 +201,7 @@ impl Values {
     pub fn show(&self, key: Key) -> String {
         match key {
             Key::Public => self.public.to_string(),
-            Key::Private => "0".to_owned(),
+            Key::Private => self.private.to_string(),
             Key::Joiners => self.joiners().to_string(),
             Key::Start => match self.start {
                 Start::Settled => "settled".to_owned(),
@@ -195,7 +218,10 @@ impl Values {
                 (None, Nat::File(file)) => format!("as in {}", file.name),
                 (loss, _) => format!("{} %", loss.unwrap_or(0.0) * 100.0),
             },
-            Key::QueryTimer => "dynamic".to_owned(),
+            Key::QueryTimer => match self.query_timer {
+                QueryTimer::Dynamic => "dynamic".to_owned(),
+                QueryTimer::Static(span) => Span(span).to_string(),
+            },
             Key::Rest => Span(self.rest).to_string(),
             Key::Measure => Span(self.measure).to_string(),
         }
@@ -210,26 +236,29 @@ fn start(text: &str) -> Result<Start, Wrong> {
     }
 }
 
-fn no_private(text: &str) -> Result<(), Wrong> {
-    match count(text, (0, MEMBERS_MAX))? {
-        0 => Ok(()),
-        _ => Err(Wrong::new("this version has no private overlays").with_hint("use `private: 0`")),
-    }
-}
-
 fn security(text: &str) -> Result<Security, Wrong> {
     let known = Security::ALL.into_iter().find(|(_, name)| *name == text);
     let names = Security::ALL.map(|(_, name)| name);
     known.map(|(security, _)| security).ok_or_else(|| Wrong::unknown("security engine", text, &names))
 }
 
-fn no_query_timer(text: &str) -> Result<(), Wrong> {
+fn query_timer(text: &str) -> Result<QueryTimer, Wrong> {
     if text == "dynamic" {
-        return Ok(());
+        return Ok(QueryTimer::Dynamic);
     }
-    span(text)?;
-    Err(Wrong::new("this version has no private overlays whose key could be queried")
-        .with_hint("use `query_timer: dynamic` or leave it out"))
+    let wrong = |why: &str| {
+        Wrong::new(format!("`{text}` {why}"))
+            .with_hint("write `dynamic`, or a span from 1 s to 24 h like `5 min`")
+    };
+    if !text.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(wrong("is no query timer"));
+    }
+    let span = span(text)?;
+    if (QUERY.0..=QUERY.1).contains(&span) {
+        Ok(QueryTimer::Static(span))
+    } else {
+        Err(wrong("is out of range"))
+    }
 }
 
 #[cfg(test)]
@@ -238,7 +267,7 @@ mod tests {
 
     #[test]
     fn keys_are_found_by_their_names() {
-        for (key, name) in KEYS.into_iter().chain(LATER) {
+        for (key, name) in KEYS {
             assert_eq!(key.name(), name);
             assert_eq!(Key::find(name), Some(key));
         }
@@ -247,8 +276,8 @@ mod tests {
     #[test]
     fn what_is_shown_can_be_read_again() {
         let files = Files::beside(".");
-        let values = Values::new(Clock::Virtual);
-        for (key, _) in KEYS.into_iter().chain(LATER) {
+        let values = Values::new(Experiment::Join, Clock::Virtual);
+        for (key, _) in KEYS {
             let mut again = values.clone();
             again.set(key, &values.show(key), &files).unwrap();
             assert_eq!(again.show(key), values.show(key), "{}", key.name());
@@ -257,11 +286,25 @@ mod tests {
 
     #[test]
     fn nobody_joins_after_a_start_together_unless_asked() {
-        let mut values = Values::new(Clock::Virtual);
+        let mut values = Values::new(Experiment::Join, Clock::Virtual);
         assert_eq!(values.joiners(), 30);
         values.start = Start::Together;
         assert_eq!(values.members(), values.public);
         values.joiners = Some(5);
         assert_eq!(values.members(), values.public + 5);
+    }
+
+    #[test]
+    fn the_pairs_of_a_pool_come_on_top() {
+        let values = Values::new(Experiment::Pool, Clock::Virtual);
+        assert_eq!((values.members(), values.private), (values.public + PAIRS, PAIRS));
+        assert_eq!(Values::new(Experiment::Join, Clock::Virtual).private, 0);
+    }
+
+    #[test]
+    fn a_query_timer_is_dynamic_or_a_sensible_span() {
+        assert_eq!(query_timer("5 min").unwrap(), QueryTimer::Static(5 * MINUTE));
+        assert_eq!(query_timer("slow").unwrap_err().why, "`slow` is no query timer");
+        assert_eq!(query_timer("0 s").unwrap_err().why, "`0 s` is out of range");
     }
 }

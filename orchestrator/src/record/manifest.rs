@@ -111,7 +111,7 @@ impl Manifest {
             |point: &crate::plan::Point| PointEntry { label: point.label.clone(), values: point.texts() };
         Self {
             name: plan.name.clone(),
-            experiment: plan.experiment.clone(),
+            experiment: plan.experiment.name().to_owned(),
             environment: environment.to_owned(),
             seed: plan.seed,
             repeats: plan.repeats,

@@ -1,11 +1,13 @@
 //! Draws one trial from its seed: the Internet, places on the ring, and whom each member asks for the way in.
 
+use std::collections::BTreeSet;
+
 use atoll_core::Rng;
 use atoll_topology::{Gateway, Generated, HostId, Population, Topology, TopologyError, preset, preset_names};
 
-use crate::environment::{NodeIndex, NodeSpec, Trial};
+use crate::environment::{Group, NodeIndex, NodeSpec, Trial};
 use crate::error::{Error, Result};
-use crate::plan::{Latency, Nat, Turn, Values, topology};
+use crate::plan::{Experiment, Latency, Nat, Turn, Values, topology};
 
 /// Most members that one member asks for the way in.
 const BOOTSTRAPS_MAX: usize = 5;
@@ -26,6 +28,8 @@ pub fn draw(values: &Values, turn: Turn) -> Result<Trial> {
         seed: turn.seed,
         nodes,
         security: values.security,
+        group: (values.private > 0)
+            .then(|| Group { seed: rng.fork("group").next_u64(), query_timer: values.query_timer }),
         topology,
         internet_seed: rng.fork("internet").seed(0),
     })
@@ -85,15 +89,16 @@ fn places(topology: &Topology, members: usize) -> Result<Vec<HostId>> {
 
 fn members(values: &Values, (topology, hosts): (&Topology, &[HostId]), rng: &Rng) -> Result<Vec<NodeSpec>> {
     let [mut seeds, mut choice] = ["members", "bootstraps"].map(|name| rng.fork(name));
-    let boxes = Boxes::new();
+    let (boxes, pairs) = (Boxes::new(), pairs(values, &mut rng.fork("private")));
     let digits = hosts.len().to_string().len().max(3);
     let mut reachable: Vec<NodeIndex> = Vec::new();
     let mut nodes = Vec::with_capacity(hosts.len());
     for (index, host) in (0u32..).zip(hosts) {
         let joiner = index.checked_sub(values.public);
-        let name = match joiner {
-            None => format!("m{index:0digits$}"),
-            Some(joiner) => format!("j{joiner:0digits$}"),
+        let name = match (joiner, values.experiment) {
+            (None, _) => format!("m{index:0digits$}"),
+            (Some(joiner), Experiment::Join) => format!("j{joiner:0digits$}"),
+            (Some(pair), _) => format!("p{pair:0digits$}"),
         };
         let seed = seeds.next_u64();
         nodes.push(NodeSpec {
@@ -103,12 +108,27 @@ fn members(values: &Values, (topology, hosts): (&Topology, &[HostId]), rng: &Rng
             behind: boxes.behind(topology, *host),
             bootstraps: sample(&reachable, &mut choice),
             seed,
+            private: pairs.contains(&index).then(|| NodeSpec::private_address_of(seed)).transpose()?,
         });
         if joiner.is_none() && topology.hosts[host.0 as usize].is_public() {
             reachable.push(NodeIndex(index));
         }
     }
     Ok(nodes)
+}
+
+/// Who is a member of the private overlay, too.
+fn pairs(values: &Values, rng: &mut Rng) -> BTreeSet<u32> {
+    if values.private == 0 {
+        return BTreeSet::new();
+    }
+    let added = values.public..values.members();
+    if values.experiment != Experiment::Join {
+        return added.collect();
+    }
+    let mut first: Vec<u32> = (0..values.public).collect();
+    rng.shuffle(&mut first);
+    first.into_iter().take(values.private as usize).chain(added).collect()
 }
 
 /// The presets, to find the name of a behaviour again.
@@ -161,8 +181,12 @@ mod tests {
     use crate::plan::{Overrides, Plan};
 
     fn trial(set: &[&str], seed: u64) -> Result<Trial> {
+        trial_of("join", set, seed)
+    }
+
+    fn trial_of(experiment: &str, set: &[&str], seed: u64) -> Result<Trial> {
         let set = set.iter().map(|text| (*text).to_owned()).collect();
-        let plan = Plan::load("join", &Overrides { set, ..Overrides::default() })?;
+        let plan = Plan::load(experiment, &Overrides { set, ..Overrides::default() })?;
         draw(&plan.points[0].values, Turn { number: 0, point: 0, seed })
     }
 
@@ -193,7 +217,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_tell_joiners_apart() {
         let trial = trial(&["public=1200", "joiners=3", "nat=none"], 1).unwrap();
-        let names: std::collections::BTreeSet<&str> = trial.nodes.iter().map(|node| &node.name[..]).collect();
+        let names: BTreeSet<&str> = trial.nodes.iter().map(|node| &node.name[..]).collect();
         assert_eq!(names.len(), 1203);
         assert!(names.contains("m0000") && names.contains("j0002"));
     }
@@ -209,6 +233,31 @@ mod tests {
             assert!(trial.topology.hosts[first].is_public(), "{nat} {public}");
             assert_eq!(trial.nodes.len(), public);
         }
+    }
+
+    #[test]
+    fn the_seed_draws_who_is_private_and_every_joiner_is() {
+        let draw = |private: &str, seed| trial(&["public=50", private, "joiners=5"], seed).unwrap();
+        let pairs = |trial: &Trial| -> Vec<usize> {
+            (0..trial.nodes.len()).filter(|node| trial.nodes[*node].private.is_some()).collect()
+        };
+        let drawn = draw("private=10", 3);
+        assert_eq!(pairs(&drawn).len(), 15);
+        assert_eq!(pairs(&drawn)[10..], [50, 51, 52, 53, 54]);
+        assert_eq!(pairs(&drawn), pairs(&draw("private=10", 3)));
+        assert_ne!(pairs(&drawn), pairs(&draw("private=10", 4)));
+        let without = draw("private=0", 3);
+        assert!(pairs(&without).is_empty() && without.group.is_none());
+        let public = |trial: &Trial| trial.nodes.iter().map(|node| node.address).collect::<Vec<_>>();
+        assert_eq!(public(&without), public(&drawn), "the public overlay is the same");
+    }
+
+    #[test]
+    fn the_pairs_of_a_pool_come_behind_its_public_members() {
+        let trial = trial_of("pool", &["public=20", "private=7"], 1).unwrap();
+        assert_eq!(trial.nodes.len(), 27);
+        assert!(trial.nodes[..20].iter().all(|node| node.private.is_none()));
+        assert!(trial.nodes[20..].iter().all(|node| node.private.is_some() && node.name.starts_with('p')));
     }
 
     #[test]

@@ -135,33 +135,33 @@ impl Outcome {
 
 /// Who is not in the ring, and what theory says about it.
 pub(super) struct Findings<'a> {
-    pub(super) census: Census,
+    pub(super) census: &'a Census,
     pub(super) late: &'a [NodeIndex],
-    pub(super) unexplained: Vec<NodeIndex>,
-    pub(super) excused: Vec<NodeIndex>,
+    pub(super) unexplained: &'a [NodeIndex],
+    pub(super) excused: &'a [NodeIndex],
 }
 
 impl Findings<'_> {
     /// The findings in sentences.
     pub(super) fn notes(&self, trial: &Trial, theory: &Theory<'_>) -> Vec<String> {
-        let census = &self.census;
+        let census = self.census;
         let mut notes = Vec::new();
         if census.blocked > 0 {
             notes.push(format!(
-                "{} of {} pairs of ring neighbours cannot connect directly: they need a relay",
+                "{} of {} pairs of ring neighbours cannot connect directly: others relay for them",
                 census.blocked, census.pairs
             ));
         }
         for (low, high) in census.missing.iter().take(NAMES_MAX) {
             let pair = names(trial, &[*low, *high]);
-            notes.push(format!("ring neighbours that are not linked though theory says they can: {pair}"));
+            notes.push(format!("ring neighbours that are not linked: {pair}"));
         }
         let in_the_end = |member: &&NodeIndex| !census.failed.contains(member);
         let late: Vec<NodeIndex> = self.late.iter().filter(in_the_end).copied().collect();
         let groups = [
             ("cannot reach any bootstrap over UDP", theory.cut_off()),
-            ("did not join in time, as theory says", &self.excused),
-            ("did not join in time though theory says they can", &self.unexplained),
+            ("did not join in time, as theory says", self.excused),
+            ("did not join in time though theory says they can", self.unexplained),
             ("joined after the limit, which counts as failed", &late),
         ];
         let told = groups.into_iter().filter(|(_, who)| !who.is_empty());

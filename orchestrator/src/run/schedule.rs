@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::draw;
-use super::join::Join;
 use super::outcome::{Cut, Outcome};
+use super::stage::Stage;
 use crate::environment::docker::{self, Docker};
 use crate::environment::sim::Sim;
 use crate::environment::{Cancel, Environment, Progress, Sample, Surroundings, Trial};
 use crate::error::{Error, OrFail, Result};
-use crate::plan::{Plan, Turn};
+use crate::plan::{Experiment, Plan, Turn};
 use crate::record::{Costs, Folder, INTERRUPTED, Manifest, Record, Row};
 
 /// The shortest time between two saves of an unfinished run.
@@ -109,14 +109,14 @@ fn trial(run: &Run<'_>, turn: Turn) -> Result<Finished> {
     let prepared = environment.prepare(&trial);
     let ended = prepared.map(|()| {
         let environment = environment.as_mut();
-        let mut join = Join {
+        let stage = Stage {
             environment,
             trial: &trial,
             values: &point.values,
             surroundings: &surroundings,
             outcome: &mut outcome,
         };
-        join.run()
+        perform(stage)
     });
     let wrapped = ended.and_then(|ended| {
         close(&mut outcome, ended);
@@ -131,6 +131,14 @@ fn trial(run: &Run<'_>, turn: Turn) -> Result<Finished> {
         wrapped?;
     }
     Ok(Finished { outcome, names: trial.nodes.into_iter().map(|node| node.name).collect() })
+}
+
+fn perform(mut stage: Stage<'_>) -> std::result::Result<(), Cut> {
+    match stage.values.experiment {
+        Experiment::Join => stage.run_join(),
+        Experiment::Pool => stage.run_pool(),
+        Experiment::Bandwidth => stage.run_bandwidth(),
+    }
 }
 
 fn close(outcome: &mut Outcome, ended: Result<(), Cut>) {

@@ -45,9 +45,10 @@ pub(crate) fn trial(population: &str, nodes: u32) -> Trial {
         behind: String::new(),
         bootstraps: if n == first.0 { Vec::new() } else { vec![first] },
         seed: u64::from(n),
+        private: None,
     });
     let (nodes, security) = (nodes.collect(), Security::default());
-    Trial { number: 0, seed: 1, nodes, security, topology, internet_seed: [6; 32] }
+    Trial { number: 0, seed: 1, nodes, security, group: None, topology, internet_seed: [6; 32] }
 }
 
 /// Lets time pass until all of them say that they are connected.

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::environment::{NODE_PORT, NodeSpec, OVERLAY, Security, Trial};
+use atoll_core::config::QueryTimer;
+
+use super::papers;
+use crate::environment::{GROUP, NODE_PORT, NodeSpec, OVERLAY, Security, Trial};
 
 /// The file that a member of a trial starts from.
 pub(super) fn of(trial: &Trial, node: &NodeSpec) -> String {
@@ -32,6 +35,7 @@ pub(super) fn of(trial: &Trial, node: &NodeSpec) -> String {
         format!("    security: {}", trial.security.name()),
         address,
         format!("    bootstraps: [{}]", bootstraps.join(", ")),
+        private_overlay(trial, node).unwrap_or_default(),
         "metrics: \"127.0.0.1:9100\"".to_owned(),
         "control: \"127.0.0.1:9101\"".to_owned(),
         "log: {level: info, format: text}".to_owned(),
@@ -40,4 +44,24 @@ pub(super) fn of(trial: &Trial, node: &NodeSpec) -> String {
         let _ = writeln!(text, "{line}");
     }
     text
+}
+
+/// The second membership of a member that has one.
+fn private_overlay(trial: &Trial, node: &NodeSpec) -> Option<String> {
+    let (group, address) = (trial.group.as_ref()?, node.private?);
+    let timer = match group.query_timer {
+        QueryTimer::Dynamic => "dynamic".to_owned(),
+        QueryTimer::Static(span) => format!("\"{} ms\"", span.as_millis()),
+    };
+    let folder = papers::FOLDER;
+    let proof = match trial.security {
+        Security::None => format!(
+            "    address: \"{address}\"\n    discovery: {{secret: {folder}/{}, query_timer: {timer}}}",
+            papers::SECRET
+        ),
+        _ => {
+            format!("    group: {{name: {GROUP}, folder: {folder}}}\n    discovery: {{query_timer: {timer}}}")
+        }
+    };
+    Some(format!("  - name: {GROUP}\n    security: {}\n{proof}", trial.security.name()))
 }

@@ -14,7 +14,9 @@ use bollard::query_parameters::{
 use futures_util::{StreamExt as _, stream};
 
 use super::engine::{failed, is_absent};
+use super::papers;
 use super::place::{NODE, RUN, RunPlace};
+use crate::environment::NodeSpec;
 use crate::error::{Error, Result};
 
 /// Containers that are made or removed at the same time.
@@ -30,7 +32,7 @@ const FABRIC_RIGHTS: [&str; 6] =
 /// The root group of the processor's share, on hosts with version 1 control groups.
 const SCHEDULER_GROUP: &str = "/sys/fs/cgroup/cpu";
 /// User and group of members: nobody.
-const USER: &str = "65534:65534";
+const NOBODY: (u32, u32) = (65_534, 65_534);
 /// Name of the fabric among a run's containers.
 pub(super) const FABRIC: &str = "fabric";
 
@@ -79,12 +81,22 @@ pub(super) fn fabric(place: &RunPlace, image: &str) -> Recipe {
     Recipe { name: place.container(FABRIC), body }
 }
 
+/// User and group that members run as: nobody, or whoever runs the lab where that is not root, since a member's private
+/// files can belong to nobody else then.
+pub(super) fn user() -> (u32, u32) {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    if user.is_root() { NOBODY } else { (user.as_raw(), group.as_raw()) }
+}
+
 /// A member's container: no network but what the fabric brings, no capability, nothing to write to.
-pub(super) fn node(place: &RunPlace, name: &str, image: &str) -> Recipe {
-    let binds = vec![
+pub(super) fn node(place: &RunPlace, node: &NodeSpec, image: &str) -> Recipe {
+    let name = &node.name;
+    let mut binds = vec![
         format!("{}:/atoll-hold:ro", place.hold().display()),
         format!("{}:/etc/atoll/node.yaml:ro", place.config(name).display()),
     ];
+    let papers = || format!("{}:{}:ro", place.papers(name).display(), papers::FOLDER);
+    binds.extend(node.private.map(|_| papers()));
     let host = HostConfig {
         network_mode: Some("none".to_owned()),
         cap_drop: Some(vec!["ALL".to_owned()]),
@@ -98,11 +110,11 @@ pub(super) fn node(place: &RunPlace, name: &str, image: &str) -> Recipe {
         ..HostConfig::default()
     };
     let mut labels = place.labels();
-    labels.insert(NODE.to_owned(), name.to_owned());
+    labels.insert(NODE.to_owned(), name.clone());
     let command = ["/atoll-hold", "/atoll-node", "run", "--config", "/etc/atoll/node.yaml"];
     let body = ContainerCreateBody {
         image: Some(image.to_owned()),
-        user: Some(USER.to_owned()),
+        user: Some(format!("{}:{}", user().0, user().1)),
         entrypoint: Some(command.map(str::to_owned).to_vec()),
         labels: Some(labels),
         host_config: Some(host),

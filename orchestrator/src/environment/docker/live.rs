@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use atoll_core::control::{Command, Reply, Status};
+use atoll_core::control::{Command, Reply};
 use atoll_fabric::api::{Ask, Client, FaultOrder, NodeAnswer, NodeReport, Report};
 use atoll_fabric::clock::{Clock, monotonic};
 use bollard::Docker as Api;
@@ -16,7 +16,7 @@ use super::engine::failed;
 use super::place::RunPlace;
 use super::usage::{self, Usage};
 use crate::environment::{
-    Cost, Fault, FaultReport, Health, Lateness, NodeIndex, NodeStatus, OVERLAY, Sample, Stop, Traffic,
+    Cost, Fault, FaultReport, Health, Lateness, NodeIndex, NodeStatus, Sample, Stop, Traffic,
 };
 use crate::error::{Error, OrFail, Result};
 
@@ -167,7 +167,8 @@ impl Live {
         let answers = self.ask(nodes, &Command::Status).await?;
         let status = |(node, answer): (&NodeIndex, NodeAnswer)| {
             let released = self.members[node.index()].released?;
-            Some(NodeStatus { released, status: own_status(reply(answer).ok()?)? })
+            let Reply::Status(overlays) = reply(answer).ok()? else { return None };
+            NodeStatus::of(released, overlays)
         };
         Ok(nodes.iter().zip(answers).map(status).collect())
     }
@@ -306,11 +307,6 @@ impl Live {
 
 fn reply(answer: NodeAnswer) -> Result<Reply, String> {
     serde_json::from_value(answer?).map_err(|error| error.to_string())
-}
-
-fn own_status(reply: Reply) -> Option<Status> {
-    let Reply::Status(statuses) = reply else { return None };
-    statuses.into_iter().find(|status| status.overlay == OVERLAY)
 }
 
 fn lateness(report: &Report) -> Lateness {

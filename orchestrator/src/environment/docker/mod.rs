@@ -10,6 +10,7 @@ mod doctor;
 mod engine;
 mod images;
 mod live;
+mod papers;
 mod place;
 mod prepare;
 mod programs;

@@ -79,6 +79,11 @@ impl RunPlace {
         self.nodes().join(format!("{node}.yaml"))
     }
 
+    /// The folder of what makes a member one of the private overlay.
+    pub(super) fn papers(&self, node: &str) -> PathBuf {
+        self.nodes().join(format!("{node}.group"))
+    }
+
     fn nodes(&self) -> PathBuf {
         self.folder.join("nodes")
     }

@@ -12,6 +12,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::containers::{self, FABRIC, TOGETHER_MAX};
 use super::live::{Live, Member};
+use super::papers::Desk;
 use super::place::RunPlace;
 use super::{Programs, config, images};
 use crate::environment::{Surroundings, Trial};
@@ -82,6 +83,12 @@ impl Preparation {
         for node in &trial.nodes {
             write(&self.place.config(&node.name), config::of(trial, node).as_bytes())?;
         }
+        if let Some(group) = &trial.group {
+            let desk = Desk::new(group, trial.security)?;
+            for node in trial.nodes.iter().filter(|node| node.private.is_some()) {
+                desk.write(&self.place.papers(&node.name), node)?;
+            }
+        }
         let hold = self.place.hold();
         let what = || format!("cannot write {}", hold.display());
         std::fs::copy(&self.programs.hold, &hold).or_fail(what)?;
@@ -110,7 +117,7 @@ impl Preparation {
         let launches = trial.nodes.iter().map(|node| async {
             // Looked at here and not around the whole: what was asked of the engine is waited for.
             self.check_cancelled()?;
-            containers::launch(&self.api, containers::node(&self.place, &node.name, image)).await
+            containers::launch(&self.api, containers::node(&self.place, node, image)).await
         });
         let mut done = 0;
         let counted = stream::iter(launches).buffered(TOGETHER_MAX).inspect(|_| {

@@ -22,6 +22,13 @@ impl Places {
             .max_by_key(|key| (numbers(manifest, key).is_some(), different(&values(manifest, key)).len()))
             .copied()
             .unwrap_or_default();
+        Self::over(record, axis)
+    }
+
+    /// This key makes the axis.
+    pub(in crate::figure) fn over(record: &Record, axis: &str) -> Self {
+        let manifest = &record.manifest;
+        let swept = manifest.swept();
         let others: Vec<&str> = swept.iter().filter(|key| **key != axis).copied().collect();
         let texts = values(manifest, axis);
         let names = if numbers(manifest, axis).is_some() { Vec::new() } else { different(&texts) };
@@ -58,12 +65,12 @@ impl Places {
     }
 
     /// Every group once, in the order of the points.
-    pub(super) fn groups(&self) -> Vec<String> {
+    pub(in crate::figure) fn groups(&self) -> Vec<String> {
         different(&self.points.iter().map(|(_, group)| group.clone()).collect::<Vec<_>>())
     }
 
     /// Index and place of the points of a group.
-    pub(super) fn of<'a>(&'a self, group: &'a str) -> impl Iterator<Item = (usize, f64)> + 'a {
+    pub(in crate::figure) fn of<'a>(&'a self, group: &'a str) -> impl Iterator<Item = (usize, f64)> + 'a {
         let points = self.points.iter().enumerate();
         points.filter(move |(_, (_, other))| other == group).map(|(point, (place, _))| (point, *place))
     }
