@@ -22,9 +22,9 @@ pub enum Origin {
 pub struct Write {
     /// Under which key; an owned one must be our own.
     pub key: Key,
-    /// The value, of at most [`VALUE_MAX`] bytes, or [`OWNED_VALUE_MAX`] under an owned key.
+    /// The value, of at most [`crate::wire::VALUE_MAX`] bytes, or [`crate::wire::OWNED_VALUE_MAX`] under an owned key.
     pub value: Vec<u8>,
-    /// For how long ([`LEASE_MIN`] to [`LEASE_MAX`]; the outcome says what was granted).
+    /// For how long ([`LEASE_MIN`] to [`super::LEASE_MAX`]; the outcome says what was granted).
     pub lease: Duration,
 }
 

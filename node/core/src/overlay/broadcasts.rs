@@ -13,7 +13,7 @@ impl Overlay {
         if payload.len() > BROADCAST_MAX {
             return self.counters.drop(DropReason::TooBig);
         }
-        let range = range.map_or(Range::all(self.own), |(from, to)| Range { from, to });
+        let range = range.map_or_else(|| Range::all(self.own), |(from, to)| Range { from, to });
         let peers = self.hearers();
         self.broadcasts.begin(range, payload, &peers, lent.now);
         self.run_broadcasts(lent);

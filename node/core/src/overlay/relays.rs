@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Lent, Overlay};
 use crate::connection::{Connection, Role, Roles};
 use crate::edge::{Edge, Stage};
+use crate::linker::Attempt;
 use crate::machine::Deadline;
 use crate::path::Path;
 use crate::time::Time;
@@ -172,7 +173,7 @@ impl Overlay {
                 self.drop_edge(id, "not relayed", lent);
             }
         }
-        if self.linker.get(peer).is_some_and(|attempt| attempt.wants_relay()) {
+        if self.linker.get(peer).is_some_and(Attempt::wants_relay) {
             self.relay_to(peer, lent);
         }
     }
@@ -186,7 +187,7 @@ impl Overlay {
                 self.relayed.named.iter().filter(|(_, named)| named.iter().any(|(via, _)| *via == peer));
             let waiting: Vec<Address> = waiting.map(|(target, _)| *target).collect();
             for target in waiting {
-                if self.linker.get(target).is_some_and(|attempt| attempt.wants_relay()) {
+                if self.linker.get(target).is_some_and(Attempt::wants_relay) {
                     self.relay_to(target, lent);
                 }
             }
@@ -227,7 +228,7 @@ impl Overlay {
     /// The common peers that relayed connections need.
     pub(super) fn overlaps(&self, lent: &Lent<'_>) -> Vec<Address> {
         let mut overlaps = Vec::new();
-        let wanted = |peer: &Address| self.linker.get(*peer).is_some_and(|attempt| attempt.wants_relay());
+        let wanted = |peer: &Address| self.linker.get(*peer).is_some_and(Attempt::wants_relay);
         for (peer, named) in &self.relayed.named {
             let relayed = self.connections.get(*peer).is_some_and(|one| one.way() == Way::Relayed);
             if relayed || wanted(peer) {

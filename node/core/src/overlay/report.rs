@@ -85,10 +85,7 @@ impl Overlay {
     /// Adds the overlay's metrics to the list.
     pub fn metrics(&self, now: Time, metrics: &mut Vec<Metric>) {
         let mut add = |name: &str, help: &str, kind, label: Option<(&str, &str)>, value: f64| {
-            let mut labels = vec![("overlay".to_owned(), self.name.clone())];
-            labels.extend(label.map(|(name, value)| (name.to_owned(), value.to_owned())));
-            labels.sort();
-            metrics.push(Metric { name: name.to_owned(), help: help.to_owned(), kind, labels, value });
+            metrics.push(metric(&self.name, (name, help, kind), label, value));
         };
         for (name, help, value) in totals(&self.counters) {
             add(name, help, MetricKind::Counter, None, value as f64);
@@ -110,29 +107,6 @@ impl Overlay {
             let help = "Associations that stand, by what carries them";
             add("atoll_associations", help, MetricKind::Gauge, Some(("carrier", carrier)), count as f64);
         }
-        if let Some(discovery) = &self.discovery {
-            let help = "Looks for other members in the DHT of the public overlay";
-            add("atoll_discovery_looks_total", help, MetricKind::Counter, None, discovery.looks() as f64);
-            let found = self.discovered.map_or(0, |(_, last)| last);
-            let help = "Members that the last look found";
-            add("atoll_discovered_members", help, MetricKind::Gauge, None, f64::from(found));
-        }
-        for way in Way::ALL {
-            let help = "Connections by the kind of way that datagrams take";
-            let count = self.connections.iter().filter(|connection| connection.way() == way).count() as f64;
-            add("atoll_ways", help, MetricKind::Gauge, Some(("way", way.label())), count);
-        }
-        let pairs = self.relay.pairs(now) as f64;
-        add(
-            "atoll_relayed_pairs",
-            "Pairs of peers that this member relays for",
-            MetricKind::Gauge,
-            None,
-            pairs,
-        );
-        let passed = self.relay.bytes() as f64;
-        let help = "Bytes of packets that this member relayed for pairs of peers";
-        add("atoll_relay_bytes_total", help, MetricKind::Counter, None, passed);
         let edges = self.edges.count() as f64;
         add("atoll_edges", "Edges, half-open ones included", MetricKind::Gauge, None, edges);
         let connected = f64::from(u8::from(self.connected));
@@ -170,7 +144,51 @@ impl Overlay {
         let uptime = now.since(self.started).as_secs_f64();
         add("atoll_uptime_seconds", "Since the member's start", MetricKind::Gauge, None, uptime);
         self.dht_metrics(metrics);
+        self.way_metrics(now, metrics);
     }
+
+    /// How peers are found and reached, and what is passed on for others.
+    fn way_metrics(&self, now: Time, metrics: &mut Vec<Metric>) {
+        let mut add = |name: &str, help: &str, kind, label: Option<(&str, &str)>, value: f64| {
+            metrics.push(metric(&self.name, (name, help, kind), label, value));
+        };
+        if let Some(discovery) = &self.discovery {
+            let help = "Looks for other members in the DHT of the public overlay";
+            add("atoll_discovery_looks_total", help, MetricKind::Counter, None, discovery.looks() as f64);
+            let found = self.discovered.map_or(0, |(_, last)| last);
+            let help = "Members that the last look found";
+            add("atoll_discovered_members", help, MetricKind::Gauge, None, f64::from(found));
+        }
+        for way in Way::ALL {
+            let help = "Connections by the kind of way that datagrams take";
+            let count = self.connections.iter().filter(|connection| connection.way() == way).count() as f64;
+            add("atoll_ways", help, MetricKind::Gauge, Some(("way", way.label())), count);
+        }
+        let pairs = self.relay.pairs(now) as f64;
+        add(
+            "atoll_relayed_pairs",
+            "Pairs of peers that this member relays for",
+            MetricKind::Gauge,
+            None,
+            pairs,
+        );
+        let passed = self.relay.bytes() as f64;
+        let help = "Bytes of packets that this member relayed for pairs of peers";
+        add("atoll_relay_bytes_total", help, MetricKind::Counter, None, passed);
+    }
+}
+
+/// A metric of an overlay, with one label more at most.
+fn metric(
+    overlay: &str,
+    (name, help, kind): (&str, &str, MetricKind),
+    label: Option<(&str, &str)>,
+    value: f64,
+) -> Metric {
+    let mut labels = vec![("overlay".to_owned(), overlay.to_owned())];
+    labels.extend(label.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    labels.sort();
+    Metric { name: name.to_owned(), help: help.to_owned(), kind, labels, value }
 }
 
 /// The member that passes datagrams on, or that stands for the peer in the public overlay.
