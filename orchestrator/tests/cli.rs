@@ -203,7 +203,10 @@ fn a_run_in_which_nobody_joined_is_not_valid_unless_theory_says_that_nobody_can(
     assert!(shown.contains("nothing was measured of public_join_seconds"), "{shown}");
     let (blocked, shown) = nobody_joins("nat=udp-blocked", 1);
     assert_eq!(blocked["valid"], true, "{blocked:#}");
-    assert!(shown.contains("route_seconds, direct_ratio, relayed_ratio, blocked_ratio: as theory says"), "{shown}");
+    assert!(
+        shown.contains("route_seconds, direct_ratio, relayed_ratio, blocked_ratio: as theory says"),
+        "{shown}"
+    );
 }
 
 #[test]

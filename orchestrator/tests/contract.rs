@@ -213,6 +213,44 @@ fn script_of_nat_faults(environment: &mut dyn Environment) {
     assert!(health.crashed.is_empty(), "{health:?}");
 }
 
+/// Three of five members are in a private overlay, too, and find each other there.
+fn script_of_pairs(environment: &mut dyn Environment, security: &str) {
+    let security = format!("security={security}");
+    let set = ["public=5", "private=3", "joiners=0", "nat=none", "latency=20 ms", &security];
+    let set = set.map(str::to_owned).to_vec();
+    let plan = Plan::load("join", &Overrides { set, ..Overrides::default() }).expect("the plan is sound");
+    let trial = draw(&plan.points[0].values, plan.turns()[0]).expect("five public members");
+    let all: Vec<NodeIndex> = (0..5).map(NodeIndex).collect();
+    let mut order: Vec<Address> = trial.nodes.iter().filter_map(|node| node.private).collect();
+    order.sort_unstable();
+    let stage = &mut Stage { environment, trial: &trial };
+    stage.environment.prepare(&trial).expect("it can be prepared");
+    stage.environment.start(&all).expect("they can be released");
+    stage.wait_for_ring(&[0, 1, 2, 3, 4]);
+    let began = stage.environment.now();
+    loop {
+        let statuses = stage.environment.statuses(&all).expect("the environment answers");
+        let pairs: Vec<_> = statuses.iter().flatten().map(|status| status.private.as_ref()).collect();
+        let closed = pairs.iter().flatten().filter(|status| {
+            let at = order.iter().position(|own| *own == status.address).expect("it is one of them");
+            status.state == State::Connected && status.successor == Some(order[(at + 1) % order.len()])
+        });
+        if closed.count() == order.len() {
+            assert_eq!(pairs.iter().flatten().count(), 3, "nobody else is a member: {pairs:?}");
+            break;
+        }
+        assert!(stage.environment.now() < began + LIMIT, "the private ring is not closed: {pairs:#?}");
+        let until = stage.environment.now() + Duration::from_millis(250);
+        stage.environment.advance(until).expect("time passes");
+    }
+    let pair = trial.nodes.iter().position(|node| node.private.is_some()).expect("there are three");
+    let peers = Command::Peers { overlay: "group".to_owned() };
+    let reply = stage.ask(u32::try_from(pair).expect("five are few"), peers);
+    assert!(matches!(&reply, Reply::Peers(peers) if peers.len() == 2), "{reply:?}");
+    let health = stage.environment.health().expect("the environment answers");
+    assert!(health.crashed.is_empty(), "{health:?}");
+}
+
 fn it_is_in_good_health_and_keeps_logs(stage: &mut Stage<'_>) {
     let health = stage.environment.health().expect("the environment answers");
     assert!(health.crashed.is_empty() && health.stalls.is_empty(), "{health:?}");
@@ -230,6 +268,9 @@ fn it_is_in_good_health_and_keeps_logs(stage: &mut Stage<'_>) {
 fn the_simulator_keeps_the_contract() {
     script(&mut Sim::new(surroundings()));
     script_of_nat_faults(&mut Sim::new(surroundings()));
+    for security in ["none", "dtls", "quic", "modelled"] {
+        script_of_pairs(&mut Sim::new(surroundings()), security);
+    }
 }
 
 #[test]
@@ -241,6 +282,9 @@ fn containers_keep_the_contract() {
     let docker = || Docker::new(surroundings(), Options::default()).expect("there is an event loop");
     script(&mut docker());
     script_of_nat_faults(&mut docker());
+    for security in ["none", "dtls", "quic"] {
+        script_of_pairs(&mut docker(), security);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -85,8 +86,16 @@ impl Town {
         let fabric = Program(fabric);
         let client = Client::new(&socket);
         until("the fabric answers", async || client.report().await.is_ok()).await;
-        let bootstraps = |n| if n == first { String::new() } else { format!("--bootstrap {bootstrap}") };
-        let hosts: Vec<_> = (0..NODES).map(|n| held_node(&bootstraps(n))).collect();
+        let secret = folder.join("secret");
+        fs::write(&secret, [7; 32]).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        let hosts: Vec<_> = (0..NODES)
+            .map(|n| {
+                let config = folder.join(format!("m{n}.yaml"));
+                fs::write(&config, configuration((n != first).then_some(bootstrap), &secret)).unwrap();
+                held_node(&config)
+            })
+            .collect();
         attach(&client, &hosts).await;
         // What nobody asked for is dropped, and counted.
         assert!(client.controls().await.unwrap().iter().all(|control| control.holds));
@@ -97,13 +106,20 @@ impl Town {
     }
 }
 
-fn held_node(bootstraps: &str) -> StandIn {
+/// A member of the public overlay and of a private one.
+fn configuration(bootstrap: Option<SocketAddr>, secret: &Path) -> String {
+    let bootstraps = bootstrap.map(|address| format!("\"{address}\"")).unwrap_or_default();
+    format!(
+        "listen: \"0.0.0.0:4001\"\nmetrics: \"127.0.0.1:9100\"\ncontrol: \"127.0.0.1:9101\"\nlog: {{level: off}}\n\
+         overlays:\n  - {{name: public, bootstraps: [{bootstraps}]}}\n  - {{name: group, security: none, \
+         discovery: {{secret: {}}}}}\n",
+        secret.display()
+    )
+}
+
+fn held_node(config: &Path) -> StandIn {
     let (hold, node) = (env!("CARGO_BIN_EXE_atoll-hold"), node_binary());
-    StandIn::running(&format!(
-        "exec {hold} {} run --listen 0.0.0.0:4001 {bootstraps} --metrics 127.0.0.1:9100 \
-         --control 127.0.0.1:9101 --log off 2>/dev/null",
-        node.display()
-    ))
+    StandIn::running(&format!("exec {hold} {} run --config {} 2>/dev/null", node.display(), config.display()))
 }
 
 async fn attach(client: &Client, hosts: &[StandIn]) {
@@ -242,7 +258,7 @@ async fn every_panel_and_every_rule_has_an_answer_from_a_real_prometheus() {
     let folder = tempfile::tempdir().unwrap();
     let mut town = Town::start(folder.path()).await;
     let prometheus = Prometheus::start(folder.path(), town.pages);
-    let all_seen = format!("sum(atoll_connected) == {NODES} and sum(up{{job=\"nodes\"}}) == {NODES}");
+    let all_seen = format!("sum(atoll_connected) == {} and sum(up{{job=\"nodes\"}}) == {NODES}", 2 * NODES);
     prometheus.wait_for(BTreeSet::from([all_seen])).await;
     // A death, so that what tells of deaths has something to tell.
     town.hosts.last_mut().unwrap().end();
