@@ -174,7 +174,7 @@ impl<M: Machine> Driver<M> {
             match output {
                 Output::Transmit { to, payload } => {
                     tracing::trace!(%to, bytes = payload.len(), "sent");
-                    self.socket.send(to, payload);
+                    self.socket.send(to.address(), payload);
                 }
                 Output::Received { overlay, author, payload } => {
                     let (from, bytes) = (author.address, payload.len());

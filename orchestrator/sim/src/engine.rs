@@ -164,7 +164,7 @@ impl World {
         self.trace.addresses(slip.source, slip.destination);
         let payload = self.pool.copy(self.hold.get(cell));
         self.end(slip, Fate::Delivered(host));
-        self.input(host, Input::Datagram { from: slip.source, payload });
+        self.input(host, Input::Datagram { from: slip.source.into(), payload });
     }
 
     /// An error message reached the host; its socket passes on what a UDP socket reports.
@@ -176,7 +176,7 @@ impl World {
         }
         self.trace.step(Step::Refused, self.now, host);
         self.trace.address(quote.destination);
-        self.input(host, Input::Unreachable { to: quote.destination });
+        self.input(host, Input::Unreachable { to: quote.destination.into() });
     }
 
     /// Carries out everything that the machine on `host` wants, and schedules its next wake if it is still there.
@@ -204,7 +204,7 @@ impl World {
                 break;
             }
             match output {
-                Output::Transmit { to, payload } => self.transmit(host, to, &payload),
+                Output::Transmit { to, payload } => self.transmit(host, to.address(), &payload),
                 Output::Event(event) => {
                     self.trace.step(Step::Event, self.now, host);
                     self.sink.put(self.now, host, event);

@@ -9,7 +9,7 @@ use crate::counters::DropReason;
 use crate::edge::{self, Edge, Stage};
 use crate::linker::Wanted;
 use crate::machine::Deadline;
-use crate::path;
+use crate::path::{self, Patience};
 use crate::security::{Claim, Intent};
 use crate::time::Time;
 use crate::wire::{
@@ -24,6 +24,8 @@ const TRANSPORTS_MAX: usize = 8;
 const FALLBACK_WAIT: Duration = Duration::from_millis(1000);
 /// The same where one side's NAT chooses a port for each peer, so that little is to be hoped for.
 const FALLBACK_WAIT_HARD: Duration = Duration::from_millis(100);
+/// The same for TCP where UDP comes through: what UDP can reach needs no connection.
+const TCP_WAIT: Duration = Duration::from_secs(3);
 /// How long our own handshake keeps out the peer's over the same path.
 const OWN_TURN: Duration = Duration::from_secs(1);
 
@@ -71,9 +73,14 @@ impl Overlay {
         }
         let is_better = |way: Way| best.is_none_or(|best| best < way);
         let mut direct = Vec::new();
-        for candidate in message.candidates.iter().filter_map(|candidate| candidate.transport()) {
-            if is_better(Way::Direct) && lent.paths.is_worth_dialling(candidate, &message.candidates) {
-                direct.push(Remote::Udp(candidate));
+        for candidate in &message.candidates {
+            let (address, remote) = match *candidate {
+                Candidate::Udp(address) => (address, Remote::Udp(address)),
+                Candidate::Tcp(address) => (address, Remote::Tcp(address)),
+                _ => continue,
+            };
+            if is_better(remote.way()) && lent.paths.is_worth_dialling(address, &message.candidates) {
+                direct.push(remote);
             }
         }
         let wait = match direct.is_empty() {
@@ -82,7 +89,7 @@ impl Overlay {
             false => FALLBACK_WAIT,
         };
         for remote in direct {
-            self.dial_for(peer, remote, lent);
+            self.dial_direct(peer, remote, lent);
         }
         self.plan_relays(peer, &message.candidates, wait, lent);
         for candidate in &message.candidates {
@@ -91,6 +98,15 @@ impl Overlay {
             }
         }
         self.run_attempts(lent);
+    }
+
+    /// Dials a transport address of a peer; over TCP only later where UDP is known to come through.
+    fn dial_direct(&mut self, peer: Address, remote: Remote, lent: &mut Lent<'_>) {
+        match (remote.way(), lent.paths.tcp(lent.now)) {
+            (Way::Stream, None) => {}
+            (Way::Stream, Some(Patience::UdpFirst)) => self.plan(peer, remote, lent.now + TCP_WAIT),
+            _ => self.dial_for(peer, remote, lent),
+        }
     }
 
     /// The kind of way that an edge takes.
@@ -148,6 +164,7 @@ impl Overlay {
     /// Runs the linker's and the bootstraps' timers.
     pub(super) fn run_links(&mut self, lent: &mut Lent<'_>) {
         self.run_attempts(lent);
+        self.choose_transport(lent);
         if self.connected {
             let size = self.ring.size_estimate(&self.connections);
             if let Some(remote) = self.bootstraps.probe(size, lent.now) {
@@ -159,6 +176,15 @@ impl Overlay {
         while let Some(remote) = self.bootstraps.due(lent.now) {
             let id = self.dial(remote, Intent::default(), lent);
             self.bootstraps.on_dial(remote, id, lent.now);
+        }
+    }
+
+    /// Bootstraps are tried over TCP as well as long as nothing comes over UDP.
+    fn choose_transport(&mut self, lent: &Lent<'_>) {
+        if !self.connected {
+            self.bootstraps.tcp_from(lent.paths.tcp_due(), lent.now);
+        } else if lent.paths.tcp(lent.now) != Some(Patience::AtOnce) {
+            self.bootstraps.leave_tcp();
         }
     }
 
@@ -321,7 +347,7 @@ impl Overlay {
         edge.enter(Stage::Up(peer), lent.now);
         let Some(path) = lent.paths.get_mut(edge.path) else { return };
         path.heard = lent.now;
-        let observed = path.remote.transport();
+        let observed = path.remote.udp();
         let neighbours = self.connections.around(peer, self.ring.near());
         let roles = self.roles_for(peer, id).bits();
         let told_digest = super::frames::digest(roles, &neighbours);
@@ -347,13 +373,16 @@ impl Overlay {
         }
         let Some(edge) = self.edges.get_mut(id) else { return };
         edge.enter(Stage::Linked(peer), lent.now);
-        let told_digest = edge.told_digest;
+        let (told_digest, initiated) = (edge.told_digest, edge.initiated);
         let way = lent.paths.get(edge.path).map_or(Way::Carried, |path| path.remote.way());
         self.connections.insert(peer, (way, id), lent.now);
         self.refused = None;
         self.bootstraps.on_linked(id);
         if let Some(observed) = link.observed {
             lent.paths.observe(observed);
+        }
+        if way == Way::Stream && !initiated {
+            lent.paths.on_reached_over_tcp();
         }
         for other in self.linker.on_linked(peer, (way, id)) {
             self.give_up_edge(other, lent);
@@ -508,16 +537,20 @@ impl Overlay {
         self.connected = false;
     }
 
-    /// The network refused a datagram to this address: ask the peers behind it at once.
-    pub fn on_unreachable(&mut self, to: Remote, now: Time, paths: &crate::path::Table) {
-        let behind = |edge: &Edge| paths.get(edge.path).is_some_and(|path| path.remote == to);
-        let linked =
-            self.edges.iter().filter(|(_, edge)| matches!(edge.stage, Stage::Linked(_)) && behind(edge));
-        for id in linked.map(|(id, _)| id).collect::<Vec<_>>() {
-            if let Some(edge) = self.edges.get_mut(id) {
-                edge.probe.ask(now);
+    /// The network refused a datagram to this address: ask the peers behind it at once. Edges over a TCP connection go
+    /// with it.
+    pub fn on_unreachable(&mut self, to: Remote, lent: &mut Lent<'_>) {
+        let behind = |edge: &Edge| lent.paths.get(edge.path).is_some_and(|path| path.remote == to);
+        let behind = self.edges.iter().filter(|(_, edge)| behind(edge)).map(|(id, _)| id);
+        for id in behind.collect::<Vec<_>>() {
+            if to.way() == Way::Stream {
+                self.drop_edge(id, "the TCP connection is gone", lent);
+            } else if let Some(edge) = self.edges.get_mut(id)
+                && matches!(edge.stage, Stage::Linked(_))
+            {
+                edge.probe.ask(lent.now);
             }
         }
-        self.edges.refresh();
+        if to.way() == Way::Stream { self.pump(lent) } else { self.edges.refresh() }
     }
 }

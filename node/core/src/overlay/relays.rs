@@ -43,7 +43,7 @@ impl Overlay {
         let mut relays: Vec<(Duration, Address)> = self
             .connections
             .iter()
-            .filter(|connection| connection.way() == Way::Direct && !connection.suspected)
+            .filter(|connection| connection.way().is_unaided() && !connection.suspected)
             .map(|connection| (self.round_trip(connection, lent), connection.peer))
             .collect();
         relays.sort();
@@ -94,7 +94,7 @@ impl Overlay {
         let (linker, connections) = (&self.linker, &self.connections);
         self.relayed.named.retain(|peer, _| {
             linker.get(*peer).is_some()
-                || connections.get(*peer).is_some_and(|connection| connection.way() != Way::Direct)
+                || connections.get(*peer).is_some_and(|connection| !connection.way().is_unaided())
         });
     }
 
@@ -123,7 +123,7 @@ impl Overlay {
         let named = self.relayed.named.get(&peer)?;
         let ways = named.iter().filter_map(|(via, rest)| {
             let connection = self.connections.get(*via)?;
-            let usable = connection.way() == Way::Direct && !connection.suspected && Some(*via) != avoid;
+            let usable = connection.way().is_unaided() && !connection.suspected && Some(*via) != avoid;
             usable.then(|| (self.round_trip(connection, lent) + *rest, *via))
         });
         ways.min().map(|(_, via)| via)
@@ -132,7 +132,7 @@ impl Overlay {
     /// There is a new way to a peer: others may now be reached through it, or it is itself reached through another and
     /// needs a reserve.
     pub(super) fn on_way(&mut self, peer: Address, way: Way, lent: &mut Lent<'_>) {
-        if way == Way::Direct {
+        if way.is_unaided() {
             self.relayed.named.remove(&peer);
             let waiting =
                 self.relayed.named.iter().filter(|(_, named)| named.iter().any(|(via, _)| *via == peer));
@@ -142,9 +142,12 @@ impl Overlay {
                     self.relay_to(target, lent);
                 }
             }
+        } else {
+            self.make_relays(peer, lent);
+        }
+        if way == Way::Direct {
             return;
         }
-        self.make_relays(peer, lent);
         self.relayed.improve_wait = IMPROVE_WAIT;
         let soon = lent.now + self.rng.jitter(IMPROVE_WAIT, 0.3);
         self.relayed.improve_at = self.relayed.improve_at.min(soon);

@@ -19,4 +19,4 @@ pub use header::{DATAGRAM_MAX, EdgeId, Header, LONG_LEN, OverlayTag, SHORT_LEN, 
 pub use message::{CANDIDATES_MAX, ConnectToMe, Echo, Members, SAMPLE_MAX, read_id};
 pub use packet::{CARRIED_MAX, HOP_LIMIT, Mode, PacketHeader, PacketKind, ROUTE_MAX};
 pub use part::Part;
-pub use remote::{Candidate, Relayed, Remote, Way};
+pub use remote::{Candidate, Relayed, Remote, Transport, Way};
