@@ -206,7 +206,7 @@ impl Socket {
     }
 }
 
-fn counter(name: &str, help: &str, labels: &[(&str, &str)], value: u64) -> Metric {
+pub(super) fn counter(name: &str, help: &str, labels: &[(&str, &str)], value: u64) -> Metric {
     let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let (name, help) = (name.to_owned(), help.to_owned());
     Metric { name, help, kind: MetricKind::Counter, labels, value: value as f64 }
@@ -223,7 +223,7 @@ fn kernel_drops(socket: &impl AsFd, ipv6: bool) -> Option<u64> {
 }
 
 /// An IPv4 sender in an IPv6 socket's form, as the IPv4 address it is.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
         IpAddr::V6(_) => address,

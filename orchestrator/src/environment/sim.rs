@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use atoll_core::config::{Config, OverlayConfig};
+use atoll_core::config::{Config, OverlayConfig, TcpUse};
 use atoll_core::control::{Command, Reply};
 use atoll_core::rng::numbered;
 use atoll_core::security::{Credentials, QuicOptions, Security as Secured, Unusable};
@@ -71,7 +71,7 @@ impl Sim {
         let bootstraps = node.bootstraps.iter().filter_map(socket).collect();
         let unix_seconds = self.world.as_ref().map_or(0, World::unix_seconds);
         let overlay = OverlayConfig { security, ..OverlayConfig::new(OVERLAY, node.address, bootstraps) };
-        Ok(Config { unix_seconds, ..Config::new(vec![overlay]) })
+        Ok(Config { unix_seconds, tcp: TcpUse::Listens, ..Config::new(vec![overlay]) })
     }
 
     fn security(&mut self, index: usize) -> Result<Secured> {

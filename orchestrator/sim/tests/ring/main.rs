@@ -8,4 +8,5 @@ mod healing;
 mod oddities;
 mod rest;
 mod secured;
+mod tcp;
 mod town;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use atoll_core::config::{Config, OverlayConfig};
+use atoll_core::config::{Config, OverlayConfig, TcpUse};
 use atoll_core::control::{Command, Event, EventKind, Reply};
 use atoll_core::security::{Credentials, QuicOptions, Security};
 use atoll_core::wire::Address;
@@ -22,6 +22,7 @@ pub(crate) struct Town {
     follower: Arc<Mutex<Follower>>,
     rng: Rng,
     security: &'static str,
+    tcp: TcpUse,
     /// What each host started with.
     starts: BTreeMap<HostId, (Address, Option<Security>, Vec<HostId>)>,
     told: Arc<Mutex<Vec<(HostId, EventKind)>>>,
@@ -46,7 +47,7 @@ impl Town {
         };
         world.send_events(Events::Call(Box::new(listener)));
         let rng = Rng::new(seed).fork("town");
-        Self { world, follower, rng, security: "none", starts: BTreeMap::new(), told }
+        Self { world, follower, rng, security: "none", tcp: TcpUse::Off, starts: BTreeMap::new(), told }
     }
 
     /// The same with security: `none`, `modelled`, `modelled-quic`, `dtls` or `quic`.
@@ -54,6 +55,11 @@ impl Town {
         // What QUIC's library draws is not ours to seed; times and sizes are.
         self.world.trace_contents(security != "quic");
         Self { security, ..self }
+    }
+
+    /// The same with TCP where UDP does not come through.
+    pub(crate) fn with_tcp(self) -> Self {
+        Self { tcp: TcpUse::Listens, ..self }
     }
 
     /// A town in which everybody started at once and the ring is complete.
@@ -135,7 +141,8 @@ impl Town {
         let bootstraps = bootstraps.iter().map(|host| self.world.socket(*host).unwrap()).collect();
         let mut overlay = OverlayConfig::new(OVERLAY, address, bootstraps);
         overlay.security = security.unwrap_or(overlay.security);
-        let config = Config { unix_seconds: self.world.unix_seconds(), ..Config::new(vec![overlay]) };
+        let (unix_seconds, tcp) = (self.world.unix_seconds(), self.tcp);
+        let config = Config { unix_seconds, tcp, ..Config::new(vec![overlay]) };
         let node = Node::new(&config, self.world.pool(), self.world.seed(host), self.world.now());
         self.lock().started(host, address);
         self.world.start(host, Box::new(node));
