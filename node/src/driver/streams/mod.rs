@@ -29,7 +29,7 @@ use super::socket::{canonical, counter};
 const CONNECTIONS_MAX: usize = 512;
 /// Connections of strangers at most; beyond, the oldest is closed.
 const STRANGERS_MAX: usize = 64;
-/// Connections that one IP address may have opened; beyond, new ones are closed.
+/// Connections that one IP address may have opened; beyond, its oldest stranger makes room.
 const PER_ADDRESS_MAX: usize = 32;
 /// Datagrams that wait for one connection; beyond, new ones are lost as over UDP.
 const QUEUE_MAX: usize = 128;
@@ -46,8 +46,7 @@ struct Counters {
     opened: u64,
     accepted: u64,
     displaced: u64,
-    refused_address: u64,
-    refused_full: u64,
+    refused: u64,
     queue_full: u64,
 }
 
@@ -177,36 +176,34 @@ impl Streams {
     }
 
     fn accept(&mut self, stream: TcpStream, peer: SocketAddr) -> Option<Input> {
-        if self.opened_by(peer.ip()) >= PER_ADDRESS_MAX {
-            self.counters.refused_address += 1;
-            return None;
-        }
-        let strangers = self.connections.values().filter(|one| one.is_strange()).count();
-        let mut displaced = None;
-        if strangers >= STRANGERS_MAX || self.connections.len() >= CONNECTIONS_MAX {
-            displaced = self.displace();
-            if displaced.is_none() {
-                self.counters.refused_full += 1;
+        let displaced = match self.displaced_by(peer.ip()) {
+            Ok(displaced) => displaced,
+            Err(Full) => {
+                self.counters.refused += 1;
                 return None;
             }
+        };
+        if let Some(stranger) = displaced {
+            self.connections.remove(&stranger);
+            self.counters.displaced += 1;
         }
         self.counters.accepted += 1;
         self.add((peer, Opener::Peer), |line| tokio::spawn(line.serve(stream)).abort_handle());
-        displaced.map(|peer| Input::Unreachable { to: Transport::Tcp(peer) })
+        displaced.map(|stranger| Input::Unreachable { to: Transport::Tcp(stranger) })
     }
 
-    fn opened_by(&self, ip: IpAddr) -> usize {
-        let theirs = |(peer, one): &(&SocketAddr, &Connection)| peer.ip() == ip && one.opener == Opener::Peer;
-        self.connections.iter().filter(theirs).count()
-    }
-
-    /// Closes the oldest connection of a stranger.
-    fn displace(&mut self) -> Option<SocketAddr> {
-        let strange = self.connections.iter().filter(|(_, one)| one.is_strange());
-        let oldest = strange.min_by_key(|(_, one)| one.number).map(|(peer, _)| *peer)?;
-        self.connections.remove(&oldest);
-        self.counters.displaced += 1;
-        Some(oldest)
+    /// Whose connection makes room for one that `ip` opens, if there is none free.
+    fn displaced_by(&self, ip: IpAddr) -> Result<Option<SocketAddr>, Full> {
+        let all = || self.connections.iter().filter(|(_, one)| one.opener == Opener::Peer);
+        let theirs = || all().filter(|(peer, _)| peer.ip() == ip);
+        if theirs().count() >= PER_ADDRESS_MAX {
+            return oldest_stranger(theirs()).map(Some);
+        }
+        let strangers = all().filter(|(_, one)| one.is_strange()).count();
+        if strangers >= STRANGERS_MAX || self.connections.len() >= CONNECTIONS_MAX {
+            return oldest_stranger(all()).map(Some);
+        }
+        Ok(None)
     }
 
     fn add(&mut self, (peer, opener): (SocketAddr, Opener), spawn: impl FnOnce(Line) -> AbortHandle) {
@@ -221,7 +218,7 @@ impl Streams {
     /// Sends in the connection to an address, which is opened if there is none.
     pub(super) fn send(&mut self, to: SocketAddr, mut payload: Buffer) {
         if self.usage == TcpUse::Off || (!self.connections.contains_key(&to) && !self.open(to)) {
-            self.counters.refused_full += 1;
+            self.counters.refused += 1;
             return;
         }
         let Some(connection) = self.connections.get_mut(&to) else { return };
@@ -267,9 +264,8 @@ impl Streams {
             gauge(Opener::Peer, "peer"),
             of("atoll_tcp_connections_total", "TCP connections so far.", ("by", "node"), counters.opened),
             of("atoll_tcp_connections_total", "TCP connections so far.", ("by", "peer"), counters.accepted),
-            of(ended.0, ended.1, ("reason", "address_limit"), counters.refused_address),
             of(ended.0, ended.1, ("reason", "displaced"), counters.displaced),
-            of(ended.0, ended.1, ("reason", "full"), counters.refused_full),
+            of(ended.0, ended.1, ("reason", "full"), counters.refused),
             counter(
                 "atoll_tcp_dropped_datagrams_total",
                 "Datagrams that a TCP connection was too slow for.",
@@ -278,6 +274,17 @@ impl Streams {
             ),
         ]
     }
+}
+
+/// There is no room, and nobody who could make any.
+#[derive(Debug)]
+struct Full;
+
+fn oldest_stranger<'a>(
+    among: impl Iterator<Item = (&'a SocketAddr, &'a Connection)>,
+) -> Result<SocketAddr, Full> {
+    let strange = among.filter(|(_, one)| one.is_strange());
+    strange.min_by_key(|(_, one)| one.number).map(|(peer, _)| *peer).ok_or(Full)
 }
 
 async fn accept_all(listener: TcpListener, reports: mpsc::Sender<Report>) {

@@ -178,7 +178,7 @@ async fn one_address_holds_a_bounded_number_of_connections() {
     }
     settle(&mut streams).await;
     assert_eq!(streams.connections.len(), PER_ADDRESS_MAX);
-    assert_eq!(streams.counters.refused_address, 5);
+    assert_eq!(streams.counters.displaced, 5);
 }
 
 #[tokio::test]

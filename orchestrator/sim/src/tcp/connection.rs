@@ -348,10 +348,15 @@ mod tests {
             taken
         }
 
+        fn due(&self, end: usize) -> Time {
+            if self.gone[end] { Time::MAX } else { self.ends[end].due() }
+        }
+
         fn run(&mut self, until: Time) {
             loop {
                 let landing = self.flying.keys().next().map(|(at, _)| *at);
-                let due = self.ends[0].due().min(self.ends[1].due());
+                let [one, other] = [0, 1].map(|end| self.due(end));
+                let due = one.min(other);
                 let next = landing.map_or(due, |at| at.min(due));
                 if next > until || self.gone == [true; 2] {
                     self.now = until;
@@ -367,7 +372,7 @@ mod tests {
                     self.ends[end].take(segment, next, &mut effects);
                     self.carry_out(end, effects);
                 } else {
-                    let end = usize::from(self.ends[1].due() == next);
+                    let end = usize::from(other == next);
                     self.ends[end].time_out(next, &mut effects);
                     self.carry_out(end, effects);
                 }
