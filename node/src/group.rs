@@ -126,6 +126,11 @@ pub(crate) fn remember(memory: &Path, pem: &[u8]) -> io::Result<()> {
     if is_known { Ok(()) } else { files::replace(memory, pem, Access::Public) }
 }
 
+/// The secret that members without a group find each other by.
+pub(crate) fn secret_of(path: &Path) -> Result<GroupSecret, Failure> {
+    secret(&Part("secret", path))
+}
+
 fn secret(part: &Part<'_>) -> Result<GroupSecret, Failure> {
     let mut bytes = open(part, Access::Private, SMALL)?;
     let secret = <[u8; SECRET_BYTES]>::try_from(bytes.as_slice());

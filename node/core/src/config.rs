@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use crate::path::TcpUse;
-use crate::security::{Security, Wall};
+use crate::security::{GroupSecret, Security, Wall};
 use crate::wire::Address;
 
 /// Everything that a node needs to know before its first input.
@@ -46,6 +46,8 @@ pub struct OverlayConfig {
     pub relay: RelayConfig,
     /// How edges and end-to-end senders are protected.
     pub security: Security,
+    /// How members find each other through the DHT of the node's first overlay; without it, by bootstraps only.
+    pub discovery: Option<DiscoveryConfig>,
     /// When the member's own certificate ends, if it does; for reports only.
     pub certificate_expires: Option<Wall>,
 }
@@ -63,6 +65,7 @@ impl OverlayConfig {
             keepalive: KeepaliveConfig::default(),
             relay: RelayConfig::default(),
             security: Security::none(),
+            discovery: None,
             certificate_expires: None,
         }
     }
@@ -85,6 +88,34 @@ impl Default for RingConfig {
     }
 }
 
+/// How the members of a private overlay find each other.
+#[derive(Clone, Debug)]
+pub struct DiscoveryConfig {
+    /// What the keys and the seal of the entries follow from.
+    pub secret: GroupSecret,
+    /// Counts changes of the group after which former members shall find nobody.
+    pub epoch: u64,
+    /// How often a connected member looks for others.
+    pub timer: QueryTimer,
+}
+
+impl DiscoveryConfig {
+    /// Discovery by a secret in its first epoch, with the dynamic timer.
+    #[must_use]
+    pub fn new(secret: GroupSecret) -> Self {
+        Self { secret, epoch: 0, timer: QueryTimer::Dynamic }
+    }
+}
+
+/// The rule (section V-E of the paper).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryTimer {
+    /// 30 s at first and after every event that gives reason to doubt, doubling to 60 min.
+    Dynamic,
+    /// Always this long.
+    Static(Duration),
+}
+
 /// How much a member relays. What is beyond is dropped, and the pair looks for another relay.
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
@@ -96,7 +127,7 @@ pub struct RelayConfig {
 
 impl Default for RelayConfig {
     fn default() -> Self {
-        Self { pairs: 64, bytes_per_second: 1_000_000 }
+        Self { pairs: 128, bytes_per_second: 1_000_000 }
     }
 }
 

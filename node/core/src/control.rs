@@ -40,6 +40,41 @@ pub enum Command {
         /// In DER.
         certificate: Vec<u8>,
     },
+    /// Put a value into the overlay's DHT.
+    DhtPut {
+        /// Name of the overlay.
+        overlay: String,
+        /// The key, as people write it.
+        key: String,
+        /// The value.
+        value: Vec<u8>,
+        /// For how long, in seconds (1 to 86400).
+        lease_seconds: u64,
+        /// Under a key that is this member's own.
+        owned: bool,
+    },
+    /// Put a value into the overlay's DHT if nothing is under the key.
+    DhtCreate {
+        /// Name of the overlay.
+        overlay: String,
+        /// The key, as people write it.
+        key: String,
+        /// The value.
+        value: Vec<u8>,
+        /// For how long, in seconds (1 to 86400).
+        lease_seconds: u64,
+    },
+    /// Read what is under a key of the overlay's DHT, a page a time.
+    DhtGet {
+        /// Name of the overlay.
+        overlay: String,
+        /// The key, as people write it.
+        key: String,
+        /// Whose key, if it is an owned one.
+        owner: Option<Address>,
+        /// What the page before named as the next.
+        after: Option<String>,
+    },
     /// Every counter and gauge, as the metrics endpoint shows them.
     Metrics,
     /// Tell the peers goodbye.
@@ -70,6 +105,22 @@ pub enum Reply {
     },
     /// Answer to [`Command::Judge`]: the member.
     Judged(Author),
+    /// Answer to [`Command::DhtPut`] and [`Command::DhtCreate`]: most points hold the value.
+    DhtStored {
+        /// For how long, in seconds.
+        lease_seconds: f64,
+    },
+    /// Answer to [`Command::DhtPut`] and [`Command::DhtCreate`]: something else is under the key.
+    DhtExists,
+    /// Answer to [`Command::DhtGet`].
+    DhtValues {
+        /// What is certain to be there.
+        values: Vec<DhtValue>,
+        /// Where the next page begins, if there may be one.
+        next: Option<String>,
+        /// Whether the members that hold it agreed; if not, values may be missing here.
+        complete: bool,
+    },
     /// Answer to [`Command::Metrics`].
     Metrics(Vec<Metric>),
     /// The goodbyes are sent.
@@ -159,6 +210,13 @@ pub struct Status {
     pub join_seconds: Option<f64>,
     /// Seconds from the node's start until its nearest neighbours last changed.
     pub neighbours_changed_seconds: f64,
+    /// In an overlay whose members find each other through the public one: seconds from the member's start until the
+    /// first answer, and the members that the last one named.
+    #[serde(default)]
+    pub discovered_seconds: Option<f64>,
+    /// See above.
+    #[serde(default)]
+    pub discovered: Option<u32>,
     /// Nearest connected peer with a lower address (counter-clockwise).
     pub predecessor: Option<Address>,
     /// Nearest connected peer with a higher address (clockwise).
@@ -225,6 +283,19 @@ pub struct Metric {
     pub value: f64,
 }
 
+/// A value of the DHT.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DhtValue {
+    /// The value.
+    pub value: Vec<u8>,
+    /// What is left of its lease, in seconds.
+    pub lease_seconds: f64,
+    /// Who created it, if it is alone under its key.
+    pub creator: Option<Address>,
+    /// Its sequence number, if it is its owner's.
+    pub sequence: Option<u64>,
+}
+
 /// Who an end-to-end payload comes from, as the overlay's trust rule proved it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Author {
@@ -284,6 +355,11 @@ pub enum EventKind {
         peer: Address,
         /// Why, as a drop's reason or in words.
         why: String,
+    },
+    /// A look into the DHT of the public overlay, where members of a private one find each other, has its answer.
+    Discovered {
+        /// Members that were found, without ourselves.
+        members: u32,
     },
     /// A bootstrap does not answer; it is tried again.
     BootstrapSilent {

@@ -19,6 +19,8 @@ pub mod time;
 pub mod wire;
 
 pub mod connection;
+pub mod dht;
+pub mod discovery;
 pub mod edge;
 pub mod inquiry;
 pub mod linker;

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use crate::buffer::{Buffer, Pool};
-use crate::config::Config;
+use crate::config::{Config, OverlayConfig};
 use crate::control::{Command, FailureKind, Reply};
 use crate::counters::{Counters, DropReason};
 use crate::machine::{Deadline, Input, Machine, Output, RequestId};
-use crate::overlay::{Arrival, Lent, Overlay};
+use crate::overlay::{Arrival, Lent, Overlay, Start};
 use crate::path;
 use crate::rng::{Rng, Seed};
 use crate::security::{Credentials, Wall};
@@ -47,6 +47,8 @@ struct Shared {
     carries: VecDeque<(Address, Buffer)>,
     /// Datagrams that packets brought.
     arrivals: VecDeque<(Remote, Buffer)>,
+    /// Who the node is in the public overlay.
+    carrier: Option<Address>,
 }
 
 impl Shared {
@@ -62,7 +64,7 @@ impl Shared {
             wall,
             carries: &mut self.carries,
             arrivals: &mut self.arrivals,
-            carrier: None,
+            carrier: self.carrier,
         }
     }
 }
@@ -73,9 +75,12 @@ impl Node {
     #[must_use]
     pub fn new(config: &Config, pool: &Pool, seed: Seed, now: Time) -> Self {
         let rng = Rng::new(seed);
-        let overlays = config.overlays.iter().take(OVERLAYS_MAX).enumerate();
-        let overlays =
-            overlays.map(|(slot, overlay)| Overlay::new(overlay, slot as u8, pool, &rng, now)).collect();
+        let carrier = config.overlays.first().map(|overlay| overlay.address);
+        let make = |(slot, overlay): (usize, &OverlayConfig)| {
+            let public = carrier.filter(|_| slot != CARRIER);
+            Overlay::new(overlay, &Start { slot: slot as u8, public, pool, rng: &rng, now })
+        };
+        let overlays = config.overlays.iter().take(OVERLAYS_MAX).enumerate().map(make).collect();
         let wall = (Wall(config.unix_seconds), now);
         let mut paths = path::Table::default();
         paths.start(config.tcp, now);
@@ -86,6 +91,7 @@ impl Node {
             wall,
             carries: VecDeque::new(),
             arrivals: VecDeque::new(),
+            carrier,
         };
         Self { overlays, shared, counters: Counters::default() }
     }
@@ -99,10 +105,32 @@ impl Node {
                 if let Some(carrier) = self.overlays.first_mut() {
                     carrier.carry_edge(to, datagram, &mut self.shared.lend(now));
                 }
-            } else {
+            } else if !self.run_discovery(now) {
                 return;
             }
         }
+    }
+
+    /// Carries wishes of private overlays to the DHT of the public one, and its answers back. False if there was none.
+    fn run_discovery(&mut self, now: Time) -> bool {
+        let Some((public, private)) = self.overlays.split_first_mut() else { return false };
+        let reachable = public.is_reachable();
+        let mut any = false;
+        for (number, overlay) in private.iter_mut().enumerate() {
+            overlay.set_reachable(reachable, now);
+            while let Some(wanted) = overlay.poll_discovery() {
+                any = true;
+                public.find_for(number as u64, wanted, &mut self.shared.lend(now));
+            }
+        }
+        while let Some((number, outcome)) = public.poll_dht() {
+            any = true;
+            let (asker, kept) = Overlay::asker(number);
+            if let Some(overlay) = private.get_mut(asker) {
+                overlay.on_outcome(kept, outcome, &mut self.shared.lend(now));
+            }
+        }
+        any
     }
 
     fn on_datagram(&mut self, from: Remote, mut payload: Buffer, now: Time) {
@@ -157,6 +185,9 @@ impl Node {
             Command::Route { overlay, address } => {
                 return self.inquire(id, &overlay, PacketKind::TraceRequest, address, now);
             }
+            Command::DhtPut { .. } | Command::DhtCreate { .. } | Command::DhtGet { .. } => {
+                return self.on_dht_command(id, command, now);
+            }
             Command::Leave => {
                 let mut lent = self.shared.lend(now);
                 self.overlays.iter_mut().for_each(|overlay| overlay.leave(&mut lent));
@@ -172,6 +203,19 @@ impl Node {
     )]
     fn inquire(&mut self, id: RequestId, overlay: &str, kind: PacketKind, target: Address, now: Time) {
         let done = self.with(overlay, now, |overlay, lent| overlay.inquire(id, kind, target, lent));
+        if let Err(reply) = done {
+            self.shared.outputs.push_back(Output::Reply { id, reply });
+        }
+    }
+
+    fn on_dht_command(&mut self, id: RequestId, command: Command, now: Time) {
+        let name = match &command {
+            Command::DhtPut { overlay, .. }
+            | Command::DhtCreate { overlay, .. }
+            | Command::DhtGet { overlay, .. } => overlay.clone(),
+            _ => return,
+        };
+        let done = self.with(&name, now, |overlay, lent| overlay.on_dht_command(id, command, lent));
         if let Err(reply) = done {
             self.shared.outputs.push_back(Output::Reply { id, reply });
         }

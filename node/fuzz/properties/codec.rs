@@ -2,7 +2,7 @@
 
 use atoll_core::wire::{
     CloseReason, ConnectToMe, Echo, FrameHeader, Header, Link, Members, Neighbours, PacketHeader, Part, Ping,
-    ROUTE_MAX, read_id, read_observed,
+    ROUTE_MAX, read_address, read_id, read_observed,
 };
 use atoll_core::{Buffer, Pool};
 
@@ -14,7 +14,7 @@ pub fn check(bytes: &[u8]) {
     headers(bytes);
     packet(bytes);
     bodies(bytes);
-    let _ = (CloseReason::read(bytes), read_observed(bytes), read_id(bytes));
+    let _ = (CloseReason::read(bytes), read_observed(bytes), read_id(bytes), read_address(bytes));
 }
 
 fn headers(bytes: &[u8]) {

@@ -68,11 +68,12 @@ fn show(member: &control::Status) {
         ("size, estimated", format!("{:.0}", member.size_estimate)),
         ("uptime", show::seconds(member.uptime_seconds)),
         ("joined within", joined(member)),
+        ("members found", member.discovered.map_or_else(String::new, |found| found.to_string())),
     ];
     let has_certificate = member.certificate_expires_seconds.is_some();
     let shown = rows.into_iter().filter(|(name, value)| match *name {
         "certificate until" => has_certificate,
-        "refused" | "no answer from" => !value.is_empty(),
+        "refused" | "no answer from" | "members found" => !value.is_empty(),
         _ => true,
     });
     let rows = shown.map(|(name, value)| vec![name.to_owned(), value]);

@@ -6,6 +6,7 @@
 #![doc = include_str!("example.yaml")]
 //! ```
 
+mod discovery;
 mod group;
 mod section;
 mod value;
@@ -16,10 +17,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use atoll_core::config::{Config, KeepaliveConfig, OverlayConfig, RingConfig};
-use atoll_core::security::{Identity, Security};
+use atoll_core::security::{GroupSecret, Identity, Security};
 use atoll_core::wire::Address;
 use serde::Deserialize;
 
+pub use discovery::{Discovery, QueryTimer};
 pub use group::Group;
 pub use section::{Engine, Keepalive, Log, LogFormat, LogLevel, Membership, Ring};
 pub(crate) use value::flag;
@@ -48,6 +50,8 @@ pub struct Place {
     pub security: Security,
     /// Who the member is, if an authority made its certificate.
     pub identity: Option<Identity>,
+    /// What members find each other by, if they do so through the first overlay.
+    pub secret: Option<GroupSecret>,
 }
 
 /// The whole configuration.
@@ -120,7 +124,8 @@ impl Settings {
     #[must_use]
     pub fn core(&self, places: &[Place]) -> Config {
         let overlays = self.overlays.iter().zip(places).map(|(member, place)| OverlayConfig {
-            is_first: member.bootstraps.is_empty(),
+            is_first: member.bootstraps.is_empty() && place.secret.is_none(),
+            discovery: place.secret.clone().map(|secret| member.discovery(secret)),
             security: place.security.clone(),
             certificate_expires: place.identity.as_ref().and_then(|identity| identity.not_after),
             ring: RingConfig {
@@ -142,11 +147,12 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::str::FromStr as _;
     use std::time::Duration;
 
     fn place() -> Place {
         let address = Address::from_bytes([1; 20]);
-        Place { address, security: Security::none(), identity: None }
+        Place { address, security: Security::none(), identity: None, secret: None }
     }
 
     #[test]
@@ -165,10 +171,14 @@ mod tests {
 
     #[test]
     fn every_setting_of_the_core_can_be_set() {
-        let text = "overlays: [{name: a, ring: {near: 2, shortcuts: 1, shortcut_sample: 4},
-            keepalive: {adjacent: 1 s, idle_min: 2 s, idle_max: 3 s}}]";
-        let config = Settings::parse("x", text).unwrap().core(&[place()]);
-        let OverlayConfig { ring, keepalive, .. } = &config.overlays[0];
+        let text = "overlays: [{name: public}, {name: a, ring: {near: 2, shortcuts: 1, shortcut_sample: 4},
+            keepalive: {adjacent: 1 s, idle_min: 2 s, idle_max: 3 s},
+            discovery: {query_timer: 5 min, epoch: 7, secret: s}}]";
+        let place = Place { secret: Some(GroupSecret::new([1; 32])), ..place() };
+        let config = Settings::parse("x", text).unwrap().core(&[place.clone(), place]);
+        let OverlayConfig { ring, keepalive, discovery, .. } = &config.overlays[1];
+        let discovery = discovery.as_ref().unwrap();
+        assert_eq!((discovery.epoch, discovery.timer), (7, QueryTimer::from_str("5 min").unwrap().0));
         assert_eq!((ring.near, ring.shortcuts, ring.shortcut_sample), (2, 1.0, 4));
         let seconds = [keepalive.adjacent, keepalive.idle_min, keepalive.idle_max];
         assert_eq!(seconds, [1, 2, 3].map(Duration::from_secs));

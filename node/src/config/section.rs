@@ -5,13 +5,14 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 
-use atoll_core::config::{KeepaliveConfig, RingConfig};
-use atoll_core::security::{Credentials, QuicOptions, Security, Unusable};
+use atoll_core::config::{DiscoveryConfig, KeepaliveConfig, RingConfig};
+use atoll_core::security::{Credentials, GroupSecret, QuicOptions, Security, Unusable};
 use atoll_core::wire::Address;
 use clap::ValueEnum;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::discovery::Discovery;
 use super::group::Group;
 use super::value::{self, Bootstrap, HINT, Interval, OverlayName};
 use super::{BOOTSTRAPS_MAX, OVERLAYS_MAX};
@@ -34,6 +35,9 @@ pub struct Membership {
     /// The group whose authority vouches for the members; without one an address belongs to a key, and anyone may join.
     #[serde(default)]
     pub group: Option<Group>,
+    /// How members find each other through the first overlay: by default so in a group without bootstraps.
+    #[serde(default)]
+    pub discovery: Option<Discovery>,
     /// The shape of the ring.
     #[serde(default)]
     pub ring: Ring,
@@ -75,14 +79,41 @@ impl Membership {
     pub fn new(name: OverlayName) -> Self {
         let (ring, keepalive) = (Ring::default(), Keepalive::default());
         let security = Engine::default();
-        Self { name, address: None, bootstraps: Vec::new(), security, group: None, ring, keepalive }
+        let (group, discovery) = (None, None);
+        Self { name, address: None, bootstraps: Vec::new(), security, group, discovery, ring, keepalive }
     }
 
     /// What is wrong with the section as a whole, with a hint.
     #[must_use]
     pub fn contradiction(&self) -> Option<(&'static str, &'static str)> {
-        (self.group.is_some() && self.security == Engine::None)
-            .then_some(("a group is not protected by `security: none`", "leave `security` out, or `group`"))
+        if self.group.is_some() && self.security == Engine::None {
+            return Some((
+                "a group is not protected by `security: none`",
+                "leave `security` out, or `group`",
+            ));
+        }
+        let own = self.discovery.as_ref().map(|discovery| discovery.secret.is_some())?;
+        match (self.group.is_some(), own) {
+            (true, true) => Some(("a group has a secret of its own", "leave out `discovery.secret`")),
+            (false, false) => Some((
+                "members find each other by a secret, and there is none",
+                "name its file in `discovery.secret`, or the `group` that has one",
+            )),
+            _ => None,
+        }
+    }
+
+    /// Whether members find each other through the first overlay, if this is the membership with this number.
+    #[must_use]
+    pub fn discovers(&self, number: usize) -> bool {
+        number > 0 && (self.discovery.is_some() || (self.group.is_some() && self.bootstraps.is_empty()))
+    }
+
+    /// How they do so, by this secret.
+    #[must_use]
+    pub fn discovery(&self, secret: GroupSecret) -> DiscoveryConfig {
+        let Discovery { query_timer, epoch, .. } = self.discovery.clone().unwrap_or_default();
+        DiscoveryConfig { secret, epoch, timer: query_timer.0 }
     }
 
     /// The bootstraps that need not be looked up.
@@ -233,6 +264,12 @@ pub(super) fn overlays<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
             return Err(format!("{} overlays{HINT}list 1 to {OVERLAYS_MAX}", list.len()));
         }
         let mut names = BTreeSet::new();
+        if list[0].0.discovery.is_some() {
+            return Err(format!(
+                "the first overlay has `discovery`{HINT}members of later overlays find each other through the first; \
+                 give it bootstraps"
+            ));
+        }
         match list.iter().find(|Judged(member)| !names.insert(&member.name)) {
             Some(Judged(twice)) => {
                 let name = &twice.name.0;

@@ -143,25 +143,28 @@ impl FromStr for Interval {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(unit_at);
-        let scale = match unit.trim_end() {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "min" => 60.0,
-            "h" => 3600.0,
-            "" => return Err(format!("`{text}` has no unit")),
-            unit => return Err(format!("`{unit}` is no unit of time (known: ms, s, min, h)")),
-        };
-        let number: f64 =
-            number.trim().parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
-        let span = Duration::try_from_secs_f64(number * scale)
-            .map_err(|_| format!("`{text}` is no length of time"))?;
+        let span = span(text)?;
         if !(TIMER_MIN..=TIMER_MAX).contains(&span) {
             return Err(format!("`{text}` is out of range (100 ms to 10 min)"));
         }
         Ok(Self(span))
     }
+}
+
+/// A duration with its unit.
+pub(super) fn span(text: &str) -> Result<Duration, String> {
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let scale = match unit.trim_end() {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "min" => 60.0,
+        "h" => 3600.0,
+        "" => return Err(format!("`{text}` has no unit")),
+        unit => return Err(format!("`{unit}` is no unit of time (known: ms, s, min, h)")),
+    };
+    let number: f64 = number.trim().parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
+    Duration::try_from_secs_f64(number * scale).map_err(|_| format!("`{text}` is no length of time"))
 }
 
 impl fmt::Display for Interval {

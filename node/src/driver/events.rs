@@ -15,6 +15,7 @@ pub(super) fn log(event: &Event, now: Time) {
         EventKind::Connected => info!(overlay, seconds, "connected"),
         EventKind::Disconnected => info!(overlay, seconds, "disconnected; joining again"),
         EventKind::PeerConnected { peer } => debug!(overlay, %peer, "peer connected"),
+        EventKind::Discovered { members } => debug!(overlay, members, "looked for members"),
         EventKind::NotSent { peer, why } => debug!(overlay, %peer, why, "payload not sent"),
         EventKind::PeerLost { peer, why } => info!(overlay, %peer, why, "peer lost"),
         EventKind::Refused { why } => warn!(overlay, why, "a peer takes us for no member; trying again"),

@@ -48,6 +48,9 @@ impl Roster {
             (None, _) => proved(member, identity, start.seed),
         });
         let places: Vec<Place> = places.collect::<Result<_, _>>()?;
+        let secrets = settings.overlays.iter().enumerate().zip(places);
+        let places = secrets.map(|((number, member), place)| found_by(member, number, place));
+        let places: Vec<Place> = places.collect::<Result<_, _>>()?;
         let roster = Self { settings, places, rng };
         roster.check_secrets()?;
         Ok(roster)
@@ -93,7 +96,7 @@ impl Roster {
 fn believed(member: &Membership, identity: Option<&Identity>, rng: &Rng) -> Result<Place, Failure> {
     let derived = identity.map(Identity::address).transpose()?;
     let address = member.address.or(derived).unwrap_or_else(|| random(rng, &member.name.0));
-    Ok(Place { address, security: Security::none(), identity: None })
+    Ok(Place { address, security: Security::none(), identity: None, secret: None })
 }
 
 /// The address belongs to the key.
@@ -115,7 +118,7 @@ fn proved(member: &Membership, identity: Option<&Identity>, seed: Seed) -> Resul
     }
     let security = (member.security.secured(&identity.credentials()?))
         .map_err(|why| Failure::new(format!("security of overlay `{name}`"), why))?;
-    Ok(Place { address, security, identity: None })
+    Ok(Place { address, security, identity: None, secret: None })
 }
 
 /// The group's authority says who the member is.
@@ -130,7 +133,20 @@ fn vouched(member: &Membership, group: &Group, engine: Engine, now: Wall) -> Res
         let why = format!("{asked} is not the address of the certificate, which is {address}");
         return Err(Failure::new(format!("address of overlay `{name}`"), why).hint("leave `address` out"));
     }
-    Ok(Place { address, security, identity: Some(proved) })
+    Ok(Place { address, security, identity: Some(proved), secret: None })
+}
+
+/// The same with the secret that members find each other by, if they do so.
+fn found_by(member: &Membership, number: usize, place: Place) -> Result<Place, Failure> {
+    if !member.discovers(number) {
+        return Ok(place);
+    }
+    let own = member.discovery.as_ref().and_then(|discovery| discovery.secret.as_deref());
+    let secret = match own {
+        Some(path) => Some(group::secret_of(path)?),
+        None => place.security.secret().cloned(),
+    };
+    Ok(Place { secret, ..place })
 }
 
 fn random(rng: &Rng, name: &str) -> Address {

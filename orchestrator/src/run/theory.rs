@@ -203,6 +203,8 @@ mod tests {
                 size_estimate: order.len() as f64,
                 connections: Vec::new(),
                 observed: Vec::new(),
+                discovered_seconds: None,
+                discovered: None,
             }
         };
         let statuses = members.iter().map(|member| status(trial.nodes[member.index()].address));

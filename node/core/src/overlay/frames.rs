@@ -111,6 +111,7 @@ impl Overlay {
             FrameKind::Pong => self.on_pong(id, peer, Ping::read(&payload)?, lent),
             FrameKind::Observed => lent.paths.observe(read_observed(&payload)?),
             FrameKind::Packet => self.on_packet(peer, payload, lent)?,
+            FrameKind::Upkeep => self.on_upkeep(peer, &payload, lent)?,
             FrameKind::Link | FrameKind::Ack | FrameKind::Close => {}
         }
         Ok(())

@@ -91,7 +91,7 @@ impl Overlay {
         for remote in direct {
             self.dial_direct(peer, remote, lent);
         }
-        self.plan_relays(peer, &message.candidates, wait, lent);
+        self.plan_relays(peer, message, wait, lent);
         for candidate in &message.candidates {
             if let (Candidate::Carried(member), true) = (candidate, is_better(Way::Carried)) {
                 self.plan(peer, Remote::Carried(*member), lent.now + wait);
@@ -139,7 +139,9 @@ impl Overlay {
     pub(super) fn candidates(&self, lent: &Lent<'_>) -> Vec<Candidate> {
         let mut candidates = lent.paths.candidates(TRANSPORTS_MAX);
         candidates.extend(self.relays(lent));
-        candidates.extend(lent.carrier.map(Candidate::Carried));
+        if self.discovery.is_some() {
+            candidates.extend(lent.carrier.map(Candidate::Carried));
+        }
         candidates
     }
 
@@ -173,10 +175,7 @@ impl Overlay {
             }
             return;
         }
-        while let Some(remote) = self.bootstraps.due(lent.now) {
-            let id = self.dial(remote, Intent::default(), lent);
-            self.bootstraps.on_dial(remote, id, lent.now);
-        }
+        self.dial_bootstraps(lent);
     }
 
     /// Bootstraps are tried over TCP as well as long as nothing comes over UDP.
@@ -519,6 +518,7 @@ impl Overlay {
         if self.place.predecessor == Some(peer) || self.place.successor == Some(peer) {
             self.ring.announce_again(lent.now);
             self.bootstraps.probe_again(lent.now);
+            self.doubt_ring(lent.now);
         }
         self.tell(EventKind::PeerLost { peer, why: why.to_owned() }, lent);
         if self.connections.is_empty() {
@@ -530,6 +530,7 @@ impl Overlay {
     pub fn leave(&mut self, lent: &mut Lent<'_>) {
         let peers: Vec<Address> = self.connections.iter().map(|connection| connection.peer).collect();
         self.close_senders(lent);
+        self.leave_dht(lent);
         for peer in peers {
             self.close_connection(peer, CloseReason::Leaving, lent);
         }

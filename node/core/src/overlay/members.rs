@@ -46,6 +46,7 @@ impl Overlay {
             Ok(own) => {
                 self.certificate_expires = own.not_after;
                 (self.refused, self.refusals_told) = (None, 0);
+                self.sign_dht_with(credentials);
                 self.renew_all(lent);
             }
             Err(refusal) => self.counters.drop(refusal.into()),

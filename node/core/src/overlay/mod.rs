@@ -1,10 +1,12 @@
 //! Floor 6: one ring. It owns floors 1 to 5 and carries the services' wishes from one to another.
 
 mod carry;
+mod dht;
 mod ends;
 mod frames;
 mod keepalive;
 mod links;
+mod meeting;
 mod members;
 mod packets;
 mod relays;
@@ -24,6 +26,8 @@ use crate::config::{KeepaliveConfig, OverlayConfig};
 use crate::connection::{self, Roles};
 use crate::control::{Event, EventKind};
 use crate::counters::{Counters, DropReason};
+use crate::dht::Dht;
+use crate::discovery::Discovery;
 use crate::edge::{self, Edge};
 use crate::inquiry::Inquiries;
 use crate::linker::{Bootstraps, Linker};
@@ -75,6 +79,21 @@ pub struct Arrival {
     pub payload: Buffer,
 }
 
+/// What a node knows when an overlay begins.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The overlay's place in the node.
+    pub slot: u8,
+    /// Who the node is in the overlay that members of private ones find each other through.
+    pub public: Option<Address>,
+    /// Where buffers come from.
+    pub pool: &'a Pool,
+    /// The node's randomness.
+    pub rng: &'a Rng,
+    /// When it begins.
+    pub now: Time,
+}
+
 /// How this node takes part in one ring.
 #[derive(Debug)]
 pub struct Overlay {
@@ -109,10 +128,14 @@ pub struct Overlay {
     ring: Ring,
     shortcuts: Shortcuts,
     inquiries: Inquiries,
+    discovery: Option<Discovery>,
+    /// When the first look for members had its answer, and how many the last one named.
+    discovered: Option<(Time, u32)>,
     relay: Relay,
     relayed: Relayed,
     ways_back: WaysBack,
     parts: edge::Parts,
+    dht: Dht,
     counters: Counters,
     place: Place,
     place_since: Time,
@@ -134,10 +157,11 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// A member that begins to join at `now`; `slot` is the overlay's place in the node.
+    /// A member that begins to join.
     #[must_use]
-    pub fn new(config: &OverlayConfig, slot: u8, pool: &Pool, rng: &Rng, now: Time) -> Self {
-        let rng = rng.fork(&config.name);
+    pub fn new(config: &OverlayConfig, start: &Start<'_>) -> Self {
+        let Start { slot, pool, now, .. } = *start;
+        let rng = start.rng.fork(&config.name);
         let own = config.address;
         let remotes: Vec<Remote> = config.bootstraps.iter().copied().map(Remote::Udp).collect();
         Self {
@@ -164,10 +188,13 @@ impl Overlay {
             ring: Ring::new(own, config.ring.clone(), &rng),
             shortcuts: Shortcuts::new(own, config.ring.clone(), &rng),
             inquiries: Inquiries::new(&rng),
+            discovered: None,
+            discovery: meeting::discovery(config, start.public, &rng, now),
             relay: Relay::new(config.relay.clone(), now),
             relayed: Relayed::default(),
             ways_back: WaysBack::default(),
             parts: edge::Parts::default(),
+            dht: Dht::new(own, config.security.credentials().map(|ours| ours.key().to_owned()), &rng),
             counters: Counters::default(),
             place: Place::default(),
             place_since: now,
@@ -288,8 +315,11 @@ impl Overlay {
             self.review(lent);
         }
         self.improve(lent);
+        self.look_for_members(lent.now);
         self.dirty |= self.look_at <= lent.now;
         self.run_senders(lent);
+        self.dht.handle_timeout(lent.now);
+        self.run_dht(lent);
         self.pump(lent);
         self.run_shortcuts(lent);
         self.pump(lent);
@@ -310,9 +340,11 @@ impl Overlay {
             self.ring.poll_timeout().filter(|_| !self.connections.is_empty()),
             self.shortcuts.poll_timeout(),
             self.inquiries.poll_timeout(),
+            self.dht.poll_timeout(),
             self.edges_timeout(),
             self.review_timeout(),
             self.improve_timeout(),
+            self.discovery.as_ref().and_then(Discovery::poll_timeout),
             self.settle_timeout(),
         ];
         services.into_iter().fold(None, Deadline::earlier)

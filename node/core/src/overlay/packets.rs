@@ -13,7 +13,7 @@ use crate::router::{self, Route};
 use crate::wire::codec::Write as _;
 use crate::wire::{
     Address, ConnectToMe, Echo, EdgeId, FrameHeader, FrameKind, Malformed, Members, Mode, PacketHeader,
-    PacketKind, SAMPLE_MAX, read_id,
+    PacketKind, SAMPLE_MAX, read_address, read_id,
 };
 
 /// Sending packets that nobody acknowledges into a silence this long asks the peer whether it lives.
@@ -69,6 +69,7 @@ impl Overlay {
                     && !self.passes_on(&header, from, packet.len(), lent.now) =>
             {
                 self.counters.drop(DropReason::NotRelayed);
+                self.refuse_to_relay(&header, from, lent);
             }
             Route::Next(peer) => {
                 self.counters.forwarded_packets += 1;
@@ -154,6 +155,9 @@ impl Overlay {
             PacketKind::EndToEnd => self.on_end_to_end(header.source, body, lent)?,
             PacketKind::Carried => self.on_carried(header.source, body, lent),
             PacketKind::Edge | PacketKind::Relayed => self.on_edge_packet(header, body, lent)?,
+            PacketKind::NotRelayed => self.on_not_relayed(header.source, read_address(body)?, lent),
+            PacketKind::DhtRequest => self.on_dht_request(header, body, lent)?,
+            PacketKind::DhtAnswer => self.on_dht_answer(body, lent)?,
             PacketKind::TraceRequest => self.on_trace_request(header, read_id(body)?, lent),
             PacketKind::TraceReply => {
                 let answer = self.inquiries.on_trace(Members::read(body)?, header.source, lent.now);

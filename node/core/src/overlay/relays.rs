@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::{Lent, Overlay};
 use crate::connection::{Connection, Role, Roles};
-use crate::edge::Stage;
+use crate::edge::{Edge, Stage};
 use crate::machine::Deadline;
 use crate::path::Path;
 use crate::time::Time;
-use crate::wire::{Address, Candidate, EdgeId, Relayed as Through, Remote, Way};
+use crate::wire::{Address, Candidate, ConnectToMe, EdgeId, Relayed as Through, Remote, Way};
 
 /// Peers of ours that a `ConnectToMe` names as relays at most.
 const RELAYS_NAMED_MAX: usize = 3;
@@ -22,18 +22,36 @@ const RTT_UNKNOWN: Duration = Duration::from_millis(500);
 const IMPROVE_WAIT: Duration = Duration::from_secs(30);
 const IMPROVE_WAIT_MAX: Duration = Duration::from_secs(1800);
 
+/// Refusals to relay that are remembered at most; more are not acted on.
+const REFUSED_MAX: usize = 64;
+/// How long a peer that refused is not asked again.
+const REFUSED_WAIT: Duration = Duration::from_secs(60);
+/// Round trips that differ by less are as good as equal.
+const CLASS: Duration = Duration::from_millis(15);
+
+fn class(rtt: Duration) -> u128 {
+    rtt.as_millis() / CLASS.as_millis()
+}
+
 /// What is known about ways through others.
 #[derive(Debug)]
 pub(super) struct Relayed {
     /// Peers of members that we reach through others: which relays they named, and their round trips to those.
     named: BTreeMap<Address, Vec<(Address, Duration)>>,
+    /// Peers that do not relay for us until then: they have no room, or do not reach the other one.
+    refused: BTreeMap<(Address, Address), Time>,
     improve_at: Time,
     improve_wait: Duration,
 }
 
 impl Default for Relayed {
     fn default() -> Self {
-        Self { named: BTreeMap::new(), improve_at: Time::MAX, improve_wait: IMPROVE_WAIT }
+        Self {
+            named: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            improve_at: Time::MAX,
+            improve_wait: IMPROVE_WAIT,
+        }
     }
 }
 
@@ -46,7 +64,8 @@ impl Overlay {
             .filter(|connection| connection.way().is_unaided() && !connection.suspected)
             .map(|connection| (self.round_trip(connection, lent), connection.peer))
             .collect();
-        relays.sort();
+        // Of those that are equally near in time each member names others, so that none relays for all.
+        relays.sort_by_key(|(rtt, via)| (class(*rtt), via.distance(self.own)));
         relays.truncate(RELAYS_NAMED_MAX);
         let through = |(rtt, via): (Duration, Address)| {
             let rtt = u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX);
@@ -65,11 +84,12 @@ impl Overlay {
     pub(super) fn plan_relays(
         &mut self,
         peer: Address,
-        candidates: &[Candidate],
+        message: &ConnectToMe,
         wait: Duration,
         lent: &mut Lent<'_>,
     ) {
-        let named: Vec<(Address, Duration)> = candidates
+        let named: Vec<(Address, Duration)> = message
+            .candidates
             .iter()
             .filter_map(|candidate| match candidate {
                 Candidate::Through { via, rtt } if *via != self.own && *via != peer => {
@@ -79,8 +99,9 @@ impl Overlay {
             })
             .collect();
         let Some(attempt) = self.linker.get_mut(peer) else { return };
-        // A relay must be reached directly: there is no way to it through another.
-        if attempt.roles == Roles::from(Role::Overlap) || !attempt.wants(Way::Relayed) {
+        // A relay must itself be reached directly, and a shortcut through another is none.
+        let roles = attempt.roles.union(Roles::from_bits(message.roles));
+        if !(roles.has(Role::Near) || roles.has(Role::OnDemand)) || !attempt.wants(Way::Relayed) {
             return;
         }
         attempt.relay_at(lent.now + wait);
@@ -110,7 +131,8 @@ impl Overlay {
     /// Links so many of the relays that a member named that we have enough in common.
     fn make_relays(&mut self, peer: Address, lent: &mut Lent<'_>) {
         let Some(named) = self.relayed.named.get(&peer) else { return };
-        let common = named.iter().filter(|(via, _)| self.has_direct(*via)).count();
+        let refused = |via: Address| self.relayed.refused.contains_key(&(via, peer));
+        let common = named.iter().filter(|(via, _)| self.has_direct(*via) && !refused(*via)).count();
         let fresh: Vec<Address> =
             named.iter().map(|(via, _)| *via).filter(|via| self.connections.get(*via).is_none()).collect();
         for via in fresh.into_iter().take(RELAYS_KEPT.saturating_sub(common)) {
@@ -123,10 +145,36 @@ impl Overlay {
         let named = self.relayed.named.get(&peer)?;
         let ways = named.iter().filter_map(|(via, rest)| {
             let connection = self.connections.get(*via)?;
-            let usable = connection.way().is_unaided() && !connection.suspected && Some(*via) != avoid;
-            usable.then(|| (self.round_trip(connection, lent) + *rest, *via))
+            let refused = self.relayed.refused.get(&(*via, peer)).is_some_and(|until| *until > lent.now);
+            let usable = connection.way().is_unaided() && !connection.suspected && !refused;
+            let whole = self.round_trip(connection, lent) + *rest;
+            (usable && Some(*via) != avoid).then(|| (class(whole), via.distance(peer), *via))
         });
-        ways.min().map(|(_, via)| via)
+        ways.min().map(|(.., via)| via)
+    }
+
+    /// A peer does not pass our datagrams on to `peer`: another one shall.
+    pub(super) fn on_not_relayed(&mut self, via: Address, peer: Address, lent: &mut Lent<'_>) {
+        let now = lent.now;
+        self.relayed.refused.retain(|_, until| *until > now);
+        if self.relayed.refused.len() >= REFUSED_MAX
+            || self.relayed.refused.insert((via, peer), now + REFUSED_WAIT).is_some()
+        {
+            return;
+        }
+        let remote = Remote::Relayed(Through { overlay: self.slot, peer, via });
+        let over = |edge: &Edge| lent.paths.get(edge.path).is_some_and(|path| path.remote == remote);
+        let ids: Vec<EdgeId> = self.edges.iter().filter(|(_, edge)| over(edge)).map(|(id, _)| id).collect();
+        for id in ids {
+            if matches!(self.edges.get(id).map(|edge| edge.stage), Some(Stage::Linked(_))) {
+                self.switch_relay(id, lent);
+            } else {
+                self.drop_edge(id, "not relayed", lent);
+            }
+        }
+        if self.linker.get(peer).is_some_and(|attempt| attempt.wants_relay()) {
+            self.relay_to(peer, lent);
+        }
     }
 
     /// There is a new way to a peer: others may now be reached through it, or it is itself reached through another and

@@ -21,6 +21,7 @@ impl Overlay {
     pub(super) fn settle(&mut self, lent: &mut Lent<'_>) {
         self.assign_roles(lent);
         self.take_place(lent);
+        self.place_dht(lent);
         self.link_missing(lent);
         self.tell_stale(lent);
         self.close_surplus(lent);

@@ -8,6 +8,7 @@ use super::{Lent, Overlay};
 use crate::buffer::Buffer;
 use crate::counters::DropReason;
 use crate::time::Time;
+use crate::wire::codec::Write as _;
 use crate::wire::{Address, Malformed, Mode, PacketHeader, PacketKind, Part, Relayed, Remote};
 
 /// Bytes of a datagram that one packet brings at most; a longer one comes in halves.
@@ -99,6 +100,18 @@ impl Overlay {
             lent.arrivals.push_back((remote, datagram));
         }
         Ok(())
+    }
+
+    /// Tells a peer that its datagram goes no further, so that it looks for another relay at once.
+    pub(super) fn refuse_to_relay(&mut self, header: &PacketHeader, from: Address, lent: &mut Lent<'_>) {
+        if header.source != from {
+            return;
+        }
+        let mut body = lent.pool.take(Address::LEN);
+        body.put_address(header.destination);
+        let answer = PacketHeader::new(PacketKind::NotRelayed, Mode::Exact, self.own, from);
+        answer.prepend_departing(&mut body);
+        self.hand_over(from, body, lent);
     }
 
     /// Whether we pass a datagram on from one of our peers to another: both are ours without anybody in between, and

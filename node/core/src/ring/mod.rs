@@ -159,6 +159,19 @@ impl Ring {
         missing
     }
 
+    /// Whether a member would be among the nearest on either side, were it connected.
+    #[must_use]
+    pub fn misses(&self, table: &Table, member: Address) -> bool {
+        let each = self.config.near;
+        let nearer_ahead = table.clockwise(self.own).take(each);
+        let nearer_ahead =
+            nearer_ahead.filter(|one| self.own.clockwise(one.peer) < self.own.clockwise(member));
+        let nearer_behind = table.counter_clockwise(self.own).take(each);
+        let nearer_behind =
+            nearer_behind.filter(|one| one.peer.clockwise(self.own) < member.clockwise(self.own));
+        member != self.own && (nearer_ahead.count() < each || nearer_behind.count() < each)
+    }
+
     /// Members in the overlay, estimated from how dense the near ones are.
     #[must_use]
     pub fn size_estimate(&self, table: &Table) -> f64 {

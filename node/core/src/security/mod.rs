@@ -13,6 +13,7 @@ mod certificate;
 mod cookie;
 mod door;
 mod dtls;
+mod entries;
 mod filter;
 mod modelled;
 mod plain;
@@ -30,6 +31,7 @@ pub use certificate::{
 };
 pub use cookie::CookieJar;
 pub use dtls::Dtls;
+pub use entries::{ENTRY_LEN, Entries, Entry};
 pub use filter::{
     Filter, HALF_OPEN_KNOWN_MAX, HALF_OPEN_MAX, Handshake, Handshaker, Limits, Outcome, Protection, Reply,
     Setting, Side, Start, Step,

@@ -44,7 +44,7 @@ impl GroupSecret {
     }
 
     /// Fills `bytes` with what only those know who know the secret.
-    fn derive(&self, label: &[u8], bytes: &mut [u8]) {
+    pub(super) fn derive(&self, label: &[u8], bytes: &mut [u8]) {
         let prk = Salt::new(HKDF_SHA256, &[]).extract(&self.0);
         let label = [label];
         let okm = prk.expand(&label, Length(bytes.len())).expect("HKDF-SHA256 gives 8,160 bytes");

@@ -83,6 +83,19 @@ impl Distance {
     /// No distance.
     pub const ZERO: Self = Self([0; WORDS]);
 
+    /// Half of it, rounded down.
+    #[must_use]
+    pub fn half(self) -> Self {
+        let mut words = self.0;
+        let mut carry = 0;
+        for word in &mut words {
+            let half = *word >> 1 | carry << 31;
+            carry = *word & 1;
+            *word = half;
+        }
+        Self(words)
+    }
+
     /// As a share of the whole ring, in `[0, 1)`.
     #[must_use]
     pub fn fraction(self) -> f64 {
@@ -165,6 +178,13 @@ mod tests {
             prop_assert_eq!(a.plus(a.clockwise(b)), b);
             prop_assert_eq!(a.distance(b), b.distance(a));
             prop_assert!(a.distance(b).fraction() <= 0.5);
+        }
+
+        #[test]
+        fn halfway_is_as_far_from_one_end_as_from_the_other(a in address(), b in address()) {
+            let middle = a.plus(a.clockwise(b).half());
+            let (before, after) = (a.clockwise(middle).fraction(), middle.clockwise(b).fraction());
+            prop_assert!((before - after).abs() < 1e-15 && before <= 0.5);
         }
 
         #[test]

@@ -47,6 +47,8 @@ pub enum FrameKind {
     Packet = 6,
     /// The receiver's transport address as the sender sees it, after it changed.
     Observed = 7,
+    /// What neighbours say to keep the DHT's copies alike.
+    Upkeep = 16,
 }
 
 impl FrameKind {
@@ -60,6 +62,7 @@ impl FrameKind {
             Self::Close,
             Self::Packet,
             Self::Observed,
+            Self::Upkeep,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == bits)

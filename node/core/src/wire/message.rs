@@ -73,6 +73,14 @@ impl Members {
     }
 }
 
+/// An address alone: whom a datagram was for that is not relayed.
+pub fn read_address(body: &[u8]) -> Result<Address, Malformed> {
+    let mut reader = Reader::new(body);
+    let address = reader.address()?;
+    reader.end()?;
+    Ok(address)
+}
+
 /// An id alone: requests for a sample, an echo or a trace.
 pub fn read_id(body: &[u8]) -> Result<u32, Malformed> {
     let mut reader = Reader::new(body);

@@ -3,6 +3,8 @@
 pub(crate) mod codec;
 
 mod address;
+mod dht;
+mod entry;
 mod frame;
 mod header;
 mod message;
@@ -12,11 +14,15 @@ mod remote;
 
 pub use address::{Address, AddressError, Distance};
 pub use codec::Malformed;
+pub use dht::{
+    Ask, Copied, Denial, DhtAnswer, DhtRequest, ITEMS_MAX, LISTED_MAX, Listed, Page, RingArc, Said, Upkeep,
+};
+pub use entry::{Content, Item, Key, Mark, OWNED_VALUE_MAX, POINTS, Proof, VALUE_MAX, points};
 pub use frame::{
     Ack, CloseReason, FrameHeader, FrameKind, Link, NEIGHBOURS_MAX, Neighbours, Ping, RoleBits, read_observed,
 };
 pub use header::{DATAGRAM_MAX, EdgeId, Header, LONG_LEN, OverlayTag, SHORT_LEN, VERSION, is_record};
-pub use message::{CANDIDATES_MAX, ConnectToMe, Echo, Members, SAMPLE_MAX, read_id};
+pub use message::{CANDIDATES_MAX, ConnectToMe, Echo, Members, SAMPLE_MAX, read_address, read_id};
 pub use packet::{CARRIED_MAX, HOP_LIMIT, Mode, PacketHeader, PacketKind, ROUTE_MAX};
 pub use part::Part;
 pub use remote::{Candidate, Relayed, Remote, Transport, Way};

@@ -66,6 +66,12 @@ pub enum PacketKind {
     Edge = 11,
     /// A datagram of an edge between two peers of whoever passes it on, or a part of one.
     Relayed = 12,
+    /// Whoever was to pass a datagram on does not do so; body: the peer that it was for.
+    NotRelayed = 13,
+    /// A `DhtRequest` to the member nearest to a point.
+    DhtRequest = 20,
+    /// A `DhtAnswer`.
+    DhtAnswer = 21,
 }
 
 impl PacketKind {
@@ -83,6 +89,9 @@ impl PacketKind {
             Self::Carried,
             Self::Edge,
             Self::Relayed,
+            Self::NotRelayed,
+            Self::DhtRequest,
+            Self::DhtAnswer,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == code)

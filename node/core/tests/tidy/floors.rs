@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 8] = [
     &["edge", "config"],
     &["connection"],
     &["router"],
-    &["linker", "ring", "inquiry", "sender", "relay"],
+    &["dht", "discovery", "linker", "relay", "ring", "inquiry", "sender"],
     &["overlay"],
     &["node"],
 ];

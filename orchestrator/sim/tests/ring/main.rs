@@ -6,6 +6,8 @@ mod ends;
 mod forming;
 mod healing;
 mod oddities;
+mod private;
+mod relays;
 mod rest;
 mod secured;
 mod tcp;

@@ -1,19 +1,20 @@
 //! Real nodes in a world, and the observer of their ring.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use atoll_core::config::{Config, OverlayConfig, TcpUse};
+use atoll_core::config::{Config, DiscoveryConfig, OverlayConfig, TcpUse};
 use atoll_core::control::{Command, Event, EventKind, Reply};
-use atoll_core::security::{Credentials, QuicOptions, Security};
+use atoll_core::security::{Credentials, GroupSecret, QuicOptions, Security};
 use atoll_core::wire::Address;
-use atoll_core::{Node, Rng};
+use atoll_core::{Node, Rng, Time};
 use atoll_sim::ring::Follower;
 use atoll_sim::{Events, Settings, Stop, World};
 use atoll_topology::{HostId, Internet, Latency, Population, Topology};
 
 const OVERLAY: &str = "public";
+const GROUP: &str = "group";
 const BOOTSTRAPS_MAX: usize = 5;
 
 /// Members of one overlay, 100 ms from each other one way.
@@ -25,7 +26,10 @@ pub(crate) struct Town {
     tcp: TcpUse,
     /// What each host started with.
     starts: BTreeMap<HostId, (Address, Option<Security>, Vec<HostId>)>,
-    told: Arc<Mutex<Vec<(HostId, EventKind)>>>,
+    told: Arc<Mutex<Vec<(Time, HostId, Event)>>>,
+    /// The members of a private overlay, and the observer of its ring.
+    group: BTreeSet<HostId>,
+    group_follower: Arc<Mutex<Follower>>,
 }
 
 impl Town {
@@ -38,16 +42,28 @@ impl Town {
         let internet = Internet::new(topology, seed).unwrap();
         let mut world = World::new(internet, Settings { checked: true, ..Settings::new(seed) });
         let follower = Arc::new(Mutex::new(Follower::new(OVERLAY)));
-        let hears = Arc::clone(&follower);
+        let group_follower = Arc::new(Mutex::new(Follower::new(GROUP)));
+        let (hears, group_hears) = (Arc::clone(&follower), Arc::clone(&group_follower));
         let told = Arc::new(Mutex::new(Vec::new()));
         let book = Arc::clone(&told);
-        let listener = move |_, host, event: &Event| {
+        let listener = move |now, host, event: &Event| {
             hears.lock().unwrap().hear(host, event);
-            book.lock().unwrap().push((host, event.kind.clone()));
+            group_hears.lock().unwrap().hear(host, event);
+            book.lock().unwrap().push((now, host, event.clone()));
         };
         world.send_events(Events::Call(Box::new(listener)));
         let rng = Rng::new(seed).fork("town");
-        Self { world, follower, rng, security: "none", tcp: TcpUse::Off, starts: BTreeMap::new(), told }
+        Self {
+            world,
+            follower,
+            rng,
+            security: "none",
+            tcp: TcpUse::Off,
+            starts: BTreeMap::new(),
+            told,
+            group: BTreeSet::new(),
+            group_follower,
+        }
     }
 
     /// The same with security: `none`, `modelled`, `modelled-quic`, `dtls` or `quic`.
@@ -141,15 +157,80 @@ impl Town {
         let bootstraps = bootstraps.iter().map(|host| self.world.socket(*host).unwrap()).collect();
         let mut overlay = OverlayConfig::new(OVERLAY, address, bootstraps);
         overlay.security = security.unwrap_or(overlay.security);
+        let mut overlays = vec![overlay];
+        if self.group.contains(&host) {
+            overlays.push(self.membership(host));
+        }
         let (unix_seconds, tcp) = (self.world.unix_seconds(), self.tcp);
-        let config = Config { unix_seconds, tcp, ..Config::new(vec![overlay]) };
+        let config = Config { unix_seconds, tcp, ..Config::new(overlays) };
         let node = Node::new(&config, self.world.pool(), self.world.seed(host), self.world.now());
         self.lock().started(host, address);
         self.world.start(host, Box::new(node));
     }
 
+    /// A membership in the private overlay, whose members find each other through the public one.
+    fn membership(&mut self, host: HostId) -> OverlayConfig {
+        let security = match self.security {
+            "none" => Security::none(),
+            "modelled-quic" => Security::modelled_quic(),
+            _ => Security::modelled(),
+        };
+        let address =
+            Address::from_bytes(self.rng.seed(1 << 32 | u64::from(host.0))[..20].try_into().unwrap());
+        self.group_follower.lock().unwrap().started(host, address);
+        let secret = GroupSecret::new([7; 32]);
+        OverlayConfig {
+            is_first: false,
+            discovery: Some(DiscoveryConfig::new(secret)),
+            security,
+            ..OverlayConfig::new(GROUP, address, Vec::new())
+        }
+    }
+
+    /// These hosts are members of a private overlay, too, once they start.
+    pub(crate) fn grouped(mut self, hosts: impl IntoIterator<Item = HostId>) -> Self {
+        self.group.extend(hosts);
+        self
+    }
+
+    /// One more member of the private overlay, once it starts.
+    pub(crate) fn join_group(&mut self, host: HostId) {
+        self.group.insert(host);
+    }
+
+    /// Runs until the private ring is complete and returns how long that took; panics after `limit`.
+    pub(crate) fn group_completes_within(&mut self, limit: Duration) -> Duration {
+        let (start, follower) = (self.world.now(), Arc::clone(&self.group_follower));
+        let going = |_: &World| !follower.lock().unwrap().ring().complete();
+        let done = self.world.run_while(start + limit, going).unwrap();
+        let ring = self.group_follower.lock().unwrap();
+        let wrong: Vec<_> = ring.ring().wrong_members().take(5).collect();
+        assert!(done, "after {limit:?}: {} with wrong neighbours, such as {wrong:?}", ring.ring().wrong());
+        self.world.now().since(start)
+    }
+
+    /// When a host was first told of an event of this kind, in this overlay.
+    pub(crate) fn first(&self, host: HostId, overlay: &str, is: impl Fn(&EventKind) -> bool) -> Option<Time> {
+        let told = self.told.lock().unwrap();
+        let mut ours = told.iter().filter(|(_, own, event)| *own == host && event.overlay == overlay);
+        ours.find(|(_, _, event)| is(&event.kind)).map(|(at, _, _)| *at)
+    }
+
+    /// What a host was told since then.
+    pub(crate) fn told_since(&self, host: HostId, since: Time) -> Vec<EventKind> {
+        let told = self.told.lock().unwrap();
+        let ours = told.iter().filter(|(at, own, _)| *own == host && *at >= since);
+        ours.map(|(_, _, event)| event.kind.clone()).collect()
+    }
+
+    /// The host of a member.
+    pub(crate) fn host(&self, member: Address) -> Option<HostId> {
+        self.lock().host(member)
+    }
+
     /// Stops one host; from now on the ring is complete without it.
     pub(crate) fn stop(&mut self, host: HostId, how: Stop) {
+        self.group_follower.lock().unwrap().stopped(host);
         self.lock().stopped(host);
         self.world.stop(host, how);
     }
@@ -163,8 +244,8 @@ impl Town {
     /// What a host's member said that it could not send: to whom, and why.
     pub(crate) fn not_sent(&self, host: HostId) -> Vec<(Address, String)> {
         let told = self.told.lock().unwrap();
-        let ours = told.iter().filter(|(own, _)| *own == host);
-        ours.filter_map(|(_, kind)| match kind {
+        let ours = told.iter().filter(|(_, own, _)| *own == host);
+        ours.filter_map(|(_, _, event)| match &event.kind {
             EventKind::NotSent { peer, why } => Some((*peer, why.clone())),
             _ => None,
         })

@@ -1,0 +1,526 @@
+//! Service: values under keys, held at three points of the ring with copies next to each.
+//!
+//! It holds what other members put here, and carries out what this node wants of the others. It sends nothing: it
+//! returns requests to points and messages to neighbours. Whatever one point says, it is believed only if another says
+//! the same or the owner's signature holds.
+
+mod around;
+mod claims;
+mod keeping;
+mod operation;
+mod proof;
+mod stats;
+mod store;
+mod upkeep;
+mod verdict;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use openssl::pkey::{PKey, Private};
+
+pub use around::Around;
+pub use keeping::KEEPS_MAX;
+pub use stats::Stats;
+pub use store::{BYTES_MAX, ITEM_COST, ITEMS_PER_KEY_MAX, KEYS_MAX, LEASE_MAX, WRITER_BYTES_MAX};
+
+use crate::machine::{Deadline, RequestId};
+use crate::rng::Rng;
+use crate::security::{Wall, address_of};
+use crate::time::Time;
+use crate::wire::{
+    Address, Ask, Content, Denial, DhtAnswer, DhtRequest, Item, Key, Mark, OWNED_VALUE_MAX, Said, Upkeep,
+    VALUE_MAX, points,
+};
+use keeping::Keeping;
+use operation::{Operation, Phase, Purpose, Work};
+use store::{Store, Writing};
+use upkeep::Copies;
+
+/// Operations under way at most; more are refused.
+pub const OPERATIONS_MAX: usize = 512;
+/// Outcomes that wait for the node; the oldest is forgotten for one more.
+pub const OUTCOMES_MAX: usize = 1024;
+/// The shortest lease; a shorter one is made this long.
+pub const LEASE_MIN: Duration = Duration::from_secs(1);
+
+/// Who wants something of the DHT, and so where the outcome goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A command; the outcome is its reply.
+    User(RequestId),
+    /// Another part of the node, which chose the number; the outcome waits in a queue.
+    Node(u64),
+}
+
+/// A value to be put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Under which key; an owned one must be our own.
+    pub key: Key,
+    /// The value, of at most [`VALUE_MAX`] bytes, or [`OWNED_VALUE_MAX`] under an owned key.
+    pub value: Vec<u8>,
+    /// For how long ([`LEASE_MIN`] to [`LEASE_MAX`]; the outcome says what was granted).
+    pub lease: Duration,
+}
+
+/// How a value is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Beside others, or under an owned key in place of the last one.
+    Append,
+    /// Alone: only if there is nothing.
+    Create,
+}
+
+/// A value that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The value.
+    pub value: Vec<u8>,
+    /// What is left of its lease.
+    pub lease: Duration,
+    /// Who created it, if it is alone under its key.
+    pub creator: Option<Address>,
+    /// Its sequence number, if it is its owner's.
+    pub sequence: Option<u64>,
+}
+
+impl From<Item> for Found {
+    fn from(item: Item) -> Self {
+        let lease = Duration::from_millis(u64::from(item.lease));
+        let (value, creator, sequence) = match item.content {
+            Content::Plain { value } => (value, None, None),
+            Content::Created { value, creator } => (value, Some(creator), None),
+            Content::Owned { value, proof } => (value, None, Some(proof.sequence)),
+        };
+        Self { value, lease, creator, sequence }
+    }
+}
+
+/// What came of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Most points hold the value for this long at least.
+    Stored {
+        /// The shortest lease that was granted.
+        lease: Duration,
+    },
+    /// Something else is under the key.
+    Exists,
+    /// What is under the key.
+    Page {
+        /// The values that are certain.
+        values: Vec<Found>,
+        /// Ask again behind this one for more; there is none if nothing stands here.
+        next: Option<Mark>,
+        /// Whether the points agreed; if not, there may be values that are not named.
+        complete: bool,
+    },
+    /// It could not be carried out, or nobody can tell whether it was.
+    Failed(Failure),
+}
+
+/// Why an operation came to nothing. Of several reasons the last one here is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Failure {
+    /// Too few points answered in time.
+    #[error("too few members answered in time")]
+    NoAnswer,
+    /// Others try to create the same key.
+    #[error("others are creating the same key")]
+    Contended,
+    /// The holders, or our share of them, are full.
+    #[error("the members that would hold it are full, or our share of them is")]
+    Full,
+    /// The holders find the value wrong.
+    #[error("the members that would hold it refuse it")]
+    Invalid,
+    /// A value with a higher sequence number is there.
+    #[error("a newer value is there")]
+    Outdated,
+    /// Something is under the key.
+    #[error("something is under the key")]
+    Exists,
+    /// The value is too long.
+    #[error("the value is too long")]
+    TooLong,
+    /// The key is another owner's, or this member has no key to sign with.
+    #[error("the key is not this node's own")]
+    NotOwner,
+    /// Too many operations are under way, or too many values are kept.
+    #[error("too many operations are under way")]
+    Busy,
+}
+
+impl From<Denial> for Failure {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::Exists => Self::Exists,
+            Denial::Contended => Self::Contended,
+            Denial::Full => Self::Full,
+            Denial::Outdated(_) => Self::Outdated,
+            Denial::Invalid => Self::Invalid,
+            Denial::Unclaimed | Denial::Unsure => Self::NoAnswer,
+        }
+    }
+}
+
+/// What the service wants done.
+#[derive(Debug)]
+pub enum Wanted {
+    /// Send a request to the member nearest to a point, which may be we.
+    Ask(Address, DhtRequest),
+    /// Tell a neighbour.
+    Tell(Address, Upkeep),
+    /// Tell a local user.
+    Reply(RequestId, Outcome),
+}
+
+/// The DHT at one member.
+#[derive(Debug)]
+pub struct Dht {
+    own: Address,
+    rng: Rng,
+    signer: Option<PKey<Private>>,
+    sequence: u64,
+    store: Store,
+    copies: Copies,
+    keeping: Keeping,
+    operations: BTreeMap<u64, Operation>,
+    last: u64,
+    wanted: VecDeque<Wanted>,
+    outcomes: VecDeque<(u64, Outcome)>,
+    stats: Stats,
+}
+
+impl Dht {
+    /// A member that holds nothing. It signs with `signer` what it puts under keys of its own.
+    #[must_use]
+    pub fn new(own: Address, signer: Option<PKey<Private>>, rng: &Rng) -> Self {
+        let rng = rng.fork("dht");
+        Self {
+            own,
+            signer,
+            sequence: 0,
+            store: Store::default(),
+            copies: Copies::new(own, &rng),
+            keeping: Keeping::new(&rng),
+            operations: BTreeMap::new(),
+            last: 0,
+            wanted: VecDeque::new(),
+            outcomes: VecDeque::new(),
+            stats: Stats::default(),
+            rng,
+        }
+    }
+
+    /// Signs with another key from now on.
+    pub fn set_signer(&mut self, signer: PKey<Private>) {
+        self.signer = Some(signer);
+    }
+
+    /// The address whose owned keys are ours, if we can sign.
+    #[must_use]
+    pub fn owner(&self) -> Option<Address> {
+        address_of(self.signer.as_ref()?).ok()
+    }
+
+    /// The ring around us may have changed.
+    pub fn set_around(&mut self, around: Around, now: Time) {
+        if around != *self.copies.around() {
+            self.copies.set_around(around, &self.store, now);
+        }
+    }
+
+    /// What is held and what was done.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let root = self.copies.around().root();
+        let mut stats = self.stats.clone();
+        for (place, shelf) in &self.store.shelves {
+            let is_root = points(*place).iter().any(|point| root.contains(*point));
+            *if is_root { &mut stats.root } else { &mut stats.copies } += shelf.items.len();
+        }
+        stats.bytes = self.store.bytes();
+        stats.kept = self.keeping.len();
+        stats.expired = self.store.expired();
+        stats.handovers = self.copies.handovers();
+        stats
+    }
+
+    /// Puts a value; sequence numbers of owned ones are no lower than `wall` says.
+    pub fn put(&mut self, origin: Origin, write: Write, wall: Wall, now: Time) {
+        self.start(Purpose::Asked(origin), How::Append, write, (wall, now));
+    }
+
+    /// Creates a value.
+    pub fn create(&mut self, origin: Origin, write: Write, now: Time) {
+        self.start(Purpose::Asked(origin), How::Create, write, (Wall(0), now));
+    }
+
+    /// Puts or creates a value and renews it until it is released. The outcome of the first writing is told; whatever
+    /// that is, it is tried again.
+    pub fn keep(&mut self, origin: Origin, how: How, write: Write, now: Time) {
+        let write = Write { lease: write.lease.clamp(LEASE_MIN, LEASE_MAX), ..write };
+        if let Err(failure) = self.check(how, &write) {
+            return self.tell(origin, Outcome::Failed(failure));
+        }
+        if !self.keeping.insert(origin, how, write, now) {
+            self.tell(origin, Outcome::Failed(Failure::Busy));
+        }
+    }
+
+    /// Renews a value no more; it is gone when its lease ends.
+    pub fn release(&mut self, key: &Key, value: &[u8]) {
+        self.keeping.release(key, value);
+    }
+
+    /// Reads what is under a key, behind a mark if one is given.
+    pub fn get(&mut self, origin: Origin, key: Key, after: Option<Mark>, now: Time) {
+        self.begin(Purpose::Asked(origin), key, Work::Get(after), now);
+    }
+
+    /// The next outcome for the node itself: the number that it chose, and what came of it.
+    pub fn poll_outcome(&mut self) -> Option<(u64, Outcome)> {
+        self.outcomes.pop_front()
+    }
+
+    fn check(&self, how: How, write: &Write) -> Result<(), Failure> {
+        let (max, may) = match write.key {
+            Key::Plain(_) => (VALUE_MAX, true),
+            Key::Owned { owner, .. } => (OWNED_VALUE_MAX, how == How::Append && self.owner() == Some(owner)),
+        };
+        match (may, write.value.len() <= max) {
+            (false, _) => Err(Failure::NotOwner),
+            (_, false) => Err(Failure::TooLong),
+            _ => Ok(()),
+        }
+    }
+
+    fn start(&mut self, purpose: Purpose, how: How, write: Write, (wall, now): (Wall, Time)) {
+        let lease = write.lease.clamp(LEASE_MIN, LEASE_MAX);
+        let writing = (self.rng.next_u32(), u32::try_from(lease.as_millis()).unwrap_or(u32::MAX));
+        self.sequence = (self.sequence + 1).max(wall.0 << 16);
+        let key = write.key;
+        let work = self.check(how, &write).and_then(|()| match how {
+            How::Append => self.put_work(&key, write.value, writing),
+            How::Create => {
+                let token = self.rng.next_u64();
+                Ok(Work::Create { value: write.value, writing, token, phase: Phase::Claiming })
+            }
+        });
+        match work {
+            Ok(work) => self.begin(purpose, key, work, now),
+            Err(failure) => self.settle(purpose, Outcome::Failed(failure), now),
+        }
+    }
+
+    /// A put of a value, signed if the key is owned.
+    fn put_work(&self, key: &Key, value: Vec<u8>, (stamp, lease): (u32, u32)) -> Result<Work, Failure> {
+        let content = match key {
+            Key::Plain(_) => Content::Plain { value },
+            Key::Owned { .. } => {
+                let signer = self.signer.as_ref().ok_or(Failure::NotOwner)?;
+                proof::sign(signer, key, value, (self.sequence, lease)).map_err(|_| Failure::NotOwner)?
+            }
+        };
+        Ok(Work::Put(Item { stamp, lease, content }))
+    }
+
+    fn begin(&mut self, purpose: Purpose, key: Key, work: Work, now: Time) {
+        if self.operations.len() >= OPERATIONS_MAX {
+            return self.settle(purpose, Outcome::Failed(Failure::Busy), now);
+        }
+        self.last += 1;
+        let operation = Operation::new(key, work, purpose, &mut self.rng, now);
+        self.operations.insert(self.last, operation);
+        self.advance(self.last, now);
+    }
+
+    /// Tells whoever waits what came of an operation.
+    fn settle(&mut self, purpose: Purpose, outcome: Outcome, now: Time) {
+        match purpose {
+            Purpose::Asked(origin) => self.tell(origin, outcome),
+            Purpose::Renewal(id) => {
+                let granted = if let Outcome::Stored { lease } = &outcome { Some(*lease) } else { None };
+                if let Some(origin) = self.keeping.on_outcome(id, granted, now) {
+                    self.tell(origin, outcome);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, origin: Origin, outcome: Outcome) {
+        match origin {
+            Origin::User(id) => self.wanted.push_back(Wanted::Reply(id, outcome)),
+            Origin::Node(number) => {
+                if self.outcomes.len() == OUTCOMES_MAX {
+                    self.outcomes.pop_front();
+                }
+                self.outcomes.push_back((number, outcome));
+            }
+        }
+    }
+
+    /// Moves an operation on as far as it goes.
+    fn advance(&mut self, id: u64, now: Time) {
+        let Some(operation) = self.operations.get_mut(&id) else { return };
+        let mut requests = operation.requests(&mut self.rng, now);
+        let mut told = None;
+        if operation.purpose.is_some()
+            && let Some(outcome) = operation.outcome(&mut self.rng, now)
+        {
+            if outcome == Outcome::Failed(Failure::Outdated) && Self::renumber(operation, &mut self.sequence)
+            {
+                return self.sign_again(id, now);
+            }
+            told = operation.purpose.take().map(|purpose| (purpose, outcome));
+        }
+        // A claim that is granted becomes a commit at once.
+        requests.extend(operation.requests(&mut self.rng, now));
+        if operation.is_over(now) && operation.purpose.is_none() {
+            requests.extend(operation.repairs());
+            self.operations.remove(&id);
+        }
+        self.wanted.extend(requests.into_iter().map(|(to, request)| Wanted::Ask(to, request)));
+        if let Some((purpose, outcome)) = told {
+            self.settle(purpose, outcome, now);
+        }
+    }
+
+    /// Whether a higher sequence number may help.
+    fn renumber(operation: &Operation, sequence: &mut u64) -> bool {
+        match operation.outdated_by() {
+            Some(theirs) if theirs < u64::MAX / 2 => {
+                *sequence = (*sequence).max(theirs) + 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn sign_again(&mut self, id: u64, now: Time) {
+        let Some(operation) = self.operations.get(&id) else { return };
+        let (key, Work::Put(item)) = (operation.key, operation.work.clone()) else { return };
+        let work = self.put_work(&key, item.content.value().to_vec(), (item.stamp, item.lease));
+        let Some(operation) = self.operations.get_mut(&id) else { return };
+        match work {
+            Ok(work) => {
+                operation.restart(work, &mut self.rng, now);
+                self.advance(id, now);
+            }
+            Err(failure) => {
+                let purpose = operation.purpose.take();
+                self.operations.remove(&id);
+                if let Some(purpose) = purpose {
+                    self.settle(purpose, Outcome::Failed(failure), now);
+                }
+            }
+        }
+    }
+
+    /// An answer arrived; false if nobody asked.
+    pub fn on_answer(&mut self, answer: DhtAnswer, now: Time) -> bool {
+        let found = self.operations.iter().find_map(|(id, one)| Some((*id, one.point_of(answer.id)?)));
+        let Some((id, point)) = found else { return false };
+        if let Some(operation) = self.operations.get_mut(&id) {
+            operation.on_said(point, answer.said, &mut self.rng, now);
+        }
+        self.advance(id, now);
+        true
+    }
+
+    /// Answers a request of a member that says it is `from`, in at most `room` bytes of values.
+    pub fn serve(&mut self, from: Address, request: &DhtRequest, room: usize, now: Time) -> Said {
+        self.store.expire(now);
+        let said = self.answer(from, request, room, now);
+        self.stats.count(&request.ask, &said);
+        self.copies.spread(&mut self.store, now);
+        said
+    }
+
+    fn answer(&mut self, from: Address, request: &DhtRequest, room: usize, now: Time) -> Said {
+        let (key, sure) = (&request.key, self.copies.is_sure(now));
+        let said = match request.ask.clone() {
+            Ask::Put(item) => self.store.put(Writing { key, writer: from, item }, now).map(Said::Stored),
+            Ask::Claim { .. } if !sure => Err(Denial::Unsure),
+            Ask::Claim { token, value } => {
+                self.store.claim(key, from, (token, value), now).map(|()| Said::Granted)
+            }
+            Ask::Commit { token, stamp, lease } => {
+                self.store.commit(key, token, (stamp, lease), now).map(Said::Stored)
+            }
+            Ask::Abort { token } => {
+                self.store.abort(key, token, now);
+                Ok(Said::Aborted)
+            }
+            Ask::Get(after) => {
+                let page = self.store.page(key.place(), after, room, now);
+                Ok(Said::Page(crate::wire::Page { unsure: !sure, ..page }))
+            }
+        };
+        said.unwrap_or_else(Said::Refused)
+    }
+
+    /// A neighbour says something about copies.
+    pub fn on_upkeep(&mut self, peer: Address, message: Upkeep, now: Time) {
+        self.store.expire(now);
+        self.copies.on_message(peer, message, &mut self.store, now);
+    }
+
+    /// What the last messages of a leaving member are, and to whom, each of at most `room` bytes.
+    pub fn farewell(&mut self, room: usize, now: Time) -> Vec<(Address, Upkeep)> {
+        self.store.expire(now);
+        self.copies.farewell(&self.store, room, now)
+    }
+
+    /// Runs what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.store.expire(now);
+        while let Some((id, how, write)) = self.keeping.due(now) {
+            self.start(Purpose::Renewal(id), how, write, (Wall(0), now));
+        }
+        let due: Vec<u64> =
+            self.operations.iter().filter(|(_, one)| one.due() <= now).map(|(id, _)| *id).collect();
+        due.into_iter().for_each(|id| self.advance(id, now));
+        for place in self.copies.handle_timeout(&mut self.store, now) {
+            self.send_home(place, now);
+        }
+    }
+
+    /// What is not ours is put where it belongs; those who hold it already take no harm.
+    fn send_home(&mut self, place: Address, now: Time) {
+        let Some(shelf) = self.store.shelves.get(&place) else { return };
+        for (at, point) in points(place).into_iter().enumerate() {
+            for kept in shelf.items.values() {
+                let ask = Ask::Put(kept.item(now));
+                let request = DhtRequest { id: 0, point: at as u8, key: shelf.key, ask };
+                self.wanted.push_back(Wanted::Ask(point, request));
+            }
+        }
+    }
+
+    /// The next thing to carry out; messages to neighbours have at most `room` bytes.
+    pub fn poll(&mut self, room: usize, now: Time) -> Option<Wanted> {
+        if let Some(wanted) = self.wanted.pop_front() {
+            return Some(wanted);
+        }
+        self.copies.poll(&self.store, room, now).map(|(peer, message)| Wanted::Tell(peer, message))
+    }
+
+    /// When `handle_timeout` is wanted next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        let operations = self.operations.values().map(Operation::due).min().unwrap_or(Time::MAX);
+        let ends = self.store.next_end().unwrap_or(Time::MAX);
+        let at = operations.min(ends).min(self.keeping.poll_timeout()).min(self.copies.poll_timeout());
+        (at < Time::MAX).then_some(Deadline { at, reason: "DHT" })
+    }
+
+    /// The member whose requests we serve ourselves.
+    #[must_use]
+    pub fn own(&self) -> Address {
+        self.own
+    }
+}

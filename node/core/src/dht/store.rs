@@ -1,0 +1,414 @@
+//! What a member holds: values under keys until their leases end, within bounds for all and for each writer.
+//!
+//! A full store refuses what is new; nothing that lives makes room for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
+use std::time::Duration;
+
+use super::proof;
+use crate::time::Time;
+use crate::wire::{Address, Content, Copied, Denial, ITEMS_MAX, Item, Key, Mark, Page};
+
+/// Keys that a member holds at most; new ones are refused beyond.
+pub const KEYS_MAX: usize = 4096;
+/// Values under one key at most; new ones are refused beyond.
+pub const ITEMS_PER_KEY_MAX: usize = 1024;
+/// Bytes at most, [`ITEM_COST`] for each value counted.
+pub const BYTES_MAX: usize = 8 << 20;
+/// Bytes of one writer at most.
+pub const WRITER_BYTES_MAX: usize = 512 << 10;
+/// What a value costs beside its own bytes.
+pub const ITEM_COST: usize = 128;
+/// The longest lease; a longer one is cut.
+pub const LEASE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Ends of leases that are nearer to each other than this are the same for neighbours that compare them.
+const LEASE_SLACK: Duration = Duration::from_secs(1);
+
+/// How much of the store a write may fill: a stranger's stops at half, so that there is room for what neighbours hold.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    bytes: usize,
+    writer: usize,
+}
+
+const STRANGER: Share = Share { bytes: BYTES_MAX / 2, writer: WRITER_BYTES_MAX / 2 };
+const NEIGHBOUR: Share = Share { bytes: BYTES_MAX, writer: WRITER_BYTES_MAX };
+
+/// A value that is held.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) stamp: u32,
+    pub(super) ends: Time,
+    pub(super) writer: Address,
+    pub(super) content: Content,
+    /// The claim that it came of, and until when the creator may take it back.
+    pub(super) token: Option<(u64, Time)>,
+}
+
+/// A key that a creator holds for a few seconds.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) token: u64,
+    pub(super) creator: Address,
+    pub(super) value: Vec<u8>,
+    pub(super) ends: Time,
+}
+
+/// What is under one key.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    pub(super) key: Key,
+    pub(super) items: BTreeMap<Mark, Kept>,
+    pub(super) claim: Option<Claimed>,
+    /// Since when no point of the key is ours to hold.
+    pub(super) stray: Option<Time>,
+}
+
+impl Shelf {
+    fn new(key: Key) -> Self {
+        Self { key, items: BTreeMap::new(), claim: None, stray: None }
+    }
+
+    /// The only value, if nothing may stand beside it.
+    pub(super) fn alone(&self) -> Option<(&Mark, &Kept)> {
+        self.items.first_key_value().filter(|(_, kept)| !matches!(kept.content, Content::Plain { .. }))
+    }
+
+    /// Finds a difference between two holders; it does not resist an attacker (FNV-1a over marks and stamps).
+    pub(super) fn digest(&self) -> u64 {
+        let one = |(mark, kept): (&Mark, &Kept)| {
+            let bytes = mark.0.to_be_bytes().into_iter().chain(kept.stamp.to_be_bytes());
+            bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            })
+        };
+        self.items.iter().map(one).fold(0, u64::wrapping_add)
+    }
+}
+
+/// A write, and on whose account.
+#[derive(Debug)]
+pub(super) struct Writing<'a> {
+    pub(super) key: &'a Key,
+    pub(super) writer: Address,
+    pub(super) item: Item,
+}
+
+/// All that a member holds.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    pub(super) shelves: BTreeMap<Address, Shelf>,
+    ends: BTreeSet<(Time, Address, Option<Mark>)>,
+    bytes: usize,
+    writers: BTreeMap<Address, usize>,
+    expired: u64,
+    /// What changed and neighbours do not know yet.
+    pub(super) fresh: Vec<(Address, Mark)>,
+    /// What was taken back, by place and stamp.
+    pub(super) gone: Vec<(Address, u32)>,
+}
+
+impl Store {
+    /// Bytes of all values, [`ITEM_COST`] for each counted.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Values whose lease ended here.
+    pub(super) fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// When the next lease or claim ends.
+    pub(super) fn next_end(&self) -> Option<Time> {
+        self.ends.first().map(|(at, _, _)| *at)
+    }
+
+    /// Forgets what is over.
+    pub(super) fn expire(&mut self, now: Time) {
+        while let Some((_, place, mark)) = self.ends.first().copied().filter(|(at, _, _)| *at <= now) {
+            match mark {
+                Some(mark) => {
+                    self.remove(place, mark);
+                    self.expired += 1;
+                }
+                None => self.remove_claim(place),
+            }
+        }
+    }
+
+    /// Puts a stranger's value; what is left of its lease then, in milliseconds.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub(super) fn put(&mut self, writing: Writing<'_>, now: Time) -> Result<u32, Denial> {
+        let place = writing.key.place();
+        let known = self.knows(place, &writing.item.content);
+        if writing.item.lease == 0 || !(known || proof::holds(writing.key, &writing.item.content)) {
+            return Err(Denial::Invalid);
+        }
+        let mark = writing.item.content.mark();
+        self.admit(place, mark, &writing)?;
+        let is_refresh = match &writing.item.content {
+            Content::Plain { .. } => true,
+            Content::Created { creator, .. } => *creator == writing.writer,
+            // Only the owner renews, by a higher sequence number.
+            Content::Owned { .. } => false,
+        };
+        if let Some(kept) =
+            self.get(place, mark).filter(|kept| !is_refresh || ends(&writing.item, now) <= kept.ends)
+        {
+            return Ok(millis(kept.ends, now));
+        }
+        self.write(place, mark, writing, now, STRANGER)?;
+        self.fresh.push((place, mark));
+        self.get(place, mark).map(|kept| millis(kept.ends, now)).ok_or(Denial::Full)
+    }
+
+    /// Whether this very value with this very proof is here, so that it need not be verified again.
+    fn knows(&self, place: Address, content: &Content) -> bool {
+        self.get(place, content.mark()).is_some_and(|kept| kept.content == *content)
+    }
+
+    /// Whether a stranger's value may stand beside what is there.
+    fn admit(&self, place: Address, mark: Mark, writing: &Writing<'_>) -> Result<(), Denial> {
+        let Some(shelf) = self.shelves.get(&place) else { return Ok(()) };
+        let other = || shelf.items.keys().any(|there| *there != mark);
+        match &writing.item.content {
+            Content::Owned { proof, .. } => match shelf.alone() {
+                Some((there, Kept { content: Content::Owned { proof: ours, .. }, .. }))
+                    if *there != mark && ours.sequence >= proof.sequence =>
+                {
+                    Err(Denial::Outdated(ours.sequence))
+                }
+                _ => Ok(()),
+            },
+            Content::Created { .. } if other() => Err(Denial::Exists),
+            Content::Plain { .. } if shelf.alone().is_some() => Err(Denial::Exists),
+            _ if shelf.claim.is_some() => Err(Denial::Contended),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes what a neighbour holds; true if that changes anything.
+    pub(super) fn merge(&mut self, copied: Copied, now: Time) -> bool {
+        let Copied { key, writer, item } = copied;
+        let (place, mark) = (key.place(), item.content.mark());
+        if let Some(kept) = self.get(place, mark) {
+            if kept.stamp == item.stamp || !supersedes(&item, kept, now) {
+                return false;
+            }
+        } else if item.lease == 0 || !proof::holds(&key, &item.content) || !self.yields(place, mark, &item) {
+            return false;
+        }
+        self.write(place, mark, Writing { key: &key, writer, item }, now, NEIGHBOUR).is_ok()
+    }
+
+    /// Whether what is there leaves room for what a neighbour holds: of two created values the lower mark stays, so
+    /// that neighbours agree.
+    fn yields(&self, place: Address, mark: Mark, item: &Item) -> bool {
+        let Some(shelf) = self.shelves.get(&place) else { return true };
+        match (shelf.alone(), &item.content) {
+            (
+                Some((_, Kept { content: Content::Owned { proof: ours, .. }, .. })),
+                Content::Owned { proof, .. },
+            ) => proof.sequence > ours.sequence,
+            (Some((there, _)), Content::Created { .. }) => mark < *there,
+            (Some(_), _) => false,
+            (None, Content::Created { .. }) => shelf.items.is_empty(),
+            (None, _) => true,
+        }
+    }
+
+    /// Writes a value that may be there, in place of what must not stand beside it, if there is room.
+    pub(super) fn write_created(
+        &mut self,
+        place: Address,
+        writing: Writing<'_>,
+        now: Time,
+    ) -> Result<(), Denial> {
+        let mark = writing.item.content.mark();
+        self.write(place, mark, writing, now, STRANGER)?;
+        self.fresh.push((place, mark));
+        Ok(())
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a value has a place, a mark, a writer, a time and a share"
+    )]
+    fn write(
+        &mut self,
+        place: Address,
+        mark: Mark,
+        writing: Writing<'_>,
+        now: Time,
+        share: Share,
+    ) -> Result<(), Denial> {
+        let Writing { key, writer, item } = writing;
+        let replaced = match (self.shelves.get(&place).and_then(Shelf::alone), &item.content) {
+            (Some((there, _)), _) => Some(*there),
+            (None, _) => None,
+        };
+        let replaced = replaced.or_else(|| self.get(place, mark).map(|_| mark));
+        let freed =
+            replaced.and_then(|old| self.get(place, old)).map(|kept| (kept.writer, cost(&kept.content)));
+        if !self.has_room(place, writer, cost(&item.content), freed, share) {
+            return Err(Denial::Full);
+        }
+        if let Some(old) = replaced {
+            self.remove(place, old);
+        }
+        let ends = ends(&item, now);
+        self.charge(writer, cost(&item.content));
+        self.ends.insert((ends, place, Some(mark)));
+        let shelf = self.shelves.entry(place).or_insert_with(|| Shelf::new(*key));
+        shelf
+            .items
+            .insert(mark, Kept { stamp: item.stamp, ends, writer, content: item.content, token: None });
+        Ok(())
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "room depends on the key, the writer, the sizes and the share"
+    )]
+    fn has_room(
+        &self,
+        place: Address,
+        writer: Address,
+        more: usize,
+        freed: Option<(Address, usize)>,
+        share: Share,
+    ) -> bool {
+        let shelf = self.shelves.get(&place);
+        let freed_bytes = freed.map_or(0, |(_, bytes)| bytes);
+        let freed_own = freed.filter(|(whose, _)| *whose == writer).map_or(0, |(_, bytes)| bytes);
+        let used = self.writers.get(&writer).copied().unwrap_or_default();
+        let key_fits = shelf.is_some() || self.shelves.len() < KEYS_MAX;
+        let item_fits = freed.is_some() || shelf.is_none_or(|shelf| shelf.items.len() < ITEMS_PER_KEY_MAX);
+        key_fits
+            && item_fits
+            && self.bytes + more <= share.bytes + freed_bytes
+            && used + more <= share.writer + freed_own
+    }
+
+    fn charge(&mut self, writer: Address, bytes: usize) {
+        self.bytes += bytes;
+        *self.writers.entry(writer).or_default() += bytes;
+    }
+
+    fn discharge(&mut self, writer: Address, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        if let Some(used) = self.writers.get_mut(&writer) {
+            *used = used.saturating_sub(bytes);
+            if *used == 0 {
+                self.writers.remove(&writer);
+            }
+        }
+    }
+
+    /// A value.
+    pub(super) fn get(&self, place: Address, mark: Mark) -> Option<&Kept> {
+        self.shelves.get(&place)?.items.get(&mark)
+    }
+
+    pub(super) fn remove(&mut self, place: Address, mark: Mark) {
+        let Some(shelf) = self.shelves.get_mut(&place) else { return };
+        if let Some(kept) = shelf.items.remove(&mark) {
+            self.ends.remove(&(kept.ends, place, Some(mark)));
+            self.discharge(kept.writer, cost(&kept.content));
+        }
+        self.tidy(place);
+    }
+
+    /// Claims a key for a creator, if there is room.
+    pub(super) fn insert_claim(&mut self, key: &Key, claim: Claimed) -> Result<(), Denial> {
+        let place = key.place();
+        let bytes = ITEM_COST + claim.value.len();
+        if !self.has_room(place, claim.creator, bytes, None, STRANGER) {
+            return Err(Denial::Full);
+        }
+        self.charge(claim.creator, bytes);
+        self.ends.insert((claim.ends, place, None));
+        self.shelves.entry(place).or_insert_with(|| Shelf::new(*key)).claim = Some(claim);
+        Ok(())
+    }
+
+    pub(super) fn remove_claim(&mut self, place: Address) {
+        let Some(shelf) = self.shelves.get_mut(&place) else { return };
+        if let Some(claim) = shelf.claim.take() {
+            self.ends.remove(&(claim.ends, place, None));
+            self.discharge(claim.creator, ITEM_COST + claim.value.len());
+        }
+        self.tidy(place);
+    }
+
+    /// Drops all that is under a key.
+    pub(super) fn remove_shelf(&mut self, place: Address) {
+        let marks = self.shelves.get(&place).map(|shelf| shelf.items.keys().copied().collect::<Vec<_>>());
+        marks.unwrap_or_default().into_iter().for_each(|mark| self.remove(place, mark));
+        self.remove_claim(place);
+    }
+
+    fn tidy(&mut self, place: Address) {
+        if self.shelves.get(&place).is_some_and(|shelf| shelf.items.is_empty() && shelf.claim.is_none()) {
+            self.shelves.remove(&place);
+        }
+    }
+
+    /// The values behind a mark that fit into so many bytes; one at least, if there is any.
+    pub(super) fn page(&self, place: Address, after: Option<Mark>, room: usize, now: Time) -> Page {
+        let Some(shelf) = self.shelves.get(&place) else { return Page::default() };
+        let from = after.map_or(Unbounded, Excluded);
+        let mut page = Page::default();
+        let mut left = room;
+        for kept in shelf.items.range((from, Unbounded)).map(|(_, kept)| kept) {
+            let item = kept.item(now);
+            let len = item.wire_len();
+            if page.items.len() == ITEMS_MAX || (len > left && !page.items.is_empty()) {
+                page.more = true;
+                break;
+            }
+            left = left.saturating_sub(len);
+            page.items.push(item);
+        }
+        page
+    }
+}
+
+impl Kept {
+    /// The value as it goes on its way now.
+    pub(super) fn item(&self, now: Time) -> Item {
+        Item { stamp: self.stamp, lease: millis(self.ends, now), content: self.content.clone() }
+    }
+}
+
+/// Whether a neighbour's lease for a value stands in place of ours.
+fn supersedes(item: &Item, kept: &Kept, now: Time) -> bool {
+    let theirs = ends(item, now);
+    theirs > kept.ends + LEASE_SLACK || (theirs + LEASE_SLACK >= kept.ends && item.stamp > kept.stamp)
+}
+
+/// When the lease of an item that arrives now ends here.
+fn ends(item: &Item, now: Time) -> Time {
+    let signed = match &item.content {
+        Content::Owned { proof, .. } => proof.lease,
+        _ => u32::MAX,
+    };
+    now + Duration::from_millis(u64::from(item.lease.min(signed))).min(LEASE_MAX)
+}
+
+fn millis(ends: Time, now: Time) -> u32 {
+    u32::try_from(ends.since(now).as_millis()).unwrap_or(u32::MAX)
+}
+
+fn cost(content: &Content) -> usize {
+    let proof = match content {
+        Content::Owned { proof, .. } => proof.public.len() + proof.signature.len(),
+        _ => 0,
+    };
+    ITEM_COST + content.value().len() + proof
+}

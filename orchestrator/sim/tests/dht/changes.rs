@@ -1,0 +1,127 @@
+//! Members come, go and die, and datagrams are lost; what was put stays.
+
+use std::time::Duration;
+
+use atoll_core::control::Reply;
+use atoll_sim::Stop;
+use atoll_topology::{Fault, HostId, Loss};
+
+use crate::ask::{HOUR, stored};
+use crate::town::Town;
+use crate::values::held;
+
+const KEYS: usize = 40;
+
+fn key(number: usize) -> String {
+    format!("key {number}")
+}
+
+/// A town with values under forty keys.
+fn filled(hosts: usize, seed: u8) -> Town {
+    let mut town = Town::settled(hosts, "none", seed);
+    for number in 0..KEYS {
+        let host = HostId((number % hosts) as u32);
+        stored(&town.put(host, (&key(number), &format!("value {number}")), 2 * HOUR));
+    }
+    town.world.run_for(Duration::from_secs(5)).unwrap();
+    town
+}
+
+#[track_caller]
+fn finds_all(town: &mut Town, reader: u32) {
+    for number in 0..KEYS {
+        let found = town.get(HostId(reader), &key(number));
+        assert_eq!(found.texts(), [format!("value {number}")], "{} {found:?}", key(number));
+    }
+}
+
+#[test]
+fn a_value_whose_root_crashes_is_found_at_once_and_held_nine_times_again() {
+    let mut town = filled(50, 1);
+    for host in [5, 6, 7, 8, 9] {
+        town.stop(HostId(host), Stop::Kill);
+        finds_all(&mut town, 30);
+    }
+    town.world.run_for(Duration::from_secs(400)).unwrap();
+    assert_eq!(held(&mut town), (120.0, 240.0));
+    finds_all(&mut town, 31);
+}
+
+#[test]
+fn members_that_leave_take_nothing_with_them() {
+    let mut town = filled(50, 1);
+    for host in 0..20 {
+        town.stop(HostId(host), Stop::Leave);
+        town.world.run_for(Duration::from_secs(3)).unwrap();
+    }
+    finds_all(&mut town, 45);
+    town.world.run_for(Duration::from_secs(400)).unwrap();
+    assert_eq!(held(&mut town), (120.0, 240.0));
+}
+
+#[test]
+fn a_newcomer_takes_over_what_it_is_nearest_to() {
+    let mut town = Town::new(60, "none", 1);
+    for host in 0..10 {
+        town.start(HostId(host));
+    }
+    town.completes_within(Duration::from_secs(60));
+    for number in 0..KEYS {
+        stored(&town.put(HostId(3), (&key(number), &format!("value {number}")), 2 * HOUR));
+    }
+    for host in 10..60 {
+        town.start(HostId(host));
+        town.world.run_for(Duration::from_secs(1)).unwrap();
+        let number = host as usize % KEYS;
+        let found = town.get(HostId(host / 2), &key(number));
+        assert_eq!(found.texts(), [format!("value {number}")]);
+    }
+    finds_all(&mut town, 55);
+    town.world.run_for(Duration::from_secs(400)).unwrap();
+    assert_eq!(held(&mut town), (120.0, 240.0));
+}
+
+#[test]
+fn a_tenth_of_all_datagrams_lost_loses_no_value() {
+    let mut town = Town::settled(50, "none", 1);
+    let loss = Loss { independent: 0.1, ..Loss::default() };
+    town.world.apply(&Fault::Loss { sites: None, loss });
+    for number in 0..KEYS {
+        stored(&town.put(HostId(number as u32), (&key(number), &format!("value {number}")), HOUR));
+        assert!(!matches!(town.create(HostId(3), (&key(number), "x"), HOUR), Reply::DhtStored { .. }));
+    }
+    finds_all(&mut town, 45);
+    let again = town.create(HostId(4), ("created", "once"), HOUR);
+    stored(&again);
+    assert_eq!(town.create(HostId(5), ("created", "twice"), HOUR), Reply::DhtExists);
+}
+
+#[test]
+fn at_rest_without_values_it_sends_nothing_and_with_some_little() {
+    let sent = |town: &mut Town| {
+        let before: u64 = town.hosts().iter().map(|host| town.world.traffic(*host).sent_bytes).sum();
+        town.world.run_for(Duration::from_secs(1800)).unwrap();
+        let after: u64 = town.hosts().iter().map(|host| town.world.traffic(*host).sent_bytes).sum();
+        (after - before) as f64 / 1800.0 / town.hosts().len() as f64
+    };
+    let mut town = Town::settled(50, "none", 1);
+    let empty = sent(&mut town);
+    for number in 0..KEYS {
+        stored(&town.put(HostId(3), (&key(number), "value"), 2 * HOUR));
+    }
+    let full = sent(&mut town);
+    println!("bytes a second and member at rest: {empty:.1} without values, {full:.1} with {KEYS}");
+    assert!(full - empty < 12.0, "{empty} {full}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let run = || {
+        let mut town = filled(30, 7);
+        town.stop(HostId(5), Stop::Kill);
+        town.stop(HostId(9), Stop::Leave);
+        town.world.run_for(Duration::from_secs(120)).unwrap();
+        town.world.trace_hash()
+    };
+    assert_eq!(run(), run());
+}
