@@ -22,6 +22,7 @@ pub mod connection;
 pub mod dht;
 pub mod discovery;
 pub mod edge;
+pub mod healing;
 pub mod inquiry;
 pub mod linker;
 mod node;

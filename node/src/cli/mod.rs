@@ -4,6 +4,7 @@
 
 mod cert;
 mod client;
+mod dht;
 mod files;
 mod leave;
 mod mistake;
@@ -46,6 +47,7 @@ enum Verb {
     Route(route::Route),
     Send(send::Send),
     Files(files::Files),
+    Dht(dht::Dht),
     Leave(leave::Leave),
     Cert(cert::Cert),
 }
@@ -121,6 +123,7 @@ fn act(verb: Verb, clock: Clock) -> Result<Verdict, Failure> {
         Verb::Route(verb) => runtime.block_on(verb.act()),
         Verb::Send(verb) => runtime.block_on(verb.act()),
         Verb::Files(verb) => runtime.block_on(verb.act()),
+        Verb::Dht(verb) => runtime.block_on(verb.act()),
         Verb::Leave(verb) => runtime.block_on(verb.act()),
         Verb::Cert(verb) => verb.act(clock),
     };

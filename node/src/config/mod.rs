@@ -25,7 +25,7 @@ pub use discovery::{Discovery, QueryTimer};
 pub use group::Group;
 pub use section::{Engine, Keepalive, Log, LogFormat, LogLevel, Membership, Ring};
 pub(crate) use value::flag;
-pub use value::{Bootstrap, Endpoint, Interval, Listen, Name, OverlayName, Size};
+pub use value::{Bootstrap, Endpoint, Interval, Lease, Listen, Name, OverlayName, Size};
 
 use crate::failure::Failure;
 

@@ -17,6 +17,7 @@ pub(super) const HINT: &str = "\nhint: ";
 const NAME_MAX: usize = 64;
 const TIMER_MIN: Duration = Duration::from_millis(100);
 const TIMER_MAX: Duration = Duration::from_secs(600);
+const LEASE_SECONDS_MAX: u64 = 24 * 3600;
 
 /// A value that is written as a text of its own form.
 pub(crate) trait Text: FromStr<Err: fmt::Display> {
@@ -165,6 +166,25 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
     };
     let number: f64 = number.trim().parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
     Duration::try_from_secs_f64(number * scale).map_err(|_| format!("`{text}` is no length of time"))
+}
+
+/// For how long a value is held: whole seconds, from `1 s` to `24 h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease(pub u64);
+
+impl Text for Lease {
+    const FORM: &'static str = "a duration with its unit, such as \"30 s\", \"10 min\" or \"24 h\"";
+}
+
+impl FromStr for Lease {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match span(text)?.as_secs() {
+            seconds @ 1..=LEASE_SECONDS_MAX => Ok(Self(seconds)),
+            _ => Err(format!("`{text}` is out of range (1 s to 24 h)")),
+        }
+    }
 }
 
 impl fmt::Display for Interval {

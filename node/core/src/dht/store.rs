@@ -11,15 +11,17 @@ use crate::time::Time;
 use crate::wire::{Address, Content, Copied, Denial, ITEMS_MAX, Item, Key, Mark, Page};
 
 /// Keys that a member holds at most; new ones are refused beyond.
-pub const KEYS_MAX: usize = 4096;
+pub const KEYS_MAX: usize = 16_384;
 /// Values under one key at most; new ones are refused beyond.
 pub const ITEMS_PER_KEY_MAX: usize = 1024;
+/// Values of one writer under one key at most, so that no single one fills it.
+pub const WRITER_ITEMS_PER_KEY_MAX: usize = 256;
 /// Bytes at most, [`ITEM_COST`] for each value counted.
 pub const BYTES_MAX: usize = 8 << 20;
 /// Bytes of one writer at most.
 pub const WRITER_BYTES_MAX: usize = 512 << 10;
 /// What a value costs beside its own bytes.
-pub const ITEM_COST: usize = 128;
+pub const ITEM_COST: usize = 256;
 /// The longest lease; a longer one is cut.
 pub const LEASE_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -287,6 +289,15 @@ impl Store {
         let freed_bytes = freed.map_or(0, |(_, bytes)| bytes);
         let freed_own = freed.filter(|(whose, _)| *whose == writer).map_or(0, |(_, bytes)| bytes);
         let used = self.writers.get(&writer).copied().unwrap_or_default();
+        let crowds = |shelf: &Shelf| {
+            shelf.items.len() >= WRITER_ITEMS_PER_KEY_MAX && freed_own == 0 && {
+                let own = shelf.items.values().filter(|kept| kept.writer == writer).count();
+                own >= WRITER_ITEMS_PER_KEY_MAX
+            }
+        };
+        if shelf.is_some_and(crowds) {
+            return false;
+        }
         let key_fits = shelf.is_some() || self.shelves.len() < KEYS_MAX;
         let item_fits = freed.is_some() || shelf.is_none_or(|shelf| shelf.items.len() < ITEMS_PER_KEY_MAX);
         key_fits

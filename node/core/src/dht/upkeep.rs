@@ -38,6 +38,15 @@ enum Out {
     Copy(Address, Mark),
 }
 
+/// Why neighbours compare now.
+#[derive(Clone, Copy, Debug)]
+struct Why {
+    /// The ring changed.
+    changed: bool,
+    /// We may lack what is ours.
+    asks: bool,
+}
+
 /// The copies of one member.
 #[derive(Debug)]
 pub(super) struct Copies {
@@ -51,6 +60,8 @@ pub(super) struct Copies {
     /// The next comparison is about the neighbour's points as well.
     changed: bool,
     unsure_until: Time,
+    /// The next comparison begins though we have nothing: the neighbours do not notice that we restarted.
+    asks: bool,
     /// When each neighbour last compared.
     heard: BTreeMap<Address, Time>,
     handovers: u64,
@@ -67,6 +78,7 @@ impl Copies {
             round_at: Time::MAX,
             changed: false,
             unsure_until: Time::ZERO,
+            asks: false,
             heard: BTreeMap::new(),
             handovers: 0,
         }
@@ -89,13 +101,15 @@ impl Copies {
     /// The ring around us changed.
     pub(super) fn set_around(&mut self, around: Around, store: &Store, now: Time) {
         let has_values = !store.shelves.is_empty();
-        if around.connected && around.grew_from(&self.around) {
+        let grew = around.connected && around.grew_from(&self.around);
+        if grew {
             self.unsure_until = now + UNSURE;
+            self.asks = true;
         }
         self.around = around;
         self.heard.retain(|peer, _| around.next.contains(&Some(*peer)));
         self.changed = true;
-        if has_values {
+        if has_values || grew {
             self.round_at = self.round_at.min(now + self.rng.jitter(SOON, 0.3));
         }
     }
@@ -199,25 +213,25 @@ impl Copies {
         }
         let again = if store.shelves.is_empty() { Time::MAX } else { now + self.rng.jitter(ROUND, 0.2) };
         self.round_at = again;
-        let changed = std::mem::take(&mut self.changed);
         if !self.around.connected {
             return Vec::new();
         }
+        let why = Why { changed: std::mem::take(&mut self.changed), asks: std::mem::take(&mut self.asks) };
         let neighbours: Vec<Address> = self.around.neighbours().collect();
         for peer in neighbours {
-            self.sum_up(peer, changed, store, now);
+            self.sum_up(peer, why, store, now);
         }
         self.sweep(store, now)
     }
 
     /// Begins a comparison with a neighbour if there is anything to compare.
-    fn sum_up(&mut self, peer: Address, changed: bool, store: &Store, now: Time) {
+    fn sum_up(&mut self, peer: Address, why: Why, store: &Store, now: Time) {
         let root = self.around.root();
         let is_root = total(store, root).0 > 0;
         let unheard = self.heard.get(&peer).is_none_or(|heard| *heard + UNHEARD <= now);
-        let arc = if changed || !is_root { self.around.shared(peer) } else { root };
+        let arc = if why.changed || !is_root { self.around.shared(peer) } else { root };
         let (count, sum) = total(store, arc);
-        if count > 0 && (is_root || changed || unheard) {
+        if why.asks || (count > 0 && (is_root || why.changed || unheard)) {
             self.put_out(peer, Out::Message(Upkeep::Sum { arc, count, sum }));
         }
     }

@@ -12,7 +12,7 @@ use crate::wire::{EdgeId, Remote, Way};
 const DIALS_MAX: usize = 5;
 
 const RETRY_WAIT: Duration = Duration::from_secs(1);
-const RETRY_WAIT_MAX: Duration = Duration::from_secs(60);
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// First wait before a connected member looks whether its ring is still the bootstraps' ring.
 const PROBE_WAIT: Duration = Duration::from_secs(15);
@@ -326,7 +326,7 @@ mod tests {
             assert_eq!(list.on_edge_down(EdgeId(silences), now), Some((remote, silences)));
         }
         let wait = list.poll_timeout().expect("it is tried again").at.since(now);
-        assert!(wait > Duration::from_secs(40) && wait < Duration::from_secs(80));
+        assert!(wait > Duration::from_secs(14) && wait < Duration::from_secs(26));
         assert_eq!(list.silent(), [at("192.0.2.1:1")]);
         let now = list.poll_timeout().expect("it is tried again").at;
         list.on_dial(at("192.0.2.1:1"), Some(EdgeId(99)), now);

@@ -33,7 +33,7 @@ const ASK_WAIT: Duration = Duration::from_millis(1500);
 const GIVE_UP: Duration = Duration::from_secs(10);
 /// How long a failed target is left alone at first; it doubles up to the longest.
 const FAILURE_WAIT: Duration = Duration::from_secs(4);
-const FAILURE_WAIT_MAX: Duration = Duration::from_secs(240);
+const FAILURE_WAIT_MAX: Duration = Duration::from_secs(40);
 
 /// One attempt to link.
 #[derive(Debug)]
@@ -329,6 +329,11 @@ impl Linker {
     #[must_use]
     pub fn is_resting(&self, target: Address, now: Time) -> bool {
         self.failures.get(&target).is_some_and(|failure| failure.until > now)
+    }
+
+    /// The network may have changed: nobody rests any longer.
+    pub fn forgive(&mut self) {
+        self.failures.clear();
     }
 
     /// Targets that could not be linked and were not since.

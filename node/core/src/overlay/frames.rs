@@ -123,6 +123,9 @@ impl Overlay {
         if reason.is_refusal() {
             self.on_refused(reason, lent);
         }
+        if let Some(peer) = peer.filter(|_| reason == CloseReason::Leaving) {
+            self.healing.forget(peer);
+        }
         let Some(connection) = peer.and_then(|peer| self.connections.get(peer)) else { return };
         if reason != CloseReason::Duplicate {
             for (_, other) in connection.edges.clone() {
@@ -199,7 +202,7 @@ impl Overlay {
         let rto = lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
         match edge.reliable.overdue(lent.now, rto) {
             Overdue::Dead => {
-                self.counters.peers_lost += 1;
+                self.miss(id, lent);
                 self.drop_edge(id, "no acknowledgement", lent);
                 return;
             }

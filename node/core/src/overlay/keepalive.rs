@@ -138,7 +138,7 @@ impl Overlay {
         match edge.probe.handle_timeout(lent.now, rto) {
             None => {}
             Some(Wanted::Dead) => {
-                self.counters.peers_lost += 1;
+                self.miss(id, lent);
                 self.drop_edge(id, "no answer", lent);
             }
             Some(Wanted::Ping(number)) => {

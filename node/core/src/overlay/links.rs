@@ -9,7 +9,7 @@ use crate::counters::DropReason;
 use crate::edge::{self, Edge, Stage};
 use crate::linker::Wanted;
 use crate::machine::Deadline;
-use crate::path::{self, Patience};
+use crate::path;
 use crate::security::{Claim, Intent};
 use crate::time::Time;
 use crate::wire::{
@@ -24,8 +24,6 @@ const TRANSPORTS_MAX: usize = 8;
 const FALLBACK_WAIT: Duration = Duration::from_millis(1000);
 /// The same where one side's NAT chooses a port for each peer, so that little is to be hoped for.
 const FALLBACK_WAIT_HARD: Duration = Duration::from_millis(100);
-/// The same for TCP where UDP comes through: what UDP can reach needs no connection.
-const TCP_WAIT: Duration = Duration::from_secs(3);
 /// How long our own handshake keeps out the peer's over the same path.
 const OWN_TURN: Duration = Duration::from_secs(1);
 
@@ -100,15 +98,6 @@ impl Overlay {
         self.run_attempts(lent);
     }
 
-    /// Dials a transport address of a peer; over TCP only later where UDP is known to come through.
-    fn dial_direct(&mut self, peer: Address, remote: Remote, lent: &mut Lent<'_>) {
-        match (remote.way(), lent.paths.tcp(lent.now)) {
-            (Way::Stream, None) => {}
-            (Way::Stream, Some(Patience::UdpFirst)) => self.plan(peer, remote, lent.now + TCP_WAIT),
-            _ => self.dial_for(peer, remote, lent),
-        }
-    }
-
     /// The kind of way that an edge takes.
     pub(super) fn way(&self, edge: &Edge, lent: &Lent<'_>) -> Way {
         lent.paths.get(edge.path).map_or(Way::Carried, |path| path.remote.way())
@@ -178,18 +167,12 @@ impl Overlay {
         self.dial_bootstraps(lent);
     }
 
-    /// Bootstraps are tried over TCP as well as long as nothing comes over UDP.
-    fn choose_transport(&mut self, lent: &Lent<'_>) {
-        if !self.connected {
-            self.bootstraps.tcp_from(lent.paths.tcp_due(), lent.now);
-        } else if lent.paths.tcp(lent.now) != Some(Patience::AtOnce) {
-            self.bootstraps.leave_tcp();
-        }
-    }
-
     /// The bootstraps are these from now on.
     pub fn set_bootstraps(&mut self, remotes: &[Remote], lent: &mut Lent<'_>) {
         self.bootstraps.replace(remotes, lent.now);
+        for remote in remotes {
+            self.healing.on_bootstrap(None, *remote, lent.now);
+        }
         if !self.leaving {
             self.run_links(lent);
             self.pump(lent);
@@ -372,8 +355,8 @@ impl Overlay {
         }
         let Some(edge) = self.edges.get_mut(id) else { return };
         edge.enter(Stage::Linked(peer), lent.now);
-        let (told_digest, initiated) = (edge.told_digest, edge.initiated);
-        let way = lent.paths.get(edge.path).map_or(Way::Carried, |path| path.remote.way());
+        let (told_digest, initiated, path) = (edge.told_digest, edge.initiated, edge.path);
+        let way = lent.paths.get(path).map_or(Way::Carried, |path| path.remote.way());
         self.connections.insert(peer, (way, id), lent.now);
         self.refused = None;
         self.bootstraps.on_linked(id);
@@ -404,7 +387,16 @@ impl Overlay {
             self.on_connected_to(peer, lent);
         }
         self.on_way(peer, way, lent);
+        self.healing.forget(peer);
+        if is_new {
+            self.introduce(peer, lent);
+        }
         if self.bootstraps.owns(id) {
+            if let Some(remote) =
+                lent.paths.get(path).map(|path| path.remote).filter(|one| one.transport().is_some())
+            {
+                self.healing.on_bootstrap(Some(peer), remote, lent.now);
+            }
             self.announce(peer, lent);
             if !self.connected {
                 self.ring.announce_again(lent.now);
@@ -536,22 +528,5 @@ impl Overlay {
         }
         self.leaving = true;
         self.connected = false;
-    }
-
-    /// The network refused a datagram to this address: ask the peers behind it at once. Edges over a TCP connection go
-    /// with it.
-    pub fn on_unreachable(&mut self, to: Remote, lent: &mut Lent<'_>) {
-        let behind = |edge: &Edge| lent.paths.get(edge.path).is_some_and(|path| path.remote == to);
-        let behind = self.edges.iter().filter(|(_, edge)| behind(edge)).map(|(id, _)| id);
-        for id in behind.collect::<Vec<_>>() {
-            if to.way() == Way::Stream {
-                self.drop_edge(id, "the TCP connection is gone", lent);
-            } else if let Some(edge) = self.edges.get_mut(id)
-                && matches!(edge.stage, Stage::Linked(_))
-            {
-                edge.probe.ask(lent.now);
-            }
-        }
-        if to.way() == Way::Stream { self.pump(lent) } else { self.edges.refresh() }
     }
 }

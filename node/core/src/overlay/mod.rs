@@ -2,8 +2,10 @@
 
 mod carry;
 mod dht;
+mod dht_report;
 mod ends;
 mod frames;
+mod heal;
 mod keepalive;
 mod links;
 mod meeting;
@@ -13,6 +15,7 @@ mod relays;
 mod report;
 mod settle;
 mod transit;
+mod transports;
 
 use self::relays::Relayed;
 use self::transit::WaysBack;
@@ -29,6 +32,7 @@ use crate::counters::{Counters, DropReason};
 use crate::dht::Dht;
 use crate::discovery::Discovery;
 use crate::edge::{self, Edge};
+use crate::healing::Healing;
 use crate::inquiry::Inquiries;
 use crate::linker::{Bootstraps, Linker};
 use crate::machine::{Deadline, Output, RequestId};
@@ -129,6 +133,7 @@ pub struct Overlay {
     shortcuts: Shortcuts,
     inquiries: Inquiries,
     discovery: Option<Discovery>,
+    healing: Healing,
     /// When the first look for members had its answer, and how many the last one named.
     discovered: Option<(Time, u32)>,
     relay: Relay,
@@ -164,6 +169,8 @@ impl Overlay {
         let rng = start.rng.fork(&config.name);
         let own = config.address;
         let remotes: Vec<Remote> = config.bootstraps.iter().copied().map(Remote::Udp).collect();
+        let mut healing = Healing::new(&rng);
+        remotes.iter().for_each(|remote| healing.on_bootstrap(None, *remote, now));
         Self {
             name: config.name.clone(),
             own,
@@ -189,6 +196,7 @@ impl Overlay {
             shortcuts: Shortcuts::new(own, config.ring.clone(), &rng),
             inquiries: Inquiries::new(&rng),
             discovered: None,
+            healing,
             discovery: meeting::discovery(config, start.public, &rng, now),
             relay: Relay::new(config.relay.clone(), now),
             relayed: Relayed::default(),
@@ -315,6 +323,7 @@ impl Overlay {
             self.review(lent);
         }
         self.improve(lent);
+        self.run_healing(lent);
         self.look_for_members(lent.now);
         self.dirty |= self.look_at <= lent.now;
         self.run_senders(lent);
@@ -344,6 +353,7 @@ impl Overlay {
             self.edges_timeout(),
             self.review_timeout(),
             self.improve_timeout(),
+            self.healing.poll_timeout().filter(|_| self.connected),
             self.discovery.as_ref().and_then(Discovery::poll_timeout),
             self.settle_timeout(),
         ];

@@ -75,7 +75,10 @@ impl Overlay {
                 self.counters.forwarded_packets += 1;
                 let is_bulk = header.is_bulk(&packet[offset..]);
                 header.advance(self.own, &mut packet);
-                if is_bulk {
+                if packet.len() > self.packet_max() {
+                    // It has recorded its way until it is too long. No edge would carry it, and seem dead for that.
+                    self.counters.drop(DropReason::TooBig);
+                } else if is_bulk {
                     self.hand_over_once(peer, packet, lent);
                 } else {
                     self.hand_over(peer, packet, lent);
@@ -149,7 +152,9 @@ impl Overlay {
             PacketKind::SampleReply => self.on_sample_reply(&Members::read(body)?, lent),
             PacketKind::EchoRequest => self.on_echo_request(header, read_id(body)?, lent),
             PacketKind::EchoReply => {
-                let answer = self.inquiries.on_echo(Echo::read(body)?, lent.now);
+                let echo = Echo::read(body)?;
+                self.healing.on_answer(echo.id);
+                let answer = self.inquiries.on_echo(echo, lent.now);
                 self.answer(answer, lent);
             }
             PacketKind::EndToEnd => self.on_end_to_end(header.source, body, lent)?,

@@ -103,7 +103,6 @@ impl Overlay {
             let help = "Connections by role; one may have several";
             add("atoll_connections", help, MetricKind::Gauge, Some(("role", &role)), f64::from(count));
         }
-        self.dht_metrics(&mut add);
         let up = |(_, edge): &(EdgeId, &Edge)| edge.peer().is_some();
         let standing =
             [("edge", self.edges.iter().filter(up).count()), ("end_to_end", self.senders.complete())];
@@ -170,6 +169,7 @@ impl Overlay {
         }
         let uptime = now.since(self.started).as_secs_f64();
         add("atoll_uptime_seconds", "Since the member's start", MetricKind::Gauge, None, uptime);
+        self.dht_metrics(metrics);
     }
 }
 
@@ -181,42 +181,6 @@ fn via(remote: Remote) -> Option<Address> {
         Remote::Relayed(one) => Some(one.via),
     }
 }
-
-impl Overlay {
-    fn dht_metrics(&self, add: &mut Add<'_>) {
-        let stats = self.dht.stats();
-        for (role, values) in [("root", stats.root), ("copy", stats.copies)] {
-            let help = "Values held, at points that nobody is nearer to and for neighbours";
-            add("atoll_dht_values", help, MetricKind::Gauge, Some(("role", role)), values as f64);
-        }
-        let bytes = "Bytes of all values held, with what each costs beside its own";
-        add("atoll_dht_bytes", bytes, MetricKind::Gauge, None, stats.bytes as f64);
-        let kept = "Values that this member renews";
-        add("atoll_dht_kept_values", kept, MetricKind::Gauge, None, stats.kept as f64);
-        let totals = [
-            ("atoll_dht_expired_total", "Values whose lease ended here", stats.expired),
-            ("atoll_dht_handovers_total", "Values sent to neighbours that lacked them", stats.handovers),
-            ("atoll_dht_refused_total", "Writes that were refused here", stats.refused()),
-        ];
-        for (name, help, value) in totals {
-            add(name, help, MetricKind::Counter, None, value as f64);
-        }
-        for (kind, outcome, count) in stats.requests() {
-            let help = "Requests that ended here, by kind and outcome";
-            let label = format!("{kind}_{outcome}");
-            add(
-                "atoll_dht_requests_total",
-                help,
-                MetricKind::Counter,
-                Some(("request", &label)),
-                count as f64,
-            );
-        }
-    }
-}
-
-/// Adds a metric of an overlay: name, help, kind, a label if it has one, value.
-type Add<'a> = dyn FnMut(&str, &str, MetricKind, Option<(&str, &str)>, f64) + 'a;
 
 fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 22] {
     [

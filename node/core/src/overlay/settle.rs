@@ -11,6 +11,8 @@ use crate::wire::{Address, CloseReason};
 
 /// The shortest time between two lists to one peer, so that a burst of changes becomes one.
 const TELL_GAP: Duration = Duration::from_millis(400);
+/// How long after its start a member takes new neighbours for ordinary.
+const QUIET_START: Duration = Duration::from_secs(30);
 /// How long a connection that nobody needs stays.
 const UNWANTED_GRACE: Duration = Duration::from_secs(5);
 /// How long a connected member keeps its bootstraps.
@@ -63,6 +65,10 @@ impl Overlay {
             let Place { predecessor, successor, .. } = place;
             self.tell(EventKind::NeighboursChanged { predecessor, successor }, lent);
             self.watch_neighbours(lent);
+            let is_late = self.joined.is_some_and(|joined| joined + QUIET_START < lent.now);
+            if place.settled && is_late {
+                self.healing.hurry(lent.now);
+            }
         }
         let alone = self.is_first && self.connections.is_empty();
         let arrived = alone || (place.settled && (self.answered || self.is_first));

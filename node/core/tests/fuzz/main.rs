@@ -11,6 +11,7 @@
 mod codec;
 #[path = "../../../fuzz/properties/datagram.rs"]
 mod datagram;
+mod dht;
 mod messages;
 
 use std::path::Path;

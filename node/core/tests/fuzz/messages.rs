@@ -46,6 +46,7 @@ fn frame() -> impl Strategy<Value = FrameHeader> {
         FrameKind::Close,
         FrameKind::Packet,
         FrameKind::Observed,
+        FrameKind::Upkeep,
     ];
     let ack = (any::<u16>(), any::<u32>()).prop_map(|(next, bits)| Ack { next, bits });
     (prop::sample::select(kinds.to_vec()), prop::option::of(ack), any::<Option<u16>>())

@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 8] = [
     &["edge", "config"],
     &["connection"],
     &["router"],
-    &["dht", "discovery", "linker", "relay", "ring", "inquiry", "sender"],
+    &["dht", "discovery", "healing", "linker", "relay", "ring", "inquiry", "sender"],
     &["overlay"],
     &["node"],
 ];

@@ -82,6 +82,23 @@ fn a_newcomer_takes_over_what_it_is_nearest_to() {
 }
 
 #[test]
+fn a_member_that_restarts_at_once_gets_back_what_it_held_before_anybody_believes_it_empty() {
+    let mut town = filled(20, 1);
+    for host in 1..20 {
+        town.stop(HostId(host), Stop::Kill);
+        town.restart(HostId(host));
+        town.completes_within(Duration::from_secs(60));
+        for wait in [0, 2, 4] {
+            town.world.run_for(Duration::from_secs(wait)).unwrap();
+            let number = (host as usize * 3 + wait as usize) % KEYS;
+            let found = town.get(HostId(0), &key(number));
+            assert_eq!(found.texts(), [format!("value {number}")]);
+        }
+    }
+    finds_all(&mut town, 5);
+}
+
+#[test]
 fn a_tenth_of_all_datagrams_lost_loses_no_value() {
     let mut town = Town::settled(50, "none", 1);
     let loss = Loss { independent: 0.1, ..Loss::default() };

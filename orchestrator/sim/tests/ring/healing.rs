@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use atoll_sim::Stop;
-use atoll_topology::HostId;
+use atoll_topology::{Fault, HostId};
 
 use crate::town::Town;
 
@@ -76,4 +76,47 @@ fn at_rest_nothing_is_lost_and_little_is_sent() {
     assert_eq!(town.wrong(), 0);
     let rate = (sent(&town) - before) as f64 / 3600.0 / 50.0;
     assert!(rate <= 30.0, "each member sends {rate:.1} bytes/s");
+}
+
+/// Cuts the town in two halves by their sites.
+fn cut(town: &mut Town) {
+    let mut sides = [Vec::new(), Vec::new()];
+    for (number, host) in town.hosts().into_iter().enumerate() {
+        sides[number % 2].push(town.world.internet().host(host).site);
+    }
+    town.world.apply(&Fault::Partition { name: "cut".to_owned(), sides });
+}
+
+fn mend(town: &mut Town) {
+    town.world.apply(&Fault::Heal { name: "cut".to_owned() });
+}
+
+#[test]
+fn two_halves_are_one_ring_within_a_minute_of_the_end_of_a_cut() {
+    for (population, minutes, seed) in [("cones", 2, 1), ("none", 10, 2), ("cones", 60, 3), ("cones", 600, 4)]
+    {
+        let mut town = Town::settled(60, population, seed);
+        cut(&mut town);
+        town.world.run_for(Duration::from_secs(60 * minutes)).unwrap();
+        assert!(town.wrong() > 30, "the cut does nothing");
+        mend(&mut town);
+        let took = town.completes_within(Duration::from_secs(300));
+        println!("{population}, {minutes} min: {took:?}");
+        assert!(took < Duration::from_secs(60), "{took:?}");
+    }
+}
+
+#[test]
+fn a_cut_in_the_middle_of_a_mass_start_heals_too() {
+    for seed in 1..10 {
+        let mut town = Town::new(60, "cones", seed);
+        town.start_all();
+        town.world.run_for(Duration::from_millis(700)).unwrap();
+        cut(&mut town);
+        town.world.run_for(Duration::from_secs(300)).unwrap();
+        mend(&mut town);
+        let took = town.completes_within(Duration::from_secs(300));
+        println!("{took:?}");
+        assert!(took < Duration::from_secs(60), "{took:?}");
+    }
 }

@@ -44,3 +44,22 @@ fn a_newcomer_is_in_both_rings_within_seconds() {
         assert!(private.is_some_and(|private| private < Duration::from_secs(8)), "{private:?}");
     }
 }
+
+#[test]
+fn many_new_pairs_at_once_form_one_private_ring() {
+    for (population, seed) in [("none", 1), ("cones", 2), ("cones", 3), ("symmetric", 4)] {
+        let mut town = Town::new(140, population, seed).secured("modelled");
+        for host in 0..70 {
+            town.start(HostId(host));
+        }
+        town.completes_within(Duration::from_secs(40));
+        town.world.run_for(Duration::from_secs(60)).unwrap();
+        for host in 70..140 {
+            town.join_group(HostId(host));
+            town.start(HostId(host));
+        }
+        let public = town.completes_within(Duration::from_secs(60));
+        let private = public + town.group_completes_within(Duration::from_secs(120));
+        println!("{population}: public {public:?}, private {private:?}");
+    }
+}

@@ -8,7 +8,7 @@ use atoll_core::config::{Config, DiscoveryConfig, OverlayConfig, TcpUse};
 use atoll_core::control::{Command, Event, EventKind, Reply};
 use atoll_core::security::{Credentials, GroupSecret, QuicOptions, Security};
 use atoll_core::wire::Address;
-use atoll_core::{Node, Rng, Time};
+use atoll_core::{Machine, Node, Rng, Time};
 use atoll_sim::ring::Follower;
 use atoll_sim::{Events, Settings, Stop, World};
 use atoll_topology::{HostId, Internet, Latency, Population, Topology};
@@ -66,7 +66,8 @@ impl Town {
         }
     }
 
-    /// The same with security: `none`, `modelled`, `modelled-quic`, `dtls` or `quic`.
+    /// The same with security: `none`, `modelled`, `modelled-quic`, `dtls`, `quic`, or `plain-with-keys`, which
+    /// protects nothing and signs all the same.
     pub(crate) fn secured(mut self, security: &'static str) -> Self {
         // What QUIC's library draws is not ours to seed; times and sizes are.
         self.world.trace_contents(security != "quic");
@@ -135,6 +136,10 @@ impl Town {
                 let credentials = self.world.make(|| Credentials::derived(seed, OVERLAY)).unwrap();
                 let security = match self.security {
                     "quic" => Security::quic(&credentials, QuicOptions::default()),
+                    "plain-with-keys" => {
+                        let mut plain = Security::none();
+                        plain.present(&credentials).map(|()| plain)
+                    }
                     _ => Security::dtls(&credentials),
                 };
                 Some((security.unwrap(), credentials.address().unwrap()))
@@ -153,6 +158,23 @@ impl Town {
         (address, security): (Address, Option<Security>),
         bootstraps: &[HostId],
     ) {
+        self.start_as(host, (address, security), bootstraps, |node| Box::new(node));
+    }
+
+    /// Starts a host again at its old address, its node inside another machine.
+    #[allow(dead_code, reason = "not every test that uses the town has rogues in it")]
+    pub(crate) fn restart_as(&mut self, host: HostId, wrap: impl FnOnce(Node) -> Box<dyn Machine + Send>) {
+        let (address, security, bootstraps) = self.starts[&host].clone();
+        self.start_as(host, (address, security), &bootstraps, wrap);
+    }
+
+    fn start_as(
+        &mut self,
+        host: HostId,
+        (address, security): (Address, Option<Security>),
+        bootstraps: &[HostId],
+        wrap: impl FnOnce(Node) -> Box<dyn Machine + Send>,
+    ) {
         self.starts.insert(host, (address, security.clone(), bootstraps.to_vec()));
         let bootstraps = bootstraps.iter().map(|host| self.world.socket(*host).unwrap()).collect();
         let mut overlay = OverlayConfig::new(OVERLAY, address, bootstraps);
@@ -165,7 +187,7 @@ impl Town {
         let config = Config { unix_seconds, tcp, ..Config::new(overlays) };
         let node = Node::new(&config, self.world.pool(), self.world.seed(host), self.world.now());
         self.lock().started(host, address);
-        self.world.start(host, Box::new(node));
+        self.world.start(host, wrap(node));
     }
 
     /// A membership in the private overlay, whose members find each other through the public one.

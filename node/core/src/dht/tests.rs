@@ -1,0 +1,297 @@
+//! The store, creation at one point and the comparison of neighbours, each by itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::around::Around;
+use super::proof;
+use super::store::*;
+use super::upkeep::Copies;
+use crate::rng::Rng;
+use crate::security::{address_of, derived_key};
+use crate::time::Time;
+use crate::wire::{Address, Content, Denial, Item, Key, Mark, Page, Upkeep, VALUE_MAX};
+
+fn at(byte: u8) -> Address {
+    let mut bytes = [0; Address::LEN];
+    bytes[0] = byte;
+    Address::from_bytes(bytes)
+}
+
+fn key(number: u8) -> Key {
+    Key::Plain([number; 20])
+}
+
+fn plain(value: &[u8], lease: u32) -> Item {
+    Item { stamp: 1, lease, content: Content::Plain { value: value.to_vec() } }
+}
+
+fn put(store: &mut Store, (number, writer): (u8, u8), item: Item, now: Time) -> Result<u32, Denial> {
+    store.put(Writing { key: &key(number), writer: at(writer), item }, now)
+}
+
+fn values(store: &Store, number: u8, now: Time) -> Vec<Vec<u8>> {
+    let page = store.page(key(number).place(), None, usize::MAX, now);
+    let mut values: Vec<_> = page.items.into_iter().map(|item| item.content.value().to_vec()).collect();
+    values.sort();
+    values
+}
+
+proptest! {
+    #[test]
+    fn a_value_is_there_from_its_put_until_its_last_lease_ends(
+        steps in prop::collection::vec((0..4u8, 0..3u8, 0..6u8, 1..20_000u32, 0..5000u64), 1..80),
+    ) {
+        let mut store = Store::default();
+        let mut model: BTreeMap<(u8, u8), Time> = BTreeMap::new();
+        let mut now = Time::ZERO;
+        for (number, writer, value, lease, pause) in steps {
+            now += Duration::from_millis(pause);
+            store.expire(now);
+            let granted = put(&mut store, (number, writer), plain(&[value], lease), now).unwrap();
+            let ends = model.entry((number, value)).or_default();
+            *ends = (*ends).max(now + Duration::from_millis(u64::from(lease)));
+            prop_assert_eq!(u128::from(granted), ends.since(now).as_millis());
+            for number in 0..4 {
+                let alive = model.iter().filter(|((key, _), ends)| *key == number && **ends > now);
+                let alive: Vec<Vec<u8>> = alive.map(|((_, value), _)| vec![*value]).collect();
+                prop_assert_eq!(values(&store, number, now), alive);
+            }
+            let alive = model.values().filter(|ends| **ends > now).count();
+            prop_assert_eq!(store.bytes(), alive * (ITEM_COST + 1));
+        }
+        store.expire(now + Duration::from_secs(30));
+        prop_assert!(store.bytes() == 0 && store.shelves.is_empty() && store.next_end().is_none());
+    }
+
+    #[test]
+    fn pages_show_every_value_once_whatever_their_size(count in 0..80usize, room in 0..2000usize) {
+        let mut store = Store::default();
+        for number in 0..count {
+            put(&mut store, (1, 1), plain(&[number as u8; 9], 1000), Time::ZERO).unwrap();
+        }
+        let (mut seen, mut after): (Vec<Mark>, Option<Mark>) = (Vec::new(), None);
+        loop {
+            let Page { items, more, .. } = store.page(key(1).place(), after, room, Time::ZERO);
+            let bytes: usize = items.iter().map(Item::wire_len).sum();
+            prop_assert!(bytes <= room || items.len() == 1);
+            seen.extend(items.iter().map(|item| item.content.mark()));
+            after = seen.last().copied();
+            if !more {
+                break;
+            }
+            prop_assert!(!items.is_empty());
+        }
+        prop_assert!(seen.len() == count && seen.is_sorted_by(|one, next| one < next));
+    }
+
+    #[test]
+    fn neighbours_that_compare_hold_the_same_and_then_are_silent(
+        ours in prop::collection::vec((0..60u8, 0..4u8, 1..9u32), 0..150),
+        theirs in prop::collection::vec((0..60u8, 0..4u8, 1..9u32), 0..150),
+    ) {
+        let mut pair = [Neighbour::new(100, 200, &ours), Neighbour::new(200, 100, &theirs)];
+        let now = Time::from_secs(1000);
+        let messages = settle(&mut pair, now);
+        let held = |one: &Neighbour| -> Vec<(Address, Vec<Mark>)> {
+            one.store.shelves.iter().map(|(place, shelf)| (*place, shelf.items.keys().copied().collect())).collect()
+        };
+        prop_assert_eq!(held(&pair[0]), held(&pair[1]));
+        prop_assert!(messages < 1000);
+        let again = settle(&mut pair, now + Duration::from_secs(100));
+        prop_assert!(again <= 4, "{} messages at rest", again);
+    }
+}
+
+/// One of two members that hold the whole ring together.
+struct Neighbour {
+    store: Store,
+    copies: Copies,
+    own: Address,
+}
+
+impl Neighbour {
+    fn new(own: u8, peer: u8, items: &[(u8, u8, u32)]) -> Self {
+        let mut store = Store::default();
+        for (number, value, stamp) in items {
+            let item = Item { stamp: *stamp, ..plain(&[*value], 10_000_000) };
+            put(&mut store, (*number, 1), item, Time::ZERO).unwrap();
+        }
+        store.fresh.clear();
+        let mut copies = Copies::new(at(own), &Rng::new([own; 32]));
+        let next = [Some(at(peer)); 2];
+        copies.set_around(Around { connected: true, next, ..Around::nobody(at(own)) }, &store, Time::ZERO);
+        Self { store, copies, own: at(own) }
+    }
+}
+
+/// Has two neighbours talk until neither has anything to say; how much was said.
+fn settle(pair: &mut [Neighbour; 2], mut now: Time) -> usize {
+    let mut said = 0;
+    for _ in 0..1000 {
+        pair.iter_mut().for_each(|one| drop(one.copies.handle_timeout(&mut one.store, now)));
+        let mut idle = true;
+        for turn in 0..2 {
+            let from = pair[turn].own;
+            while let Some((_, message)) = {
+                let one = &mut pair[turn];
+                one.copies.poll(&one.store, 1200, now)
+            } {
+                let mut body = crate::buffer::Pool::new().take(100);
+                message.write(&mut body);
+                assert!(body.len() <= 1200, "{} bytes", body.len());
+                let other = &mut pair[1 - turn];
+                other.copies.on_message(from, Upkeep::read(&body).unwrap(), &mut other.store, now);
+                (said, idle) = (said + 1, false);
+            }
+        }
+        if idle && pair.iter().all(|one| one.copies.poll_timeout() > now + Duration::from_secs(3)) {
+            return said;
+        }
+        now += Duration::from_millis(100);
+    }
+    panic!("they talk for ever");
+}
+
+#[test]
+fn one_writer_gets_its_share_and_no_more_and_another_still_finds_room() {
+    let mut store = Store::default();
+    let full = |store: &mut Store, writer: u8| {
+        let mut stored = 0usize;
+        for number in 0..=u16::MAX {
+            let value = [vec![writer; VALUE_MAX - 2], number.to_be_bytes().to_vec()].concat();
+            match put(store, (number as u8, writer), plain(&value, 1000), Time::ZERO) {
+                Ok(_) => stored += ITEM_COST + VALUE_MAX,
+                Err(denial) => {
+                    assert_eq!(denial, Denial::Full);
+                    return stored;
+                }
+            }
+        }
+        unreachable!("a store without bounds")
+    };
+    let share = full(&mut store, 1);
+    assert!(share <= WRITER_BYTES_MAX / 2 && share + 2 * VALUE_MAX > WRITER_BYTES_MAX / 2, "{share}");
+    assert_eq!(full(&mut store, 2), share);
+    for writer in 3..=255 {
+        full(&mut store, writer);
+    }
+    assert!(store.bytes() <= BYTES_MAX / 2);
+    assert_eq!(values(&store, 0, Time::ZERO).len(), store.shelves[&key(0).place()].items.len());
+    let before = store.bytes();
+    put(&mut store, (0, 0), plain(&[9; VALUE_MAX], 1000), Time::ZERO).unwrap_err();
+    assert_eq!(store.bytes(), before, "nothing made room");
+    let held = values(&store, 0, Time::ZERO)[0].clone();
+    put(&mut store, (0, held[0]), plain(&held, 5000), Time::ZERO).unwrap();
+}
+
+#[test]
+fn one_writer_does_not_fill_a_key() {
+    let mut store = Store::default();
+    let fill = |store: &mut Store, writer: u8| {
+        (0..=u16::MAX)
+            .take_while(|number| {
+                let value = [&[writer][..], &number.to_be_bytes()].concat();
+                put(store, (1, writer), plain(&value, 1000), Time::ZERO).is_ok()
+            })
+            .count()
+    };
+    assert_eq!(fill(&mut store, 1), WRITER_ITEMS_PER_KEY_MAX);
+    assert_eq!(fill(&mut store, 2), WRITER_ITEMS_PER_KEY_MAX);
+    fill(&mut store, 3);
+    fill(&mut store, 4);
+    assert_eq!(fill(&mut store, 5), 0, "a key has {ITEMS_PER_KEY_MAX} values at most");
+}
+
+#[test]
+fn a_write_without_lease_or_of_the_wrong_kind_is_invalid_and_a_long_lease_is_cut() {
+    let mut store = Store::default();
+    assert_eq!(put(&mut store, (1, 1), plain(b"a", 0), Time::ZERO), Err(Denial::Invalid));
+    let granted = put(&mut store, (1, 1), plain(b"a", u32::MAX), Time::ZERO).unwrap();
+    assert_eq!(u128::from(granted), LEASE_MAX.as_millis());
+    let owned = Key::Owned { owner: at(1), name: [1; 20] };
+    let writing = Writing { key: &owned, writer: at(1), item: plain(b"a", 1000) };
+    assert_eq!(store.put(writing, Time::ZERO), Err(Denial::Invalid));
+}
+
+#[test]
+fn a_newer_owned_value_replaces_the_older_whose_return_is_outdated() {
+    let signer = derived_key([1; 32], "o").unwrap();
+    let key = Key::owned(address_of(&signer).unwrap(), "name");
+    let mut store = Store::default();
+    let mut write = |value: u8, sequence: u64| {
+        let content = proof::sign(&signer, &key, vec![value], (sequence, 5000)).unwrap();
+        let item = Item { stamp: 1, lease: 60_000, content };
+        let granted = store.put(Writing { key: &key, writer: at(1), item }, Time::ZERO);
+        let page = store.page(key.place(), None, 2000, Time::ZERO);
+        let there: Vec<u8> = page.items.iter().map(|item| item.content.value()[0]).collect();
+        (granted, there)
+    };
+    assert_eq!(write(1, 5), (Ok(5000), vec![1]), "the signed lease counts");
+    assert_eq!(write(2, 6), (Ok(5000), vec![2]));
+    assert_eq!(write(1, 5), (Err(Denial::Outdated(6)), vec![2]));
+    assert_eq!(write(3, 6), (Err(Denial::Outdated(6)), vec![2]));
+    assert_eq!(write(4, 7), (Ok(5000), vec![4]));
+}
+
+#[test]
+fn a_claim_keeps_others_out_and_is_gone_by_itself() {
+    let (mut store, now) = (Store::default(), Time::ZERO);
+    assert_eq!(store.claim(&key(1), at(1), (11, b"a".to_vec()), now), Ok(()));
+    assert_eq!(store.claim(&key(1), at(1), (11, b"a".to_vec()), now), Ok(()), "it was sent twice");
+    assert_eq!(store.claim(&key(1), at(2), (22, b"b".to_vec()), now), Err(Denial::Contended));
+    assert_eq!(put(&mut store, (1, 3), plain(b"c", 1000), now), Err(Denial::Contended));
+    assert_eq!(store.commit(&key(1), 22, (1, 1000), now), Err(Denial::Unclaimed));
+    store.expire(Time::from_secs(7));
+    assert!(store.shelves.is_empty() && store.bytes() == 0);
+    assert_eq!(store.commit(&key(1), 11, (1, 1000), Time::from_secs(7)), Err(Denial::Unclaimed));
+}
+
+#[test]
+fn a_commit_is_taken_once_and_taken_back_only_by_its_token_and_only_soon() {
+    let (mut store, now) = (Store::default(), Time::ZERO);
+    store.claim(&key(1), at(1), (11, b"a".to_vec()), now).unwrap();
+    assert_eq!(store.commit(&key(1), 11, (1, 100_000), now), Ok(100_000));
+    assert_eq!(store.commit(&key(1), 11, (1, 100_000), Time::from_secs(1)), Ok(99_000), "it was sent twice");
+    store.abort(&key(1), 12, now);
+    assert_eq!(values(&store, 1, now), [b"a".to_vec()]);
+    store.abort(&key(1), 11, Time::from_secs(20));
+    assert_eq!(values(&store, 1, now), [b"a".to_vec()], "it is too late");
+    store.claim(&key(2), at(1), (13, b"a".to_vec()), now).unwrap();
+    store.commit(&key(2), 13, (9, 100_000), now).unwrap();
+    store.abort(&key(2), 13, now);
+    assert!(values(&store, 2, now).is_empty());
+    assert_eq!(store.gone, [(key(2).place(), 9)]);
+}
+
+#[test]
+fn a_creator_that_renews_loses_nothing_when_the_renewal_is_aborted() {
+    let (mut store, now) = (Store::default(), Time::ZERO);
+    for token in [11, 12] {
+        store.claim(&key(1), at(1), (token, b"a".to_vec()), now).unwrap();
+        store.commit(&key(1), token, (1, 100_000), now).unwrap();
+    }
+    store.abort(&key(1), 12, now);
+    assert_eq!(values(&store, 1, now), [b"a".to_vec()]);
+}
+
+#[test]
+fn what_a_neighbour_sends_for_points_that_are_not_ours_is_not_taken() {
+    let mut store = Store::default();
+    let mut copies = Copies::new(at(100), &Rng::new([1; 32]));
+    let next = [Some(at(99)), Some(at(101))];
+    let far = [Some(at(98)), Some(at(102))];
+    copies.set_around(Around { own: at(100), connected: true, next, far }, &store, Time::ZERO);
+    let ours = |number: u8| {
+        let held = Around { own: at(100), connected: true, next, far }.held();
+        crate::wire::points(key(number).place()).iter().any(|point| held.contains(*point))
+    };
+    for number in 0..=255 {
+        let copied = crate::wire::Copied { key: key(number), writer: at(7), item: plain(b"a", 1000) };
+        copies.on_message(at(101), Upkeep::Keep(vec![copied]), &mut store, Time::ZERO);
+        assert_eq!(store.shelves.contains_key(&key(number).place()), ours(number));
+    }
+    assert!((1..60).contains(&store.shelves.len()), "{}", store.shelves.len());
+}
