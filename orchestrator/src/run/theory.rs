@@ -12,7 +12,7 @@ use crate::environment::{NodeIndex, NodeStatus, Trial};
 /// What two hosts are to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pair {
-    /// Hole punching works whatever the timing.
+    /// Hole punching works whatever the timing, or one opens a TCP connection to the other.
     Sure,
     /// It works if no early packet spoils it.
     Lucky,
@@ -153,8 +153,16 @@ impl<'a> Theory<'a> {
             Verdict::Direct => Pair::Sure,
             Verdict::ByLuck => Pair::Lucky,
             // This version predicts no ports.
+            Verdict::WithPrediction | Verdict::Never if self.meet_over_tcp(a, b) => Pair::Sure,
             Verdict::WithPrediction | Verdict::Never => Pair::Blocked,
         }
+    }
+
+    /// Nobody opens a TCP connection to a member with anything in front of it.
+    fn meet_over_tcp(&self, a: HostId, b: HostId) -> bool {
+        let is_public = |host: HostId| self.trial.topology.hosts[host.0 as usize].is_public();
+        let opens = oracle::direct(&self.trial.topology, a, b, Protocol::Tcp) == Verdict::Direct;
+        opens && (is_public(a) || is_public(b))
     }
 }
 
@@ -253,12 +261,22 @@ mod tests {
 
     #[test]
     fn who_can_reach_no_bootstrap_takes_no_part_in_the_ring() {
-        let trial = trial(&["public=60", "joiners=0", "nat=udp-blocked"]);
+        let trial = trial(&["public=60", "joiners=0", "nat=only-443"]);
         let members = members(&trial);
         let theory = Theory::new(&trial, &members);
         assert!(theory.cut_off().len() > 40, "{}", theory.cut_off().len());
         assert_eq!(theory.ring.len() + theory.cut_off().len(), members.len());
         assert!(theory.cut_off().iter().all(|member| theory.excused(*member)));
+    }
+
+    #[test]
+    fn who_can_reach_a_bootstrap_over_tcp_alone_takes_part() {
+        let trial = trial(&["public=60", "joiners=0", "nat=udp-blocked"]);
+        let members = members(&trial);
+        let theory = Theory::new(&trial, &members);
+        assert!(theory.cut_off().is_empty());
+        assert!(theory.pairs.values().any(|pair| *pair == Pair::Sure));
+        assert!(theory.pairs.values().any(|pair| *pair == Pair::Blocked));
     }
 
     #[test]

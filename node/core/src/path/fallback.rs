@@ -63,13 +63,22 @@ impl Fallback {
         Some(if trusted || fresh { Patience::UdpFirst } else { Patience::AtOnce })
     }
 
-    /// Those of our own addresses at which others may open TCP connections: peers see us there, or one has done so.
+    /// Where others may open TCP connections to us: at our own addresses that peers see us at; and if one has opened any,
+    /// at the address of a NAT that keeps our port, as in front of a rented machine, and at all our own.
     pub(super) fn named(&self, local: &[SocketAddr], observed: &[SocketAddr]) -> Vec<SocketAddr> {
         if self.tcp < TcpUse::Listens {
             return Vec::new();
         }
-        let open = |own: &&SocketAddr| self.reached || observed.contains(own);
-        local.iter().filter(open).take(NAMED_MAX).copied().collect()
+        let kept = |seen: &&SocketAddr| local.iter().any(|own| own.port() == seen.port());
+        let seen = local.iter().filter(|own| observed.contains(own));
+        let reached = observed.iter().filter(kept).chain(local).filter(|_| self.reached);
+        let mut named: Vec<SocketAddr> = Vec::with_capacity(NAMED_MAX);
+        for address in seen.chain(reached) {
+            if named.len() < NAMED_MAX && !named.contains(address) {
+                named.push(*address);
+            }
+        }
+        named
     }
 }
 
@@ -113,6 +122,8 @@ mod tests {
         assert_eq!(fallback.named(&[own], &[own, other]), [own]);
         fallback.on_reached();
         assert_eq!(fallback.named(&[own], &[]), [own]);
+        let outside = "198.51.100.1:1".parse().expect("it is one");
+        assert_eq!(fallback.named(&[own], &[outside, other]), [outside, own]);
         fallback.start(TcpUse::Dials, Time::ZERO);
         assert!(fallback.named(&[own], &[own]).is_empty());
     }

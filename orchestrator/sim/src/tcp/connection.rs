@@ -298,10 +298,13 @@ mod tests {
 
     const DELAY: Duration = Duration::from_millis(50);
 
+    /// A segment on its way: to which end, and what is in it.
+    type Flying = (usize, TcpFlags, [u32; 2], Vec<u8>);
+
     /// Two ends and a network that loses and swaps.
     struct Pair {
         ends: [Connection; 2],
-        flying: BTreeMap<(Time, u64), (usize, TcpFlags, u32, u32, Vec<u8>)>,
+        flying: BTreeMap<(Time, u64), Flying>,
         got: [Vec<Vec<u8>>; 2],
         gone: [bool; 2],
         now: Time,
@@ -333,7 +336,7 @@ mod tests {
                         self.number += 1;
                         if self.rng.unit() >= self.loss {
                             let at = self.now + self.rng.jitter(DELAY, 0.5);
-                            let segment = (1 - end, flags, number.unwrap_or(0), expects, body);
+                            let segment = (1 - end, flags, [number.unwrap_or(0), expects], body);
                             self.flying.insert((at, self.number), segment);
                         }
                     }
@@ -365,7 +368,7 @@ mod tests {
                 self.now = next;
                 let mut effects = Vec::new();
                 if landing == Some(next) {
-                    let Some((_, (end, flags, number, expects, body))) = self.flying.pop_first() else {
+                    let Some((_, (end, flags, [number, expects], body))) = self.flying.pop_first() else {
                         return;
                     };
                     let segment = Segment { flags, number, expects, body: &body };

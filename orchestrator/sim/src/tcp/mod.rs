@@ -98,21 +98,13 @@ impl World {
         if let Some(tap) = &mut self.tap {
             tap(host, payload);
         }
-        let socket = self.seats[host.0 as usize].socket;
         let (key, mut effects) = ((host, to), Vec::new());
         if !self.tcp.places.contains_key(&key) {
-            if socket.is_ipv4() != to.is_ipv4() || !self.tcp.has_room(host) {
-                self.counters.unsent += 1;
-                return;
-            }
-            let connection = Connection::opening(self.now);
-            effects.push(connection.begin());
-            let local = SocketAddr::new(socket.ip(), self.tcp.next_port(host));
-            self.tcp.places.insert(key, Place { local, connection, timer: None });
+            effects.extend(self.open(key));
         }
-        let Some(place) = self.tcp.places.get_mut(&key) else { return };
         let fits = !payload.is_empty() && payload.len() <= Hold::PAYLOAD_MAX - NUMBERS;
-        if fits && place.connection.send(payload, self.now, &mut effects) {
+        let place = self.tcp.places.get_mut(&key).filter(|_| fits);
+        if place.is_some_and(|place| place.connection.send(payload, self.now, &mut effects)) {
             self.counters.datagrams += 1;
         } else {
             self.counters.unsent += 1;
@@ -120,40 +112,66 @@ impl World {
         self.carry_out(key, effects);
     }
 
+    /// Opens a connection, if there is room and both ends are of one family.
+    fn open(&mut self, key: Key) -> Option<Effect> {
+        let (host, to) = key;
+        let socket = self.seats[host.0 as usize].socket;
+        if socket.is_ipv4() != to.is_ipv4() || !self.tcp.has_room(host) {
+            return None;
+        }
+        let connection = Connection::opening(self.now);
+        let first = connection.begin();
+        let local = SocketAddr::new(socket.ip(), self.tcp.next_port(host));
+        self.tcp.places.insert(key, Place { local, connection, timer: None });
+        Some(first)
+    }
+
     /// A segment reached a host.
     pub(crate) fn take_segment(&mut self, host: HostId, slip: Slip, flags: TcpFlags) {
         let bytes = slip.payload.map(|cell| self.hold.get(cell).to_vec()).unwrap_or_default();
+        let (key, local) = ((host, slip.source), slip.destination);
+        if !self.claim(host, slip) {
+            return;
+        }
+        let is_first = flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::ACK);
+        let mut effects = Vec::new();
+        if let Some(place) = self.tcp.places.get_mut(&key).filter(|place| place.local == local) {
+            place.connection.take(segment(flags, &bytes), self.now, &mut effects);
+        } else if is_first && local == self.seats[host.0 as usize].socket {
+            effects.extend(self.accept(key, local));
+        } else if !flags.has(TcpFlags::RST) {
+            let refusal = TcpFlags::RST.with(TcpFlags::ACK);
+            return self.put_segment(host, Packet::tcp(local, key.1, refusal), &[]);
+        }
+        self.carry_out(key, effects);
+    }
+
+    /// Counts a segment at its host; `false` if nothing runs there.
+    fn claim(&mut self, host: HostId, slip: Slip) -> bool {
         let seat = &mut self.seats[host.0 as usize];
         if seat.machine.is_none() {
             self.counters.unclaimed += 1;
-            return self.end(slip, Fate::Unclaimed(host));
+            self.end(slip, Fate::Unclaimed(host));
+            return false;
         }
         seat.traffic.received_datagrams += 1;
         seat.traffic.received_bytes += u64::from(slip.length);
-        let socket = seat.socket;
         self.trace.step(Step::Delivered, self.now, host);
         self.trace.addresses(slip.source, slip.destination);
         self.end(slip, Fate::Delivered(host));
-        let key = (host, slip.source);
-        let is_first = flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::ACK);
-        let known = self.tcp.places.get(&key).is_some_and(|place| place.local == slip.destination);
-        let mut effects = Vec::new();
-        if known {
-            let Some(place) = self.tcp.places.get_mut(&key) else { return };
-            place.connection.take(segment(flags, &bytes), self.now, &mut effects);
-        } else if is_first && slip.destination == socket {
-            if !self.tcp.has_room(host) {
-                return;
-            }
-            let connection = Connection::accepted(self.now);
-            effects.push(connection.begin());
-            self.tcp.remove(key);
-            self.tcp.places.insert(key, Place { local: socket, connection, timer: None });
-        } else if !flags.has(TcpFlags::RST) {
-            let refusal = TcpFlags::RST.with(TcpFlags::ACK);
-            return self.put_segment(host, Packet::tcp(slip.destination, slip.source, refusal), &[]);
+        true
+    }
+
+    fn accept(&mut self, key: Key, local: SocketAddr) -> Option<Effect> {
+        // What is left of an older one from the same port goes.
+        self.tcp.remove(key);
+        if !self.tcp.has_room(key.0) {
+            return None;
         }
-        self.carry_out(key, effects);
+        let connection = Connection::accepted(self.now);
+        let answer = connection.begin();
+        self.tcp.places.insert(key, Place { local, connection, timer: None });
+        Some(answer)
     }
 
     /// The timer that was due first.
