@@ -50,11 +50,11 @@ fn members_behind_nats_join_answer_and_leave_nothing() {
 fn members_at_sites_that_block_udp_join_over_tcp() {
     let Some(_alone) = engine("members_at_sites_that_block_udp_join_over_tcp") else { return };
     let mut environment = Docker::new(surroundings(), Options::default()).unwrap();
-    let trial = trial("udp-blocked", 6);
-    let blocked: Vec<_> = (0..6).filter(|n| !trial.topology.hosts[*n].is_public()).collect();
+    let trial = trial("udp-blocked", 12);
+    let blocked: Vec<_> = (0..12).filter(|n| !trial.topology.hosts[*n].is_public()).collect();
     assert!(!blocked.is_empty());
     environment.prepare(&trial).unwrap();
-    let nodes: Vec<_> = (0..6).map(NodeIndex).collect();
+    let nodes: Vec<_> = (0..12).map(NodeIndex).collect();
     environment.start(&nodes).unwrap();
     wait_for_all(&mut environment, &nodes);
     let statuses = environment.statuses(&nodes).unwrap();

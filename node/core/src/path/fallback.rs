@@ -19,7 +19,7 @@ pub enum TcpUse {
     #[default]
     Off,
     /// Open connections.
-    Dials,
+    Opens,
     /// Open connections, and take them at the port of the UDP socket.
     Listens,
 }
@@ -50,12 +50,12 @@ impl Fallback {
 
     /// When a node without a place in its ring is to try TCP, unless it hears something over UDP until then.
     pub(super) fn due(&self) -> Option<Time> {
-        (self.tcp >= TcpUse::Dials).then(|| self.heard.unwrap_or(self.started) + UDP_SILENCE)
+        (self.tcp >= TcpUse::Opens).then(|| self.heard.unwrap_or(self.started) + UDP_SILENCE)
     }
 
     /// Whether TCP is worth a try at all, and whether it may wait: UDP is known to come through.
     pub(super) fn tcp(&self, now: Time) -> Option<Patience> {
-        if self.tcp < TcpUse::Dials {
+        if self.tcp < TcpUse::Opens {
             return None;
         }
         let trusted = self.heard.is_some_and(|heard| heard + UDP_TRUST > now);
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn tcp_waits_as_long_as_udp_comes_through() {
-        let mut fallback = fallback(TcpUse::Dials);
+        let mut fallback = fallback(TcpUse::Opens);
         assert_eq!(fallback.due(), Some(Time::from_secs(12)));
         assert_eq!(fallback.tcp(Time::from_secs(11)), Some(Patience::UdpFirst));
         assert_eq!(fallback.tcp(Time::from_secs(13)), Some(Patience::AtOnce));
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(fallback.named(&[own], &[]), [own]);
         let outside = "198.51.100.1:1".parse().expect("it is one");
         assert_eq!(fallback.named(&[own], &[outside, other]), [outside, own]);
-        fallback.start(TcpUse::Dials, Time::ZERO);
+        fallback.start(TcpUse::Opens, Time::ZERO);
         assert!(fallback.named(&[own], &[own]).is_empty());
     }
 

@@ -116,7 +116,7 @@ impl Streams {
     pub(super) fn bind(local: SocketAddr) -> Self {
         let from = (!local.ip().is_unspecified()).then(|| SocketAddr::new(local.ip(), 0));
         let mut streams = Self::off();
-        (streams.usage, streams.from) = (TcpUse::Dials, from);
+        (streams.usage, streams.from) = (TcpUse::Opens, from);
         match listen(local) {
             Ok(listener) => {
                 let task = tokio::spawn(accept_all(listener, streams.reporter.clone()));

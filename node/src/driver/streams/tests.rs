@@ -185,7 +185,7 @@ async fn one_address_holds_a_bounded_number_of_connections() {
 async fn a_port_that_is_taken_leaves_the_way_out() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let streams = Streams::bind(taken.local_addr().unwrap());
-    assert_eq!(streams.usage(), TcpUse::Dials);
+    assert_eq!(streams.usage(), TcpUse::Opens);
 }
 
 #[tokio::test]
