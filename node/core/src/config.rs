@@ -48,6 +48,8 @@ pub struct OverlayConfig {
     pub security: Security,
     /// How members find each other through the DHT of the node's first overlay; without it, by bootstraps only.
     pub discovery: Option<DiscoveryConfig>,
+    /// Whether what a member says to all is handed on: anybody's word reaches everybody, so it is off in a public overlay.
+    pub broadcast: bool,
     /// When the member's own certificate ends, if it does; for reports only.
     pub certificate_expires: Option<Wall>,
 }
@@ -66,6 +68,7 @@ impl OverlayConfig {
             relay: RelayConfig::default(),
             security: Security::none(),
             discovery: None,
+            broadcast: false,
             certificate_expires: None,
         }
     }

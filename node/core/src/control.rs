@@ -356,6 +356,13 @@ pub enum EventKind {
         /// Why, as a drop's reason or in words.
         why: String,
     },
+    /// A broadcast of ours is over.
+    Broadcast {
+        /// Members that have it, without ourselves.
+        members: u32,
+        /// Whether every part of the range was covered.
+        complete: bool,
+    },
     /// A look into the DHT of the public overlay, where members of a private one find each other, has its answer.
     Discovered {
         /// Members that were found, without ourselves.

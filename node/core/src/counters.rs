@@ -183,6 +183,8 @@ pub struct Counters {
     pub carried_datagrams: u64,
     /// Datagrams that went through a common peer.
     pub relayed_datagrams: u64,
+    /// Payloads that were broadcast and arrived.
+    pub broadcasts_received: u64,
     /// Relayed edges that took another common peer.
     pub relays_changed: u64,
     /// Packets that this member passed on for others.

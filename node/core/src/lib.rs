@@ -18,6 +18,7 @@ pub mod rng;
 pub mod time;
 pub mod wire;
 
+pub mod broadcast;
 pub mod connection;
 pub mod dht;
 pub mod discovery;

@@ -79,6 +79,15 @@ pub enum Input {
         /// At most [`crate::wire::CARRIED_MAX`] bytes; [`crate::control::EventKind::NotSent`] tells of a longer one.
         payload: Buffer,
     },
+    /// An application says something to all members of an overlay that takes broadcasts, or to those in a range.
+    Broadcast {
+        /// The overlay's place in the configuration.
+        overlay: u8,
+        /// The first address and the first beyond, clockwise; everybody if it is not there.
+        range: Option<(Address, Address)>,
+        /// At most [`crate::wire::BROADCAST_MAX`] bytes. Every member on the way reads them.
+        payload: Vec<u8>,
+    },
     /// The host's own transport addresses, as its interfaces have them.
     LocalAddresses(Vec<SocketAddr>),
     /// What the wall clock says at `now`; told whenever it may have been set.
@@ -137,6 +146,15 @@ pub enum Output {
         /// Who sent it, as the packet says; nothing proves it.
         from: Address,
         /// The datagram.
+        payload: Buffer,
+    },
+    /// Give an application what a member said to all.
+    Broadcast {
+        /// The overlay's place in the configuration.
+        overlay: u8,
+        /// Who said it, as the message says; the payload has to prove it.
+        origin: Address,
+        /// What it said.
         payload: Buffer,
     },
     /// Answer a command.

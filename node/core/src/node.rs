@@ -271,6 +271,11 @@ impl Machine for Node {
                     overlay.carry(to, payload, &mut self.shared.lend(now));
                 }
             }
+            Input::Broadcast { overlay, range, payload } => {
+                if let Some(overlay) = self.overlays.get_mut(usize::from(overlay)) {
+                    overlay.broadcast(range, payload, &mut self.shared.lend(now));
+                }
+            }
             Input::LocalAddresses(local) => self.shared.paths.set_local(local),
             Input::WallClock { unix_seconds } => {
                 self.shared.wall = (Wall(unix_seconds), now);

@@ -81,7 +81,10 @@ impl Wire {
                         self.deliver(i, to.address(), copy);
                     }
                     Output::Reply { reply, .. } => self.replies.push(reply),
-                    Output::Event(_) | Output::Received { .. } | Output::Carried { .. } => {}
+                    Output::Event(_)
+                    | Output::Received { .. }
+                    | Output::Carried { .. }
+                    | Output::Broadcast { .. } => {}
                 }
             }
         }

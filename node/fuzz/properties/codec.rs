@@ -1,8 +1,8 @@
 //! The claim of the target `codec`: no reader panics, and every message has exactly one encoding.
 
 use atoll_core::wire::{
-    CloseReason, ConnectToMe, DhtAnswer, DhtRequest, Echo, FrameHeader, Header, Link, Members, Neighbours,
-    PacketHeader, Part, Ping, ROUTE_MAX, Upkeep, read_address, read_id, read_observed,
+    Broadcast, CloseReason, ConnectToMe, Covered, DhtAnswer, DhtRequest, Echo, FrameHeader, Header, Link,
+    Members, Neighbours, PacketHeader, Part, Ping, ROUTE_MAX, Upkeep, read_address, read_id, read_observed,
 };
 use atoll_core::{Buffer, Pool};
 
@@ -55,6 +55,8 @@ fn bodies(bytes: &[u8]) {
     same(bytes, Members::read(bytes), Members::write);
     same(bytes, Echo::read(bytes), Echo::write);
     same(bytes, Part::read(bytes), Part::write);
+    same(bytes, Broadcast::read(bytes), Broadcast::write);
+    same(bytes, Covered::read(bytes), Covered::write);
     same(bytes, DhtRequest::read(bytes), DhtRequest::write);
     same(bytes, DhtAnswer::read(bytes), DhtAnswer::write);
     same(bytes, Upkeep::read(bytes), Upkeep::write);

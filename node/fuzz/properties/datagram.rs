@@ -151,7 +151,7 @@ impl Town {
                     self.status = members.into_iter().next()
                 }
                 Output::Reply { .. } | Output::Event(_) => {}
-                Output::Received { .. } | Output::Carried { .. } => {}
+                Output::Received { .. } | Output::Carried { .. } | Output::Broadcast { .. } => {}
             }
         }
     }

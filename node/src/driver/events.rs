@@ -15,6 +15,7 @@ pub(super) fn log(event: &Event, now: Time) {
         EventKind::Connected => info!(overlay, seconds, "connected"),
         EventKind::Disconnected => info!(overlay, seconds, "disconnected; joining again"),
         EventKind::PeerConnected { peer } => debug!(overlay, %peer, "peer connected"),
+        EventKind::Broadcast { members, complete } => debug!(overlay, members, complete, "broadcast is over"),
         EventKind::Discovered { members } => debug!(overlay, members, "looked for members"),
         EventKind::NotSent { peer, why } => debug!(overlay, %peer, why, "payload not sent"),
         EventKind::PeerLost { peer, why } => info!(overlay, %peer, why, "peer lost"),

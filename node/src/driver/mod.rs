@@ -203,6 +203,10 @@ impl<M: Machine> Driver<M> {
                     tracing::debug!(overlay, %from, bytes, "a payload for no application");
                 }
                 Output::Carried { overlay, from, payload } => self.arrivals.put(overlay, from, payload),
+                Output::Broadcast { overlay, origin, payload } => {
+                    let bytes = payload.len();
+                    tracing::debug!(overlay, %origin, bytes, "a broadcast for no application");
+                }
                 Output::Reply { id, reply } => {
                     let reply = self.complete(reply);
                     self.pending.answer(id, reply);

@@ -16,7 +16,7 @@ use crate::flight::{Flight, Hold, Slip};
 use crate::heap::Entry;
 use crate::host::Seat;
 use crate::observe::{Fate, Observation};
-use crate::received::{Carried, Received};
+use crate::received::{Carried, Heard, Received};
 use crate::stall::Stalled;
 use crate::trace::Step;
 use crate::world::World;
@@ -249,6 +249,12 @@ impl World {
                     self.trace.bytes(&payload);
                     let payload = payload.to_vec();
                     self.carried.put(Carried { time: self.now, host, overlay, from, payload });
+                }
+                Output::Broadcast { overlay, origin, payload } => {
+                    self.trace.step(Step::Broadcast, self.now, host);
+                    self.trace.bytes(&payload);
+                    let payload = payload.to_vec();
+                    self.heard.put(Heard { time: self.now, host, overlay, origin, payload });
                 }
                 Output::Reply { id, reply } => {
                     self.trace.step(Step::Reply, self.now, host);

@@ -41,6 +41,21 @@ pub struct Carried {
     pub payload: Vec<u8>,
 }
 
+/// What a member said to all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// When it arrived.
+    pub time: Time,
+    /// Where.
+    pub host: HostId,
+    /// The overlay's place in the receiver's configuration.
+    pub overlay: u8,
+    /// Who said it, as the message says.
+    pub origin: Address,
+    /// What was said.
+    pub payload: Vec<u8>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Shelf<T>(VecDeque<T>);
 

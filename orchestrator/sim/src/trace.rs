@@ -24,6 +24,7 @@ pub(crate) enum Step {
     Fault,
     Received,
     Carried,
+    Broadcast,
 }
 
 /// A 64-bit hash over every step so far, in their order.

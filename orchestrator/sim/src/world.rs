@@ -16,7 +16,7 @@ use crate::flight::{Flights, Hold};
 use crate::heap::Wakes;
 use crate::host::{self, Seat};
 use crate::observe::{Events, Observer, Sink, Tap};
-use crate::received::{Carried, Received, Shelf};
+use crate::received::{Carried, Heard, Received, Shelf};
 use crate::requests::Requests;
 use crate::settings::{Settings, Stop};
 use crate::stall::{Stalled, Watch};
@@ -45,6 +45,7 @@ pub struct World {
     pub(crate) trace: Trace,
     pub(crate) received: Shelf<Received>,
     pub(crate) carried: Shelf<Carried>,
+    pub(crate) heard: Shelf<Heard>,
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
     pub(crate) stalled: Option<Stalled>,
@@ -83,6 +84,7 @@ impl World {
             trace: Trace::default(),
             received: Shelf::default(),
             carried: Shelf::default(),
+            heard: Shelf::default(),
             counters: Counters::default(),
             watch: Watch::new(settings.stall),
             stalled: None,
@@ -131,6 +133,22 @@ impl World {
     /// Takes the carried datagrams that arrived since the last call, in their order.
     pub fn take_carried(&mut self) -> Vec<Carried> {
         self.carried.take()
+    }
+
+    /// Has the member on `host` say something to all members of the overlay at this place, or to those in a range.
+    pub fn broadcast(
+        &mut self,
+        host: HostId,
+        overlay: u8,
+        range: Option<(Address, Address)>,
+        payload: &[u8],
+    ) {
+        self.input(host, Input::Broadcast { overlay, range, payload: payload.to_vec() });
+    }
+
+    /// Takes the broadcasts that arrived since the last call, in their order.
+    pub fn take_heard(&mut self) -> Vec<Heard> {
+        self.heard.take()
     }
 
     /// What the wall clocks say now, in seconds since 1970.

@@ -66,6 +66,8 @@ mod tests {
     use super::*;
     use crate::security::derived_key;
 
+    type Change<'a> = &'a dyn Fn(&mut Vec<u8>, &mut Proof);
+
     fn key_of(signer: &PKeyRef<Private>) -> Key {
         Key::owned(address_of(signer).unwrap(), "name")
     }
@@ -77,12 +79,12 @@ mod tests {
         let signed = sign(&signer, &key, b"value".to_vec(), (7, 1000)).unwrap();
         assert!(holds(&key, &signed));
         let Content::Owned { value, proof } = signed else { panic!("it is owned") };
-        let changed = |change: &dyn Fn(&mut Vec<u8>, &mut Proof)| {
+        let changed = |change: Change<'_>| {
             let (mut value, mut proof) = (value.clone(), proof.clone());
             change(&mut value, &mut proof);
             Content::Owned { value, proof }
         };
-        let wrong: [&dyn Fn(&mut Vec<u8>, &mut Proof); 6] = [
+        let wrong: [Change<'_>; 6] = [
             &|value, _| value[0] ^= 1,
             &|value, _| value.push(0),
             &|_, proof| proof.sequence += 1,

@@ -159,9 +159,11 @@ impl Store {
             // Only the owner renews, by a higher sequence number.
             Content::Owned { .. } => false,
         };
-        if let Some(kept) =
-            self.get(place, mark).filter(|kept| !is_refresh || ends(&writing.item, now) <= kept.ends)
-        {
+        // What comes twice, or back from somebody who held it, brings no new lease.
+        let changes = |kept: &Kept| {
+            is_refresh && kept.stamp != writing.item.stamp && ends(&writing.item, now) > kept.ends
+        };
+        if let Some(kept) = self.get(place, mark).filter(|kept| !changes(kept)) {
             return Ok(millis(kept.ends, now));
         }
         self.write(place, mark, writing, now, STRANGER)?;

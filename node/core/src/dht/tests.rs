@@ -47,10 +47,11 @@ proptest! {
         let mut store = Store::default();
         let mut model: BTreeMap<(u8, u8), Time> = BTreeMap::new();
         let mut now = Time::ZERO;
-        for (number, writer, value, lease, pause) in steps {
+        for (stamp, (number, writer, value, lease, pause)) in (0..).zip(steps) {
             now += Duration::from_millis(pause);
             store.expire(now);
-            let granted = put(&mut store, (number, writer), plain(&[value], lease), now).unwrap();
+            let item = Item { stamp, ..plain(&[value], lease) };
+            let granted = put(&mut store, (number, writer), item, now).unwrap();
             let ends = model.entry((number, value)).or_default();
             *ends = (*ends).max(now + Duration::from_millis(u64::from(lease)));
             prop_assert_eq!(u128::from(granted), ends.since(now).as_millis());
@@ -184,7 +185,17 @@ fn one_writer_gets_its_share_and_no_more_and_another_still_finds_room() {
     put(&mut store, (0, 0), plain(&[9; VALUE_MAX], 1000), Time::ZERO).unwrap_err();
     assert_eq!(store.bytes(), before, "nothing made room");
     let held = values(&store, 0, Time::ZERO)[0].clone();
-    put(&mut store, (0, held[0]), plain(&held, 5000), Time::ZERO).unwrap();
+    let renewal = Item { stamp: 2, ..plain(&held, 5000) };
+    assert_eq!(put(&mut store, (0, held[0]), renewal, Time::ZERO), Ok(5000), "what is there is renewed");
+}
+
+#[test]
+fn a_value_that_comes_back_from_whoever_held_it_lives_no_longer_and_changes_no_account() {
+    let mut store = Store::default();
+    put(&mut store, (1, 1), plain(b"a", 1000), Time::ZERO).unwrap();
+    let later = Time::from_nanos(500_000_000);
+    assert_eq!(put(&mut store, (1, 2), plain(b"a", 900), later), Ok(500));
+    assert_eq!(store.get(key(1).place(), plain(b"a", 1).content.mark()).map(|kept| kept.writer), Some(at(1)));
 }
 
 #[test]

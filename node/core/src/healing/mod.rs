@@ -14,12 +14,14 @@ pub const LOST_MAX: usize = 8;
 /// Bootstraps that are remembered at most.
 pub const BOOTSTRAPS_MAX: usize = 8;
 
-/// First wait between two looks; it doubles. In a small part of a ring the longest wait is so many times this as there are
-/// members: together they look as often as many.
+/// First wait between two looks; it doubles. The longest wait is so many times this as the ring has members: all together
+/// look as often in a small part of a ring as in a large one, and a bootstrap bears no more of them.
 const LOOK_WAIT: Duration = Duration::from_secs(10);
-const LOOK_WAIT_MAX: Duration = Duration::from_secs(120);
-/// Members beyond which a ring is not small.
-const LOOKS: f64 = 12.0;
+const LOOK_WAIT_MAX: Duration = Duration::from_secs(1800);
+/// The longest wait of a member whose peers fell silent.
+const DOUBT_MAX: Duration = Duration::from_secs(120);
+/// Members beyond which the waits grow no longer.
+const MEMBERS_MAX: f64 = 1000.0;
 /// Within this time after strangers came a member looks.
 const HURRY_WAIT: Duration = Duration::from_secs(2);
 /// How long an answer through the ring may take.
@@ -137,8 +139,10 @@ impl Healing {
             return None;
         }
         self.next = now + self.rng.jitter(self.wait, 0.5);
-        self.wait = (self.wait * 2).min(LOOK_WAIT.mul_f64(size.clamp(1.0, LOOKS))).min(LOOK_WAIT_MAX);
         self.known.retain(|known| known.lost.is_none_or(|since| since + MEMORY > now));
+        let longest =
+            if self.known.iter().any(|known| known.lost.is_some()) { DOUBT_MAX } else { LOOK_WAIT_MAX };
+        self.wait = (self.wait * 2).min(LOOK_WAIT.mul_f64(size.clamp(1.0, MEMBERS_MAX))).min(longest);
         if self.known.is_empty() {
             self.next = Time::MAX;
         }

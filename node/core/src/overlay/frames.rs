@@ -22,6 +22,18 @@ impl Overlay {
         self.put_frame(id, FrameHeader { kind, ack: None, sequence }, body, lent);
     }
 
+    /// Sends a frame to a connected peer.
+    pub(super) fn send_to_peer(
+        &mut self,
+        peer: Address,
+        (kind, body): (FrameKind, Buffer),
+        lent: &mut Lent<'_>,
+    ) {
+        if let Some(id) = self.connections.get(peer).map(crate::connection::Connection::edge) {
+            self.send_frame(id, kind, body, lent);
+        }
+    }
+
     /// Sends a frame that may be lost.
     pub(super) fn send_frame_once(&mut self, id: EdgeId, kind: FrameKind, body: Buffer, lent: &mut Lent<'_>) {
         self.put_frame(id, FrameHeader { kind, ack: None, sequence: None }, body, lent);
@@ -112,6 +124,8 @@ impl Overlay {
             FrameKind::Observed => lent.paths.observe(read_observed(&payload)?),
             FrameKind::Packet => self.on_packet(peer, payload, lent)?,
             FrameKind::Upkeep => self.on_upkeep(peer, &payload, lent)?,
+            FrameKind::Broadcast => self.on_broadcast(peer, &payload, lent)?,
+            FrameKind::Covered => self.on_covered(peer, &payload, lent)?,
             FrameKind::Link | FrameKind::Ack | FrameKind::Close => {}
         }
         Ok(())

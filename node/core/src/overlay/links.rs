@@ -507,6 +507,7 @@ impl Overlay {
         self.mark_stale_around(peer);
         self.connections.remove(peer);
         self.leave_relay(peer, lent);
+        self.cover_for(peer, lent);
         if self.place.predecessor == Some(peer) || self.place.successor == Some(peer) {
             self.ring.announce_again(lent.now);
             self.bootstraps.probe_again(lent.now);

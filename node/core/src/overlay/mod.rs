@@ -1,5 +1,6 @@
 //! Floor 6: one ring. It owns floors 1 to 5 and carries the services' wishes from one to another.
 
+mod broadcasts;
 mod carry;
 mod dht;
 mod dht_report;
@@ -24,6 +25,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::broadcast::Broadcasts;
 use crate::buffer::{Buffer, Pool};
 use crate::config::{KeepaliveConfig, OverlayConfig};
 use crate::connection::{self, Roles};
@@ -134,6 +136,9 @@ pub struct Overlay {
     inquiries: Inquiries,
     discovery: Option<Discovery>,
     healing: Healing,
+    broadcasts: Broadcasts,
+    /// Whether members may broadcast.
+    takes_broadcasts: bool,
     /// When the first look for members had its answer, and how many the last one named.
     discovered: Option<(Time, u32)>,
     relay: Relay,
@@ -197,6 +202,8 @@ impl Overlay {
             inquiries: Inquiries::new(&rng),
             discovered: None,
             healing,
+            broadcasts: Broadcasts::new(own, &rng),
+            takes_broadcasts: config.broadcast,
             discovery: meeting::discovery(config, start.public, &rng, now),
             relay: Relay::new(config.relay.clone(), now),
             relayed: Relayed::default(),
@@ -324,6 +331,7 @@ impl Overlay {
         }
         self.improve(lent);
         self.run_healing(lent);
+        self.run_broadcasts(lent);
         self.look_for_members(lent.now);
         self.dirty |= self.look_at <= lent.now;
         self.run_senders(lent);
@@ -353,6 +361,7 @@ impl Overlay {
             self.edges_timeout(),
             self.review_timeout(),
             self.improve_timeout(),
+            self.broadcasts.poll_timeout(),
             self.healing.poll_timeout().filter(|_| self.connected),
             self.discovery.as_ref().and_then(Discovery::poll_timeout),
             self.settle_timeout(),

@@ -182,7 +182,7 @@ fn via(remote: Remote) -> Option<Address> {
     }
 }
 
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 22] {
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 23] {
     [
         ("atoll_sent_datagrams_total", "Datagrams handed to the socket", counters.udp.sent_datagrams),
         ("atoll_sent_bytes_total", "UDP payload bytes handed to the socket", counters.udp.sent_bytes),
@@ -196,6 +196,7 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 22] {
             "Datagrams of this overlay that went through a common peer",
             counters.relayed_datagrams,
         ),
+        ("atoll_broadcasts_received_total", "Payloads for all that arrived", counters.broadcasts_received),
         ("atoll_relays_changed_total", "Relayed edges that took another relay", counters.relays_changed),
         (
             "atoll_received_datagrams_total",

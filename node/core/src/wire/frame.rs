@@ -49,6 +49,10 @@ pub enum FrameKind {
     Observed = 7,
     /// What neighbours say to keep the DHT's copies alike.
     Upkeep = 16,
+    /// A [`super::Broadcast`].
+    Broadcast = 17,
+    /// A [`super::Covered`].
+    Covered = 18,
 }
 
 impl FrameKind {
@@ -63,6 +67,8 @@ impl FrameKind {
             Self::Packet,
             Self::Observed,
             Self::Upkeep,
+            Self::Broadcast,
+            Self::Covered,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == bits)

@@ -3,6 +3,7 @@
 pub(crate) mod codec;
 
 mod address;
+mod broadcast;
 mod dht;
 mod entry;
 mod frame;
@@ -13,6 +14,7 @@ mod part;
 mod remote;
 
 pub use address::{Address, AddressError, Distance};
+pub use broadcast::{BROADCAST_MAX, Broadcast, BroadcastId, Covered, Range};
 pub use codec::Malformed;
 pub use dht::{
     Ask, Copied, Denial, DhtAnswer, DhtRequest, ITEMS_MAX, LISTED_MAX, Listed, Page, RingArc, Said, Upkeep,

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use atoll_core::wire::{
-    Ack, Address, CANDIDATES_MAX, Candidate, ConnectToMe, Echo, EdgeId, FrameHeader, FrameKind, Header, Link,
-    Members, Mode, NEIGHBOURS_MAX, Neighbours, OverlayTag, PacketHeader, PacketKind, Part, Ping, ROUTE_MAX,
+    Ack, Address, BROADCAST_MAX, Broadcast, BroadcastId, CANDIDATES_MAX, Candidate, ConnectToMe, Covered,
+    Echo, EdgeId, FrameHeader, FrameKind, Header, Link, Members, Mode, NEIGHBOURS_MAX, Neighbours,
+    OverlayTag, PacketHeader, PacketKind, Part, Ping, ROUTE_MAX, Range,
 };
 use atoll_core::{Buffer, Pool};
 use proptest::prelude::*;
@@ -130,6 +131,18 @@ proptest! {
             let body = written(|buffer| part.write(buffer));
             prop_assert_eq!(Part::read(&body), Ok(part));
         }
+    }
+
+    #[test]
+    fn broadcasts_are_read_as_they_were_written(
+        id: u64, ends in (address(), address(), address()), hop_limit: u8, members: u32,
+        payload in prop::collection::vec(any::<u8>(), 0..=BROADCAST_MAX),
+    ) {
+        let (id, (origin, from, to)) = (BroadcastId(id), ends);
+        let message = Broadcast { id, origin, range: Range { from, to }, hop_limit, payload };
+        prop_assert_eq!(Broadcast::read(&written(|buffer| message.write(buffer))), Ok(message));
+        let covered = Covered { id, from, members };
+        prop_assert_eq!(Covered::read(&written(|buffer| covered.write(buffer))), Ok(covered));
     }
 
     #[test]

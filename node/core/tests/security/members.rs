@@ -133,7 +133,7 @@ impl Club {
                 }
                 Output::Reply { reply, .. } => self.replies.push(reply),
                 Output::Event(event) => self.events.push((n, event.kind)),
-                Output::Received { .. } | Output::Carried { .. } => {}
+                Output::Received { .. } | Output::Carried { .. } | Output::Broadcast { .. } => {}
             }
         }
     }

@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 8] = [
     &["edge", "config"],
     &["connection"],
     &["router"],
-    &["dht", "discovery", "healing", "linker", "relay", "ring", "inquiry", "sender"],
+    &["broadcast", "dht", "discovery", "healing", "linker", "relay", "ring", "inquiry", "sender"],
     &["overlay"],
     &["node"],
 ];

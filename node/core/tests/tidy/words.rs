@@ -49,6 +49,7 @@ const WORDS: [Word; 13] = [
                 "one opened record between the two ends of an edge, an idea of its own (RFC 9000)",
             ),
             ("node/fuzz/", "the same"),
+            ("orchestrator/sim/tests/dht/rogues.rs", "the same: a rogue changes what is inside"),
             ("node/src/", "hyper's word for a part of a body"),
         ],
     },

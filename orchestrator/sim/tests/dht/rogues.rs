@@ -28,20 +28,20 @@ struct Rogue {
 impl Rogue {
     fn twisted(&mut self, payload: Buffer) -> Buffer {
         let mut rest = self.pool.copy(&payload);
-        let (Ok(header @ Header::Short { .. }), Ok(frame)) =
+        let (Ok(header @ Header::Short { .. }), Ok(opened)) =
             (Header::take(&mut rest), FrameHeader::take(&mut rest))
         else {
             return payload;
         };
         let Ok((mut packet, at)) = PacketHeader::read(&rest) else { return payload };
         let is_dht = matches!(packet.kind, PacketKind::DhtRequest | PacketKind::DhtAnswer);
-        if frame.kind != FrameKind::Packet || packet.source != self.own || !is_dht {
+        if opened.kind != FrameKind::Packet || packet.source != self.own || !is_dht {
             return payload;
         }
         let body = (self.twist)(&mut packet, rest[at..].to_vec());
         let mut twisted = self.pool.copy(&body);
         packet.prepend(&mut twisted);
-        frame.prepend(&mut twisted);
+        opened.prepend(&mut twisted);
         header.prepend(&mut twisted);
         twisted
     }

@@ -1,6 +1,7 @@
 //! Real nodes in the world: their ring forms, heals and repeats itself.
 #![expect(clippy::unwrap_used, reason = "an unwrap in a test is an assertion")]
 
+mod broadcast;
 mod carried;
 mod ends;
 mod forming;

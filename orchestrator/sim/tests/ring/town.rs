@@ -179,6 +179,7 @@ impl Town {
         let bootstraps = bootstraps.iter().map(|host| self.world.socket(*host).unwrap()).collect();
         let mut overlay = OverlayConfig::new(OVERLAY, address, bootstraps);
         overlay.security = security.unwrap_or(overlay.security);
+        overlay.broadcast = true;
         let mut overlays = vec![overlay];
         if self.group.contains(&host) {
             overlays.push(self.membership(host));
@@ -204,6 +205,7 @@ impl Town {
         OverlayConfig {
             is_first: false,
             discovery: Some(DiscoveryConfig::new(secret)),
+            broadcast: true,
             security,
             ..OverlayConfig::new(GROUP, address, Vec::new())
         }

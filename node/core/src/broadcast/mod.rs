@@ -1,0 +1,383 @@
+//! Service: a payload for all members of a range (the paper's bounded broadcast, section V-A), with an answer for each
+//! range that was handed on. Whoever handed one on hears that it is covered, or covers it in another way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::machine::Deadline;
+use crate::rng::Rng;
+use crate::time::Time;
+use crate::wire::{Address, Broadcast, BroadcastId, Covered, Range};
+
+/// Broadcasts whose ranges are not covered yet, at most; the oldest is given up for one more.
+pub const UNDER_WAY_MAX: usize = 64;
+/// Broadcasts that are remembered so that they are delivered once, at most; the oldest is forgotten.
+pub const SEEN_MAX: usize = 1024;
+/// How long one is remembered.
+const MEMORY: Duration = Duration::from_secs(600);
+/// How long a range may take before its peer is doubted.
+const DOUBT: Duration = Duration::from_secs(3);
+/// How long a broadcast is pursued.
+const GIVE_UP: Duration = Duration::from_secs(60);
+/// Hops that a range is handed on at most.
+const HOPS_MAX: u8 = 64;
+
+/// A range that a peer was asked to cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    peer: Address,
+    range: Range,
+    doubt_at: Time,
+}
+
+/// A range that we were asked to cover, or want covered.
+#[derive(Debug)]
+struct Task {
+    message: Broadcast,
+    /// Who wants to hear; nobody if it is our own.
+    asker: Option<Address>,
+    parts: Vec<Part>,
+    members: u32,
+    until: Time,
+}
+
+/// What the service wants.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Hand this on to a peer.
+    Send(Address, Broadcast),
+    /// Tell a peer that its range is covered.
+    Tell(Address, Covered),
+    /// Ask a peer whether it lives.
+    Doubt(Address),
+    /// Our own broadcast reached so many members besides us; all of them if it is complete.
+    Done {
+        /// Which.
+        id: BroadcastId,
+        /// Members that have it.
+        members: u32,
+        /// Whether every range was covered.
+        complete: bool,
+    },
+}
+
+/// The broadcasts of one member.
+#[derive(Debug)]
+pub struct Broadcasts {
+    own: Address,
+    rng: Rng,
+    /// When each was first seen, and whether it was for us.
+    seen: BTreeMap<BroadcastId, (Time, bool)>,
+    tasks: Vec<Task>,
+    wanted: Vec<Wanted>,
+}
+
+impl Broadcasts {
+    /// A member that has said and heard nothing.
+    #[must_use]
+    pub fn new(own: Address, rng: &Rng) -> Self {
+        Self { own, rng: rng.fork("broadcast"), seen: BTreeMap::new(), tasks: Vec::new(), wanted: Vec::new() }
+    }
+
+    /// Begins a broadcast; `peers` are those that it may be handed to, in any order.
+    pub fn begin(&mut self, range: Range, payload: Vec<u8>, peers: &[Address], now: Time) -> BroadcastId {
+        let id = BroadcastId(self.rng.next_u64());
+        self.remember(id, true, now);
+        let message = Broadcast { id, origin: self.own, range, hop_limit: HOPS_MAX, payload };
+        self.take_on(message, None, peers, now);
+        id
+    }
+
+    /// A peer asks to cover a range. True if the payload is new and for us.
+    pub fn on_message(&mut self, from: Address, message: Broadcast, peers: &[Address], now: Time) -> bool {
+        let same = |task: &Task| task.message.id == message.id && task.message.range == message.range;
+        if let Some(task) = self.tasks.iter_mut().find(|task| same(task)) {
+            // Asked again, or by somebody else after the first one died: one answer is enough.
+            task.asker = Some(from);
+            return false;
+        }
+        let delivered = self.seen.get(&message.id).is_some_and(|(_, delivered)| *delivered);
+        let is_for_us = !delivered && message.range.contains(self.own);
+        self.remember(message.id, delivered || is_for_us, now);
+        // Whoever began it, and whoever hands it to us, has it.
+        let others: Vec<Address> =
+            peers.iter().copied().filter(|peer| *peer != from && *peer != message.origin).collect();
+        self.take_on(message, Some(from), &others, now);
+        is_for_us
+    }
+
+    fn remember(&mut self, id: BroadcastId, delivered: bool, now: Time) {
+        if let Some(seen) = self.seen.get_mut(&id) {
+            seen.1 = delivered;
+            return;
+        }
+        if self.seen.len() >= SEEN_MAX {
+            self.seen.retain(|_, (since, _)| *since + MEMORY > now);
+        }
+        if self.seen.len() >= SEEN_MAX {
+            let oldest = self.seen.iter().min_by_key(|(_, (since, _))| *since).map(|(id, _)| *id);
+            oldest.and_then(|id| self.seen.remove(&id));
+        }
+        self.seen.insert(id, (now, delivered));
+    }
+
+    fn take_on(&mut self, message: Broadcast, asker: Option<Address>, peers: &[Address], now: Time) {
+        if self.tasks.len() >= UNDER_WAY_MAX {
+            self.tasks.remove(0);
+        }
+        let members = u32::from(asker.is_some() && message.range.contains(self.own));
+        let range = message.range;
+        let mut task = Task { message, asker, parts: Vec::new(), members, until: now + GIVE_UP };
+        self.hand_on(&mut task, range, peers, now);
+        self.tasks.push(task);
+        self.finish();
+    }
+
+    /// Shares a range among the peers in it: each covers what lies between it and the next, the first one also what lies
+    /// before it. If none is in it, the peer that is nearest to it does better than we.
+    fn hand_on(&mut self, task: &mut Task, range: Range, peers: &[Address], now: Time) {
+        let Some(hop_limit) = task.message.hop_limit.checked_sub(1) else { return };
+        let mut stops: Vec<Address> =
+            peers.iter().copied().chain([self.own]).filter(|stop| range.contains(*stop)).collect();
+        stops.sort_by_key(|stop| range.from.clockwise(*stop));
+        stops.dedup();
+        if stops.is_empty() {
+            let nearest = peers.iter().copied().min_by_key(|peer| peer.distance(range.from));
+            stops.extend(nearest.filter(|peer| peer.distance(range.from) < self.own.distance(range.from)));
+        }
+        let bounds = [range.from].into_iter().chain(stops.iter().skip(1).copied());
+        let ends = stops.iter().skip(1).copied().chain([range.to]);
+        for ((peer, from), to) in stops.iter().zip(bounds).zip(ends) {
+            // Between us and the next there is nobody: we would be connected.
+            if *peer == self.own {
+                continue;
+            }
+            let part = Range { from, to };
+            let message = Broadcast { range: part, hop_limit, ..task.message.clone() };
+            self.wanted.push(Wanted::Send(*peer, message));
+            task.parts.push(Part { peer: *peer, range: part, doubt_at: now + DOUBT });
+        }
+    }
+
+    /// A peer covered its range.
+    pub fn on_covered(&mut self, from: Address, covered: Covered) {
+        for task in self.tasks.iter_mut().filter(|task| task.message.id == covered.id) {
+            let is_it = |part: &Part| part.peer == from && part.range.from == covered.from;
+            if let Some(at) = task.parts.iter().position(is_it) {
+                task.parts.remove(at);
+                task.members = task.members.saturating_add(covered.members);
+                break;
+            }
+        }
+        self.finish();
+    }
+
+    /// A peer is gone: what it was to cover is shared among the others.
+    pub fn on_lost(&mut self, peer: Address, peers: &[Address], now: Time) {
+        let mut tasks = std::mem::take(&mut self.tasks);
+        for task in &mut tasks {
+            let lost: Vec<Range> =
+                task.parts.iter().filter(|part| part.peer == peer).map(|part| part.range).collect();
+            task.parts.retain(|part| part.peer != peer);
+            let asker = task.asker;
+            let others: Vec<Address> =
+                peers.iter().copied().filter(|one| *one != peer && Some(*one) != asker).collect();
+            for range in lost {
+                self.hand_on(task, range, &others, now);
+            }
+        }
+        self.tasks = tasks;
+        self.finish();
+    }
+
+    /// Answers for every range that is covered.
+    fn finish(&mut self) {
+        for task in self.tasks.extract_if(.., |task| task.parts.is_empty()) {
+            self.wanted.push(ended(&task, true));
+        }
+    }
+
+    /// Doubts peers that let wait, and gives up what took too long.
+    pub fn handle_timeout(&mut self, now: Time) {
+        for task in self.tasks.extract_if(.., |task| task.until <= now) {
+            if task.asker.is_none() {
+                self.wanted.push(ended(&task, false));
+            }
+        }
+        for part in self.tasks.iter_mut().flat_map(|task| &mut task.parts) {
+            if part.doubt_at <= now {
+                part.doubt_at = now + DOUBT;
+                self.wanted.push(Wanted::Doubt(part.peer));
+            }
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Wanted> {
+        (!self.wanted.is_empty()).then(|| self.wanted.remove(0))
+    }
+
+    /// When a peer is doubted, or a broadcast given up.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        let doubts = self.tasks.iter().flat_map(|task| &task.parts).map(|part| part.doubt_at);
+        let ends = self.tasks.iter().map(|task| task.until);
+        doubts.chain(ends).min().map(|at| Deadline { at, reason: "broadcast" })
+    }
+}
+
+fn ended(task: &Task, complete: bool) -> Wanted {
+    let (id, members) = (task.message.id, task.members);
+    match task.asker {
+        Some(asker) => Wanted::Tell(asker, Covered { id, from: task.message.range.from, members }),
+        None => Wanted::Done { id, members, complete },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::{BTreeSet, VecDeque};
+
+    fn at(number: u8) -> Address {
+        let mut bytes = [0; Address::LEN];
+        bytes[0] = number;
+        Address::from_bytes(bytes)
+    }
+
+    /// Members that know their neighbours and some others.
+    struct Town {
+        members: BTreeMap<Address, (Broadcasts, Vec<Address>)>,
+        mail: VecDeque<(Address, Wanted)>,
+        heard: Vec<Address>,
+        done: Option<(u32, bool)>,
+    }
+
+    impl Town {
+        fn new(numbers: &BTreeSet<u8>, far: usize) -> Self {
+            let all: Vec<Address> = numbers.iter().map(|number| at(*number)).collect();
+            let peers = |own: usize| -> Vec<Address> {
+                let steps = [1, 2, all.len() - 1, all.len().saturating_sub(2), far % all.len()];
+                let peers: BTreeSet<Address> =
+                    steps.into_iter().map(|step| all[(own + step) % all.len()]).collect();
+                peers.into_iter().filter(|peer| *peer != all[own]).collect()
+            };
+            let member = |own: usize| {
+                let rng = crate::rng::Rng::new([own as u8; 32]);
+                (all[own], (Broadcasts::new(all[own], &rng), peers(own)))
+            };
+            let members = (0..all.len()).map(member).collect();
+            Self { members, mail: VecDeque::new(), heard: Vec::new(), done: None }
+        }
+
+        fn collect(&mut self, own: Address) {
+            let Some((member, _)) = self.members.get_mut(&own) else { return };
+            while let Some(wanted) = member.poll() {
+                self.mail.push_back((own, wanted));
+            }
+        }
+
+        fn deliver(&mut self, from: Address, wanted: Wanted) {
+            let to = match wanted {
+                Wanted::Send(to, message) => {
+                    let Some((member, peers)) = self.members.get_mut(&to) else { return };
+                    if member.on_message(from, message, peers, Time::ZERO) {
+                        self.heard.push(to);
+                    }
+                    to
+                }
+                Wanted::Tell(to, covered) => {
+                    let Some((member, _)) = self.members.get_mut(&to) else { return };
+                    member.on_covered(from, covered);
+                    to
+                }
+                Wanted::Done { members, complete, .. } => {
+                    self.done = Some((members, complete));
+                    return;
+                }
+                Wanted::Doubt(_) => return,
+            };
+            self.collect(to);
+        }
+
+        fn run(&mut self) {
+            while let Some((from, wanted)) = self.mail.pop_front() {
+                self.deliver(from, wanted);
+            }
+        }
+
+        /// A member dies: its neighbours close the ring and hear of it.
+        fn bury(&mut self, dead: Address) {
+            self.members.remove(&dead);
+            let all: Vec<Address> = self.members.keys().copied().collect();
+            for (own, (_, peers)) in &mut self.members {
+                let at = all.binary_search(own).unwrap();
+                for step in [1, 2, all.len() - 1, all.len().saturating_sub(2)] {
+                    peers.push(all[(at + step) % all.len()]);
+                }
+                peers.retain(|peer| *peer != dead && peer != own);
+            }
+            for own in all {
+                let (member, peers) = self.members.get_mut(&own).unwrap();
+                member.on_lost(dead, &peers.clone(), Time::ZERO);
+                self.collect(own);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn everybody_in_the_range_hears_it_once_and_nobody_else(
+            numbers in prop::collection::btree_set(any::<u8>(), 2..40), far: usize, from: u8, to: u8,
+        ) {
+            let mut town = Town::new(&numbers, far);
+            let range = Range { from: at(from), to: at(to) };
+            let own = at(*numbers.first().unwrap());
+            let (member, peers) = town.members.get_mut(&own).unwrap();
+            member.begin(range, b"news".to_vec(), &peers.clone(), Time::ZERO);
+            town.collect(own);
+            town.run();
+            let mut heard = town.heard.clone();
+            heard.sort();
+            let wanted: Vec<Address> =
+                numbers.iter().map(|number| at(*number)).filter(|one| *one != own && range.contains(*one)).collect();
+            prop_assert_eq!(&heard, &wanted);
+            prop_assert_eq!(town.done, Some((wanted.len() as u32, true)));
+        }
+
+        #[test]
+        fn whoever_dies_with_a_range_takes_nobody_along(
+            numbers in prop::collection::btree_set(any::<u8>(), 6..40), far: usize, steps in 0..60usize, victim: usize,
+        ) {
+            let mut town = Town::new(&numbers, far);
+            let own = at(*numbers.first().unwrap());
+            let (member, peers) = town.members.get_mut(&own).unwrap();
+            member.begin(Range::all(own), b"news".to_vec(), &peers.clone(), Time::ZERO);
+            town.collect(own);
+            for _ in 0..steps {
+                let Some((from, wanted)) = town.mail.pop_front() else { break };
+                town.deliver(from, wanted);
+            }
+            let dead = at(*numbers.iter().nth(1 + victim % (numbers.len() - 1)).unwrap());
+            town.bury(dead);
+            town.run();
+            let heard: BTreeSet<Address> = town.heard.iter().copied().filter(|one| *one != dead).collect();
+            let wanted: BTreeSet<Address> =
+                numbers.iter().map(|number| at(*number)).filter(|one| *one != own && *one != dead).collect();
+            prop_assert_eq!(heard, wanted);
+        }
+    }
+
+    #[test]
+    fn a_peer_that_lets_wait_is_doubted_and_in_the_end_given_up() {
+        let mut member = Broadcasts::new(at(1), &crate::rng::Rng::new([1; 32]));
+        member.begin(Range::all(at(1)), b"news".to_vec(), &[at(9)], Time::ZERO);
+        assert!(matches!(member.poll(), Some(Wanted::Send(..))));
+        member.handle_timeout(Time::from_secs(3));
+        assert_eq!(member.poll(), Some(Wanted::Doubt(at(9))));
+        member.handle_timeout(Time::from_secs(61));
+        assert!(matches!(member.poll(), Some(Wanted::Done { members: 0, complete: false, .. })));
+        assert!(member.poll_timeout().is_none());
+    }
+}
