@@ -54,6 +54,11 @@ fn every_mistake_in_the_file_gives_line_column_key_and_hint() {
             "error: node.yaml:4:13: overlays[0].ring.near: 99 is out of range",
             "hint: write a whole number from 1 to 8",
         ),
+        (
+            "tcp: sometimes\n",
+            "error: node.yaml:1:6: tcp: `sometimes` is neither true nor false",
+            "hint: write `true` or `false`",
+        ),
         ("overlays: [\n", "error: node.yaml:", "hint: "),
     ];
     for (text, place, hint) in cases {
@@ -83,6 +88,13 @@ fn a_wrong_flag_names_itself() {
     says(
         &refused_flags(&["--bootstrap", "nowhere"]),
         &["error: atoll-node run: ", "--bootstrap", "`nowhere` has no port", "hint: write a host and a port"],
+    );
+    says(
+        &refused_flags(&["--tcp", "maybe"]),
+        &[
+            "error: atoll-node run: invalid value 'maybe' for '--tcp <BOOL>'",
+            "hint: possible values: true, false",
+        ],
     );
     says(
         &refused_flags(&["--inbox", "/tmp", "--security", "none"]),

@@ -201,7 +201,7 @@ fn a_run_in_which_nobody_joined_is_not_valid_unless_theory_says_that_nobody_can(
     let why = lost["invalid_reasons"].to_string();
     assert!(why.contains("nothing was measured of public_join_seconds, join_bytes"), "{why}");
     assert!(shown.contains("nothing was measured of public_join_seconds"), "{shown}");
-    let (blocked, shown) = nobody_joins("nat=udp-blocked", 1);
+    let (blocked, shown) = nobody_joins("nat=only-443", 1);
     assert_eq!(blocked["valid"], true, "{blocked:#}");
     assert!(
         shown.contains("route_seconds, direct_ratio, relayed_ratio, blocked_ratio: as theory says"),

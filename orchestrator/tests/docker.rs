@@ -47,6 +47,29 @@ fn members_behind_nats_join_answer_and_leave_nothing() {
 }
 
 #[test]
+fn members_at_sites_that_block_udp_join_over_tcp() {
+    let Some(_alone) = engine("members_at_sites_that_block_udp_join_over_tcp") else { return };
+    let mut environment = Docker::new(surroundings(), Options::default()).unwrap();
+    let trial = trial("udp-blocked", 12);
+    let blocked: Vec<_> = (0..12).filter(|n| !trial.topology.hosts[*n].is_public()).collect();
+    assert!(!blocked.is_empty());
+    environment.prepare(&trial).unwrap();
+    let nodes: Vec<_> = (0..12).map(NodeIndex).collect();
+    environment.start(&nodes).unwrap();
+    wait_for_all(&mut environment, &nodes);
+    let statuses = environment.statuses(&nodes).unwrap();
+    for n in blocked {
+        let status = &statuses[n].as_ref().unwrap().status;
+        assert!(status.join_seconds.unwrap() < 20.0, "{status:?}");
+        let reply = environment.command(nodes[n], Question::Peers { overlay: "public".to_owned() }).unwrap();
+        assert!(matches!(reply, Reply::Peers(peers) if peers.iter().any(|peer| peer.edge == "tcp")));
+    }
+    let run = runs().pop().unwrap();
+    environment.tear_down().unwrap();
+    assert_gone(&run);
+}
+
+#[test]
 fn when_the_fabric_is_killed_the_environment_says_so_and_leaves_nothing() {
     let Some(_alone) = engine("when_the_fabric_is_killed_the_environment_says_so_and_leaves_nothing") else {
         return;

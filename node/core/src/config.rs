@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use crate::path::TcpUse;
 use crate::security::{GroupSecret, Security, Wall};
 use crate::wire::Address;
 
@@ -14,13 +15,15 @@ pub struct Config {
     /// What the wall clock says at the node's start, in seconds since 1970 (UTC); 0 if it is not known, and then no
     /// certificate that expires is valid.
     pub unix_seconds: u64,
+    /// What the node may do over TCP.
+    pub tcp: TcpUse,
 }
 
 impl Config {
-    /// Memberships of a node that does not know what the wall clock says.
+    /// Memberships of a node that does not know what the wall clock says and does without TCP.
     #[must_use]
     pub fn new(overlays: Vec<OverlayConfig>) -> Self {
-        Self { overlays, unix_seconds: 0 }
+        Self { overlays, unix_seconds: 0, tcp: TcpUse::Off }
     }
 }
 

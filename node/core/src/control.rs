@@ -242,13 +242,13 @@ pub struct Peer {
     pub group: Option<String>,
     /// Why the connection is kept.
     pub roles: Vec<String>,
-    /// The peer's transport address, if the edge is direct.
+    /// The peer's transport address, if no member is in between.
     #[serde(default)]
     pub transport: Option<SocketAddr>,
     /// If the edge is relayed: the common peer; if it is carried: who the peer is in the public overlay.
     #[serde(default)]
     pub via: Option<Address>,
-    /// `direct`, `relayed` or `carried`.
+    /// `direct`, `tcp`, `relayed` or `carried`.
     pub edge: String,
     /// Smoothed round trip, in seconds.
     pub rtt_seconds: Option<f64>,

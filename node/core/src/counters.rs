@@ -1,5 +1,7 @@
 //! Counts of what went by and of what was dropped, and why.
 
+use crate::wire::Transport;
+
 /// Why something was dropped. Each is counted by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -143,13 +145,40 @@ impl DropReason {
     }
 }
 
+/// What went over one transport protocol.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Volume {
+    /// Datagrams handed to the driver.
+    pub sent_datagrams: u64,
+    /// Their payload bytes, headers of IP and of the protocol not counted.
+    pub sent_bytes: u64,
+    /// Datagrams taken from the driver.
+    pub received_datagrams: u64,
+    /// Their payload bytes.
+    pub received_bytes: u64,
+}
+
+impl Volume {
+    /// Counts a datagram that is sent.
+    pub fn send(&mut self, bytes: usize) {
+        self.sent_datagrams += 1;
+        self.sent_bytes += bytes as u64;
+    }
+
+    /// Counts a datagram that arrived.
+    pub fn receive(&mut self, bytes: usize) {
+        self.received_datagrams += 1;
+        self.received_bytes += bytes as u64;
+    }
+}
+
 /// The counters of one overlay. They only grow.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    /// Datagrams handed to the socket.
-    pub sent_datagrams: u64,
-    /// Their payload bytes, IP and UDP headers not counted.
-    pub sent_bytes: u64,
+    /// What went through the UDP socket.
+    pub udp: Volume,
+    /// What went through TCP connections.
+    pub tcp: Volume,
     /// Datagrams that went into the public ring.
     pub carried_datagrams: u64,
     /// Datagrams that went through a common peer.
@@ -158,10 +187,6 @@ pub struct Counters {
     pub broadcasts_received: u64,
     /// Relayed edges that took another common peer.
     pub relays_changed: u64,
-    /// Datagrams taken from the socket.
-    pub received_datagrams: u64,
-    /// Their payload bytes.
-    pub received_bytes: u64,
     /// Packets that this member passed on for others.
     pub forwarded_packets: u64,
     /// Packets that ended here.
@@ -188,6 +213,14 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// What went over the protocol of this transport address.
+    pub fn of(&mut self, transport: Transport) -> &mut Volume {
+        match transport {
+            Transport::Udp(_) => &mut self.udp,
+            Transport::Tcp(_) => &mut self.tcp,
+        }
+    }
+
     /// Counts one drop.
     pub fn drop(&mut self, reason: DropReason) {
         self.drops[reason as usize] += 1;

@@ -16,7 +16,7 @@ use openssl::pkey::{PKey, Private};
 use crate::buffer::Buffer;
 use crate::control::{Author, Command, Event, Reply};
 use crate::time::Time;
-use crate::wire::Address;
+use crate::wire::{Address, Transport};
 
 /// A protocol state machine that owns no socket, clock, task or thread.
 pub trait Machine {
@@ -40,17 +40,18 @@ pub struct RequestId(pub u64);
 /// What the world tells a machine.
 #[derive(Debug)]
 pub enum Input {
-    /// A UDP payload arrived.
+    /// A UDP payload arrived, or a datagram in a TCP connection.
     Datagram {
         /// Who sent it, as the socket saw it.
-        from: SocketAddr,
+        from: Transport,
         /// Its bytes; the machine may keep, rewrite and send the buffer on.
         payload: Buffer,
     },
-    /// The network refused a datagram to this address (ICMP unreachable); a hint, not a proof.
+    /// Over UDP: the network refused a datagram to this address (ICMP unreachable); a hint, not a proof. Over TCP: the
+    /// connection could not be opened, or is no more.
     Unreachable {
         /// The transport address that was refused.
-        to: SocketAddr,
+        to: Transport,
     },
     /// The local control interface, a test or an experiment asks for something.
     Command {
@@ -122,10 +123,10 @@ pub enum Input {
 /// What a machine wants done.
 #[derive(Debug)]
 pub enum Output {
-    /// Send a UDP payload.
+    /// Send a UDP payload, or a datagram in a TCP connection, which is opened if there is none.
     Transmit {
         /// Destination.
-        to: SocketAddr,
+        to: Transport,
         /// Bytes to send.
         payload: Buffer,
     },

@@ -82,9 +82,11 @@ impl Node {
         };
         let overlays = config.overlays.iter().take(OVERLAYS_MAX).enumerate().map(make).collect();
         let wall = (Wall(config.unix_seconds), now);
+        let mut paths = path::Table::default();
+        paths.start(config.tcp, now);
         let shared = Shared {
             pool: pool.clone(),
-            paths: path::Table::default(),
+            paths,
             outputs: VecDeque::new(),
             wall,
             carries: VecDeque::new(),
@@ -148,13 +150,16 @@ impl Node {
         };
         // An edge that others carry or relay never carries or relays another.
         let may_come = match from {
-            Remote::Udp(_) => true,
+            Remote::Udp(_) | Remote::Tcp(_) => true,
             Remote::Carried(_) => slot != CARRIER,
             Remote::Relayed(one) => slot == usize::from(one.overlay),
         };
         if !may_come {
             self.counters.drop(DropReason::UnknownOverlay);
             return;
+        }
+        if from.udp().is_some() {
+            self.shared.paths.on_udp(now);
         }
         overlay.handle_datagram(Arrival { header, from, payload }, &mut self.shared.lend(now));
     }
@@ -250,11 +255,10 @@ impl Node {
 impl Machine for Node {
     fn handle_input(&mut self, input: Input, now: Time) {
         match input {
-            Input::Datagram { from, payload } => self.on_datagram(Remote::Udp(from), payload, now),
+            Input::Datagram { from, payload } => self.on_datagram(from.into(), payload, now),
             Input::Unreachable { to } => {
-                for overlay in &mut self.overlays {
-                    overlay.on_unreachable(Remote::Udp(to), now, &self.shared.paths);
-                }
+                let mut lent = self.shared.lend(now);
+                self.overlays.iter_mut().for_each(|overlay| overlay.on_unreachable(to.into(), &mut lent));
             }
             Input::Command { id, command } => self.on_command(id, command, now),
             Input::Send { overlay, to, payload } => {

@@ -78,7 +78,7 @@ impl Wire {
                 match output {
                     Output::Transmit { to, payload } => {
                         let copy = self.pool.copy(&payload);
-                        self.deliver(i, to, copy);
+                        self.deliver(i, to.address(), copy);
                     }
                     Output::Reply { reply, .. } => self.replies.push(reply),
                     Output::Event(_)
@@ -101,7 +101,7 @@ impl Wire {
     fn deliver(&mut self, from: usize, to: SocketAddr, payload: atoll_core::Buffer) {
         let receiver = usize::from(to.port()) - 1;
         let before = ALLOCATIONS.get();
-        let input = Input::Datagram { from: transport(from), payload };
+        let input = Input::Datagram { from: transport(from).into(), payload };
         self.nodes[receiver].handle_input(input, self.now);
         self.account(receiver, before);
     }

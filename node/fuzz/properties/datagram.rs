@@ -128,7 +128,7 @@ impl Town {
 
     fn datagram(&mut self, n: usize, from: SocketAddr, bytes: &[u8]) {
         let payload = self.pool.copy(bytes);
-        self.input(n, Input::Datagram { from, payload });
+        self.input(n, Input::Datagram { from: from.into(), payload });
     }
 
     fn input(&mut self, n: usize, input: Input) {
@@ -144,7 +144,8 @@ impl Town {
             match output {
                 Output::Transmit { to, payload } => {
                     self.number += 1;
-                    self.flying.insert((self.now + DELAY, self.number), (place(n), to, payload.to_vec()));
+                    self.flying
+                        .insert((self.now + DELAY, self.number), (place(n), to.address(), payload.to_vec()));
                 }
                 Output::Reply { reply: Reply::Status(members), .. } => {
                     self.status = members.into_iter().next()
@@ -205,7 +206,7 @@ impl Script<'_> {
                 [datagram, tail].concat()
             }
             6 => {
-                town.input(node, Input::Unreachable { to: from });
+                town.input(node, Input::Unreachable { to: from.into() });
                 return Some(());
             }
             _ => {

@@ -23,6 +23,9 @@ pub(super) struct Run {
     /// Where the UDP socket is bound [default: [::]:4001, or 0.0.0.0:4001 without IPv6]
     #[arg(long, value_name = "IP:PORT", value_parser = flag::<Listen>)]
     listen: Option<Listen>,
+    /// Whether TCP is used where UDP does not come through, and taken at the same port [default: true]
+    #[arg(long, value_name = "BOOL")]
+    tcp: Option<bool>,
     /// Name of the first overlay [default: public]
     #[arg(long, value_name = "NAME", value_parser = flag::<OverlayName>)]
     overlay: Option<OverlayName>,
@@ -74,6 +77,7 @@ impl Run {
         let file = self.config.as_deref().map(Settings::load).transpose()?;
         let mut settings = file.unwrap_or_default().with_defaults();
         settings.listen = self.listen.or(settings.listen);
+        settings.tcp = self.tcp.or(settings.tcp);
         settings.identity = self.identity.or(settings.identity);
         settings.metrics = self.metrics.or(settings.metrics);
         settings.control = self.control.or(settings.control);

@@ -61,6 +61,9 @@ pub struct Settings {
     /// Where the UDP socket is bound; by default `[::]:4001`, or `0.0.0.0:4001` on a host without IPv6.
     #[serde(deserialize_with = "value::some_text")]
     pub listen: Option<Listen>,
+    /// Whether TCP is used where UDP does not come through, and taken at the same port; it is by default.
+    #[serde(deserialize_with = "value::some_bool")]
+    pub tcp: Option<bool>,
     /// The file of the private key; made at the first start.
     pub identity: Option<PathBuf>,
     /// All randomness follows from it; only for runs that shall repeat.

@@ -111,6 +111,27 @@ pub(super) fn whole<'de, D: Deserializer<'de>>(
     deserializer.deserialize_u64(Reader(range))
 }
 
+/// Reads `true` or `false`.
+pub(super) fn some_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    struct Reader;
+    impl Visitor<'_> for Reader {
+        type Value = bool;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("true or false")
+        }
+
+        fn visit_bool<E: Error>(self, value: bool) -> Result<bool, E> {
+            Ok(value)
+        }
+
+        fn visit_str<E: Error>(self, value: &str) -> Result<bool, E> {
+            Err(E::custom(format!("`{value}` is neither true nor false{HINT}write `true` or `false`")))
+        }
+    }
+    deserializer.deserialize_any(Reader).map(Some)
+}
+
 /// An interval with its unit: `9 s`, `1.5 s`, `250 ms`, `2 min` (100 ms to 10 min).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Interval(pub Duration);

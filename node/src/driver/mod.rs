@@ -21,6 +21,7 @@ mod roster;
 mod run;
 mod signals;
 mod socket;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use atoll_core::config::Config;
 use atoll_core::control::{Command, Reply};
 use atoll_core::security::Wall;
+use atoll_core::wire::Transport;
 use atoll_core::{Input, Machine, Output, Pool, Seed, Time};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, interval, sleep_until};
@@ -51,6 +53,7 @@ use revocations::{Fresh, News};
 use roster::Roster;
 use signals::Signals;
 use socket::Socket;
+use streams::{Report, Streams};
 use transfer::{Arrivals, Departures};
 
 /// Datagrams that are taken in one turn, before timers and servers have theirs.
@@ -87,6 +90,7 @@ struct Driver<M> {
     clock: Clock,
     pool: Pool,
     socket: Socket,
+    streams: Streams,
     roster: Roster,
     machine: M,
     pending: Pending,
@@ -110,13 +114,27 @@ impl Inbox {
 }
 
 impl<M: Machine> Driver<M> {
-    fn new(clock: Clock, socket: Socket, roster: Roster, make: Make<M>) -> Self {
+    fn new(clock: Clock, (socket, streams): (Socket, Streams), roster: Roster, make: Make<M>) -> Self {
         let (pool, pending, journal) = (Pool::new(), Pending::default(), Journal::default());
-        let config = Config { unix_seconds: clock.wall(), ..roster.config() };
+        let streams = streams.with_pool(&pool);
+        let config = Config { unix_seconds: clock.wall(), tcp: streams.usage(), ..roster.config() };
         let machine = make(&config, &pool, roster.seed(), clock.now());
         let (local, stage, expiry) = (Vec::new(), Stage::Running, Expiry::new(&roster));
         let arrivals = Arrivals::default();
-        Self { clock, pool, socket, roster, machine, pending, journal, arrivals, local, stage, expiry }
+        Self {
+            clock,
+            pool,
+            socket,
+            streams,
+            roster,
+            machine,
+            pending,
+            journal,
+            arrivals,
+            local,
+            stage,
+            expiry,
+        }
     }
 
     /// Hands what the ring carries to programs that secure themselves.
@@ -141,6 +159,7 @@ impl<M: Machine> Driver<M> {
                 () = inbox.watch.changed() => self.look_at_interfaces(),
                 _ = inbox.wall.tick() => self.look_at_wall_clock(),
                 Some(carry) = inbox.departures.recv(), if self.socket.is_flushed() => self.depart(carry, inbox),
+                report = self.streams.next() => self.take_reports(report),
                 () = self.socket.ready() => {}
             }
             self.socket.flush();
@@ -174,7 +193,10 @@ impl<M: Machine> Driver<M> {
             match output {
                 Output::Transmit { to, payload } => {
                     tracing::trace!(%to, bytes = payload.len(), "sent");
-                    self.socket.send(to, payload);
+                    match to {
+                        Transport::Udp(to) => self.socket.send(to, payload),
+                        Transport::Tcp(to) => self.streams.send(to, payload),
+                    }
                 }
                 Output::Received { overlay, author, payload } => {
                     let (from, bytes) = (author.address, payload.len());
@@ -203,6 +225,7 @@ impl<M: Machine> Driver<M> {
         match reply {
             Reply::Metrics(mut metrics) => {
                 metrics.extend(self.socket.metrics());
+                metrics.extend(self.streams.metrics());
                 metrics.extend(self.arrivals.metrics());
                 Reply::Metrics(metrics)
             }
@@ -223,6 +246,21 @@ impl<M: Machine> Driver<M> {
             self.input(input);
         }
         DATAGRAMS_MAX
+    }
+
+    /// What TCP connections tell, as much as in one turn comes from the socket.
+    fn take_reports(&mut self, first: Report) {
+        let mut report = first;
+        for _ in 1..DATAGRAMS_MAX {
+            if let Some(input) = self.streams.take(report) {
+                self.input(input);
+            }
+            let Some(next) = self.streams.try_next() else { return };
+            report = next;
+        }
+        if let Some(input) = self.streams.take(report) {
+            self.input(input);
+        }
     }
 
     /// Datagrams of programs that secure themselves, as many as in one turn come from the socket.
@@ -276,7 +314,7 @@ impl<M: Machine> Driver<M> {
         match self.stage {
             Stage::Running => false,
             Stage::Leaving { until } => now >= until,
-            Stage::Left { until } => self.socket.is_flushed() || now >= until,
+            Stage::Left { until } => (self.socket.is_flushed() && self.streams.is_flushed()) || now >= until,
         }
     }
 

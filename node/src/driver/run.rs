@@ -18,6 +18,7 @@ use super::requests;
 use super::revocations::{self, Fresh, Watched};
 use super::roster::{Roster, Start};
 use super::socket::Socket;
+use super::streams::Streams;
 use super::transfer::Transfers;
 use super::{Clock, Driver, Inbox};
 use crate::config::{CONTROL_DEFAULT, Endpoint, Settings};
@@ -36,6 +37,7 @@ const FRESH_MAX: usize = 1;
 pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
     let settings = settings.with_defaults();
     let socket = Socket::bind(settings.listen)?;
+    let streams = if settings.tcp.unwrap_or(true) { Streams::bind(socket.local()) } else { Streams::off() };
     let (control, metrics) = bind_servers(&settings)?;
     let identity = settings.identity.as_deref().map(Identity::load_or_create).transpose()?;
     let start = Start { seed: seed(&settings)?, now: Wall(clock.wall()) };
@@ -53,7 +55,10 @@ pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
     ];
     let (found, fresh) = (follow_names(&settings), follow_groups(&settings, &roster, clock));
     let mut inbox = Inbox::new(asks, found, fresh, exchange.departures)?;
-    Driver::new(clock, socket, roster, member).with_arrivals(exchange.arrivals).run(&mut inbox).await;
+    Driver::new(clock, (socket, streams), roster, member)
+        .with_arrivals(exchange.arrivals)
+        .run(&mut inbox)
+        .await;
     drop(inbox);
     for server in servers.into_iter().flatten() {
         server.stop().await;

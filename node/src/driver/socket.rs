@@ -104,7 +104,7 @@ impl Socket {
                     self.counters.received += 1;
                     self.counters.received_bytes += len as u64;
                     let payload = pool.copy(&self.scratch[..len]);
-                    return Some(Input::Datagram { from: canonical(from), payload });
+                    return Some(Input::Datagram { from: canonical(from).into(), payload });
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return self.refusal(),
                 Err(_) => self.counters.receive_errors += 1,
@@ -116,7 +116,7 @@ impl Socket {
     fn refusal(&mut self) -> Option<Input> {
         let to = self.udp.try_io(Interest::ERROR, || refusal::next(&self.udp)).ok()??;
         self.counters.refused += 1;
-        Some(Input::Unreachable { to: canonical(to) })
+        Some(Input::Unreachable { to: canonical(to).into() })
     }
 
     /// Sends, or queues if the kernel's buffer is full.
@@ -206,7 +206,7 @@ impl Socket {
     }
 }
 
-fn counter(name: &str, help: &str, labels: &[(&str, &str)], value: u64) -> Metric {
+pub(super) fn counter(name: &str, help: &str, labels: &[(&str, &str)], value: u64) -> Metric {
     let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let (name, help) = (name.to_owned(), help.to_owned());
     Metric { name, help, kind: MetricKind::Counter, labels, value: value as f64 }
@@ -223,7 +223,7 @@ fn kernel_drops(socket: &impl AsFd, ipv6: bool) -> Option<u64> {
 }
 
 /// An IPv4 sender in an IPv6 socket's form, as the IPv4 address it is.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
         IpAddr::V6(_) => address,
@@ -293,12 +293,12 @@ mod tests {
         dual.ready().await;
         dual.flush();
         let Input::Datagram { from, payload } = next(&mut single, &pool).await else { panic!("a datagram") };
-        assert_eq!((from, &payload[..]), (loopback(&dual), &b"out"[..]));
-        single.send(from, pool.copy(b"back"));
+        assert_eq!((from.address(), &payload[..]), (loopback(&dual), &b"out"[..]));
+        single.send(from.address(), pool.copy(b"back"));
         single.ready().await;
         single.flush();
         let Input::Datagram { from, .. } = next(&mut dual, &pool).await else { panic!("a datagram") };
-        assert_eq!(from, single.local());
+        assert_eq!(from.address(), single.local());
     }
 
     #[tokio::test]
@@ -309,7 +309,7 @@ mod tests {
             let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             socket.send(nobody, pool.copy(b"anyone?"));
             let Input::Unreachable { to } = next(&mut socket, &pool).await else { panic!("a refusal") };
-            assert_eq!(to, nobody);
+            assert_eq!(to, nobody.into());
             let me = loopback(&socket);
             socket.send(me, pool.copy(b"still here"));
             assert!(matches!(next(&mut socket, &pool).await, Input::Datagram { .. }));

@@ -79,7 +79,7 @@ fn start(make: Make<Toy>) -> (requests::Asker, SocketAddr, tokio::task::JoinHand
     let mut inbox = Inbox::new(asks, found, fresh, mpsc::channel(1).1).unwrap();
     let roster = Roster::new(settings, None, Start { seed: Seed::default(), now: Wall(0) }).unwrap();
     let task = tokio::spawn(async move {
-        Driver::new(Clock::start(), socket, roster, make).run(&mut inbox).await;
+        Driver::new(Clock::start(), (socket, Streams::off()), roster, make).run(&mut inbox).await;
     });
     (asker, place, task)
 }

@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use atoll_core::config::{Config, OverlayConfig};
+use atoll_core::config::{Config, OverlayConfig, TcpUse};
 use atoll_core::rng::numbered;
 use atoll_core::security::{Credentials, QuicOptions, Security};
 use atoll_core::wire::Address;
@@ -134,7 +134,8 @@ fn start(size: usize, arguments: &Arguments) -> Result<(World, Shared), Box<dyn 
         let known = bootstraps(host, &public, &mut rng);
         let bootstraps = known.into_iter().filter_map(|host| world.socket(host)).collect();
         let overlay = OverlayConfig { security, ..OverlayConfig::new(OVERLAY, address, bootstraps) };
-        let config = Config { unix_seconds: world.unix_seconds(), ..Config::new(vec![overlay]) };
+        let (unix_seconds, tcp) = (world.unix_seconds(), TcpUse::Listens);
+        let config = Config { unix_seconds, tcp, ..Config::new(vec![overlay]) };
         lock(&follower).started(host, address);
         let node = Node::new(&config, world.pool(), world.seed(host), world.now());
         world.start(host, Box::new(node));

@@ -58,7 +58,7 @@ impl Machine for Chatter {
         if now >= self.next {
             self.next = now + self.dice.period();
             let to = self.everyone[self.dice.below(self.everyone.len())];
-            self.output = Some(Output::Transmit { to, payload: self.pool.copy(&PAYLOAD) });
+            self.output = Some(Output::Transmit { to: to.into(), payload: self.pool.copy(&PAYLOAD) });
         }
     }
 

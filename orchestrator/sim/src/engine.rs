@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use atoll_core::control::Reply;
+use atoll_core::wire::Transport;
 use atoll_core::{Deadline, Input, Output, Time};
 use atoll_topology::{Arrival, Body, Departure, HostId, Icmp, IcmpError, Packet, Protocol, Quote};
 
@@ -24,13 +25,14 @@ use crate::world::World;
 enum Due {
     Wake(Entry),
     Flight(Time),
+    Tcp(Time),
 }
 
 impl Due {
     fn time(&self) -> Time {
         match self {
             Self::Wake(entry) => entry.time,
-            Self::Flight(time) => *time,
+            Self::Flight(time) | Self::Tcp(time) => *time,
         }
     }
 }
@@ -48,6 +50,7 @@ impl World {
         let host = match due {
             Due::Wake(entry) => self.wake(HostId(entry.slot)),
             Due::Flight(_) => self.land(),
+            Due::Tcp(_) => self.time_out_tcp(),
         };
         self.watch_clock(host);
         self.stalled.clone().map_or(Ok(true), Err)
@@ -63,6 +66,8 @@ impl World {
     /// Ends what runs on `host`. Datagrams on their way go on.
     pub(crate) fn remove(&mut self, host: HostId) {
         self.trace.step(Step::Stop, self.now, host);
+        let leaves = self.seats[host.0 as usize].leaving.is_some();
+        self.end_tcp(host, leaves);
         let seat = &mut self.seats[host.0 as usize];
         seat.machine = None;
         seat.leaving = None;
@@ -70,10 +75,20 @@ impl World {
     }
 
     fn due(&self) -> Option<Due> {
+        let (next, tcp) = (self.next(), self.tcp.first());
+        match (&next, tcp) {
+            (Some((entry, _)), Some(timer)) if timer.before(entry) => Some(Due::Tcp(timer.time)),
+            (None, Some(timer)) => Some(Due::Tcp(timer.time)),
+            _ => next.map(|(_, due)| due),
+        }
+    }
+
+    /// The first wake or flight.
+    fn next(&self) -> Option<(Entry, Due)> {
         match (self.wakes.first(), self.flights.first()) {
-            (Some(wake), Some(flight)) if flight.before(wake) => Some(Due::Flight(flight.time)),
-            (Some(wake), _) => Some(Due::Wake(*wake)),
-            (None, flight) => flight.map(|flight| Due::Flight(flight.time)),
+            (Some(wake), Some(flight)) if flight.before(wake) => Some((*flight, Due::Flight(flight.time))),
+            (Some(wake), _) => Some((*wake, Due::Wake(*wake))),
+            (None, flight) => flight.map(|flight| (*flight, Due::Flight(flight.time))),
         }
     }
 
@@ -151,6 +166,9 @@ impl World {
         if let Body::Icmp(Icmp::Error(error, quote)) = body {
             return self.refuse(host, error, quote);
         }
+        if let Body::Tcp(flags) = body {
+            return self.take_segment(host, slip, flags);
+        }
         let Some(cell) = slip.payload else { return };
         let seat = &mut self.seats[host.0 as usize];
         if seat.machine.is_none() || slip.destination != seat.socket {
@@ -164,19 +182,22 @@ impl World {
         self.trace.addresses(slip.source, slip.destination);
         let payload = self.pool.copy(self.hold.get(cell));
         self.end(slip, Fate::Delivered(host));
-        self.input(host, Input::Datagram { from: slip.source, payload });
+        self.input(host, Input::Datagram { from: slip.source.into(), payload });
     }
 
     /// An error message reached the host; its socket passes on what a UDP socket reports.
     fn refuse(&mut self, host: HostId, error: IcmpError, quote: Quote) {
         let reported = matches!(error, IcmpError::PortUnreachable | IcmpError::HostUnreachable);
         let seat = &self.seats[host.0 as usize];
+        if reported && quote.protocol == Protocol::Tcp {
+            return self.refuse_over_tcp(host, quote.destination);
+        }
         if !reported || quote.protocol != Protocol::Udp || quote.source != seat.socket {
             return;
         }
         self.trace.step(Step::Refused, self.now, host);
         self.trace.address(quote.destination);
-        self.input(host, Input::Unreachable { to: quote.destination });
+        self.input(host, Input::Unreachable { to: quote.destination.into() });
     }
 
     /// Carries out everything that the machine on `host` wants, and schedules its next wake if it is still there.
@@ -204,7 +225,10 @@ impl World {
                 break;
             }
             match output {
-                Output::Transmit { to, payload } => self.transmit(host, to, &payload),
+                Output::Transmit { to: Transport::Udp(to), payload } => self.transmit(host, to, &payload),
+                Output::Transmit { to: Transport::Tcp(to), payload } => {
+                    self.send_over_tcp(host, to, &payload)
+                }
                 Output::Event(event) => {
                     self.trace.step(Step::Event, self.now, host);
                     self.sink.put(self.now, host, event);
@@ -273,7 +297,7 @@ impl World {
         self.depart(flight, payload);
     }
 
-    fn depart(&mut self, mut flight: Flight, payload: &[u8]) {
+    pub(crate) fn depart(&mut self, mut flight: Flight, payload: &[u8]) {
         match self.internet.depart(flight.sender, &mut flight.packet, self.now.since(Time::ZERO)) {
             Departure::InFlight { at } => {
                 flight.payload = Some(self.hold.put(payload));
@@ -294,7 +318,7 @@ impl World {
     }
 
     /// A datagram's way ended: gives up its bytes and notes its fate.
-    fn end(&mut self, slip: Slip, fate: Fate) {
+    pub(crate) fn end(&mut self, slip: Slip, fate: Fate) {
         let Slip { sender, source, destination, length, payload } = slip;
         if let Some(cell) = payload {
             self.hold.free(cell);
@@ -308,7 +332,7 @@ impl World {
         }
     }
 
-    fn trace_payload(&mut self, payload: &[u8]) {
+    pub(crate) fn trace_payload(&mut self, payload: &[u8]) {
         if self.settings.trace_contents {
             self.trace.bytes(payload);
         } else {

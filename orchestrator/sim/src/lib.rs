@@ -44,6 +44,7 @@ mod requests;
 pub mod ring;
 mod settings;
 mod stall;
+mod tcp;
 mod trace;
 mod world;
 

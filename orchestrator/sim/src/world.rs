@@ -20,6 +20,7 @@ use crate::received::{Carried, Heard, Received, Shelf};
 use crate::requests::Requests;
 use crate::settings::{Settings, Stop};
 use crate::stall::{Stalled, Watch};
+use crate::tcp::Tcp;
 use crate::trace::{Step, Trace};
 
 /// What wall clocks say at time zero: the beginning of 2026, in seconds since 1970.
@@ -34,6 +35,7 @@ pub struct World {
     pub(crate) seats: Vec<Seat>,
     pub(crate) flights: Flights,
     pub(crate) hold: Hold,
+    pub(crate) tcp: Tcp,
     pub(crate) wakes: Wakes,
     pub(crate) pool: Pool,
     pub(crate) requests: Requests,
@@ -72,6 +74,7 @@ impl World {
             seats: Vec::new(),
             flights: Flights::default(),
             hold: Hold::default(),
+            tcp: Tcp::default(),
             wakes: Wakes::default(),
             pool: Pool::new(),
             requests: Requests::default(),

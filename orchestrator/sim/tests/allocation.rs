@@ -45,7 +45,7 @@ impl Machine for Sender {
     fn handle_timeout(&mut self, now: Time) {
         if now >= self.next {
             self.next = now + Duration::from_millis(10);
-            self.output = Some(Output::Transmit { to: self.to, payload: self.pool.copy(&[7; 100]) });
+            self.output = Some(Output::Transmit { to: self.to.into(), payload: self.pool.copy(&[7; 100]) });
         }
     }
 

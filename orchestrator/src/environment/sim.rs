@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use atoll_core::config::{Config, OverlayConfig};
+use atoll_core::config::{Config, OverlayConfig, TcpUse};
 use atoll_core::control::{Command, Reply};
 use atoll_core::rng::numbered;
 use atoll_core::security::{Credentials, GroupSecret, QuicOptions, Security as Secured, Unusable};
@@ -77,7 +77,7 @@ impl Sim {
         let unix_seconds = self.world.as_ref().map_or(0, World::unix_seconds);
         let public = OverlayConfig { security, ..OverlayConfig::new(OVERLAY, node.address, bootstraps) };
         let overlays = std::iter::once(public).chain(private).collect();
-        Ok(Config { unix_seconds, ..Config::new(overlays) })
+        Ok(Config { unix_seconds, tcp: TcpUse::Listens, ..Config::new(overlays) })
     }
 
     /// The second membership of a member that has one.

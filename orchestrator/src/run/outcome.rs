@@ -159,7 +159,7 @@ impl Findings<'_> {
         let in_the_end = |member: &&NodeIndex| !census.failed.contains(member);
         let late: Vec<NodeIndex> = self.late.iter().filter(in_the_end).copied().collect();
         let groups = [
-            ("cannot reach any bootstrap over UDP", theory.cut_off()),
+            ("cannot reach any bootstrap", theory.cut_off()),
             ("did not join in time, as theory says", self.excused),
             ("did not join in time though theory says they can", self.unexplained),
             ("joined after the limit, which counts as failed", &late),

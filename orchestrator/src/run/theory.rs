@@ -12,7 +12,7 @@ use crate::environment::{GROUP, NodeIndex, NodeSpec, NodeStatus, OVERLAY, Trial}
 /// What two hosts are to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pair {
-    /// Hole punching works, if only when no early packet spoils it.
+    /// Hole punching works, if only when no early packet spoils it, or one opens a TCP connection to the other.
     Direct,
     /// Only others can pass on what they send each other.
     Blocked,
@@ -195,8 +195,16 @@ impl<'a> Theory<'a> {
         match oracle::direct(&self.trial.topology, a, b, Protocol::Udp) {
             Verdict::Direct | Verdict::ByLuck => Pair::Direct,
             // This version predicts no ports.
+            Verdict::WithPrediction | Verdict::Never if self.meet_over_tcp(a, b) => Pair::Direct,
             Verdict::WithPrediction | Verdict::Never => Pair::Blocked,
         }
+    }
+
+    /// Nobody opens a TCP connection to a member with anything in front of it.
+    fn meet_over_tcp(&self, a: HostId, b: HostId) -> bool {
+        let is_public = |host: HostId| self.trial.topology.hosts[host.0 as usize].is_public();
+        let opens = oracle::direct(&self.trial.topology, a, b, Protocol::Tcp) == Verdict::Direct;
+        opens && (is_public(a) || is_public(b))
     }
 }
 
@@ -300,7 +308,7 @@ mod tests {
 
     #[test]
     fn who_can_reach_no_bootstrap_takes_no_part_in_the_ring() {
-        let trial = trial(&["public=60", "joiners=0", "nat=udp-blocked"]);
+        let trial = trial(&["public=60", "joiners=0", "nat=only-443"]);
         let members = members(&trial);
         let theory = Theory::new(&trial, Overlay::Public, &members);
         assert!(theory.cut_off().len() > 40, "{}", theory.cut_off().len());
@@ -321,6 +329,16 @@ mod tests {
         let census = theory.census(&members, &statuses);
         assert_eq!(census.unexplained, [members[pair]]);
         assert_eq!(census.missing.len(), 2);
+    }
+
+    #[test]
+    fn who_can_reach_a_bootstrap_over_tcp_alone_takes_part() {
+        let trial = trial(&["public=60", "joiners=0", "nat=udp-blocked"]);
+        let members = members(&trial);
+        let theory = Theory::new(&trial, Overlay::Public, &members);
+        assert!(theory.cut_off().is_empty());
+        assert!(theory.pairs.values().any(|pair| *pair == Pair::Direct));
+        assert!(theory.pairs.values().any(|pair| *pair == Pair::Blocked));
     }
 
     #[test]

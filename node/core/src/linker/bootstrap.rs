@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::machine::Deadline;
 use crate::rng::Rng;
 use crate::time::Time;
-use crate::wire::{EdgeId, Remote};
+use crate::wire::{EdgeId, Remote, Way};
 
 /// Bootstraps that are dialled at once.
 const DIALS_MAX: usize = 5;
@@ -38,11 +38,23 @@ struct Bootstrap {
     former: bool,
 }
 
+fn is_tcp(one: &Bootstrap) -> bool {
+    one.remote.way() == Way::Stream
+}
+
+fn has_room(one: &Bootstrap, [udp, tcp]: [bool; 2]) -> bool {
+    if is_tcp(one) { tcp } else { udp }
+}
+
 /// All bootstraps of one member, in the order in which they are tried.
 #[derive(Debug)]
 pub struct Bootstraps {
     rng: Rng,
     list: Vec<Bootstrap>,
+    /// Whether those that are named are tried over TCP as well.
+    over_tcp: bool,
+    /// When they are to be.
+    tcp_at: Time,
     probe_at: Time,
 }
 
@@ -50,7 +62,8 @@ impl Bootstraps {
     /// Bootstraps that are all due at once; one that is named twice counts once.
     #[must_use]
     pub fn new(remotes: &[Remote], rng: &Rng, now: Time) -> Self {
-        let mut bootstraps = Self { rng: rng.fork("bootstrap"), list: Vec::new(), probe_at: Time::MAX };
+        let (rng, list) = (rng.fork("bootstrap"), Vec::new());
+        let mut bootstraps = Self { rng, list, over_tcp: false, tcp_at: Time::MAX, probe_at: Time::MAX };
         bootstraps.replace(remotes, now);
         bootstraps
     }
@@ -59,6 +72,9 @@ impl Bootstraps {
     /// is gone.
     pub fn replace(&mut self, remotes: &[Remote], now: Time) {
         let mut fresh: BTreeSet<Remote> = remotes.iter().copied().collect();
+        if self.over_tcp {
+            fresh.extend(remotes.iter().filter_map(|one| one.udp()).map(Remote::Tcp));
+        }
         self.list.retain_mut(|one| {
             one.former = !fresh.remove(&one.remote);
             !one.former || !matches!(one.stage, Stage::Waiting(_))
@@ -69,14 +85,43 @@ impl Bootstraps {
         self.list.append(&mut fresh);
     }
 
+    /// From `due` on, or never, bootstraps are tried over TCP as well, at the same IP address and port.
+    pub fn tcp_from(&mut self, due: Option<Time>, now: Time) {
+        self.tcp_at = due.filter(|_| !self.over_tcp).unwrap_or(Time::MAX);
+        if self.tcp_at <= now {
+            (self.over_tcp, self.tcp_at) = (true, Time::MAX);
+            self.replace(&self.named(), now);
+        }
+    }
+
+    /// Bootstraps are tried over UDP alone.
+    pub fn leave_tcp(&mut self) {
+        if std::mem::take(&mut self.over_tcp) {
+            // Nobody new is named, so that it does not matter when.
+            self.replace(&self.named(), Time::ZERO);
+        }
+    }
+
+    fn named(&self) -> Vec<Remote> {
+        let named = self.list.iter().filter(|one| !one.former && !is_tcp(one));
+        named.map(|one| one.remote).collect()
+    }
+
+    /// Dials that may begin, over UDP and over TCP: what gets no answer over one does not keep the other waiting.
+    fn room(&self) -> [bool; 2] {
+        let busy = |tcp: bool| {
+            let busy = |one: &&Bootstrap| is_tcp(one) == tcp && !matches!(one.stage, Stage::Waiting(_));
+            self.list.iter().filter(busy).count()
+        };
+        [false, true].map(|tcp| busy(tcp) < DIALS_MAX)
+    }
+
     /// The next bootstrap to dial, if one is due and few enough are under way. Follow with [`Self::on_dial`].
     #[must_use]
     pub fn due(&self, now: Time) -> Option<Remote> {
-        let busy = self.list.iter().filter(|one| !matches!(one.stage, Stage::Waiting(_))).count();
-        if busy >= DIALS_MAX {
-            return None;
-        }
-        let due = |one: &&Bootstrap| matches!(one.stage, Stage::Waiting(at) if at <= now);
+        let room = self.room();
+        let due =
+            |one: &&Bootstrap| matches!(one.stage, Stage::Waiting(at) if at <= now) && has_room(one, room);
         self.list.iter().find(due).map(|one| one.remote)
     }
 
@@ -100,7 +145,14 @@ impl Bootstraps {
     /// Those that did not answer, and were not linked since.
     #[must_use]
     pub fn silent(&self) -> Vec<Remote> {
-        self.list.iter().filter(|one| one.silences > 0).map(|one| one.remote).collect()
+        let answers = |one: &Bootstrap, remote| one.remote == remote && matches!(one.stage, Stage::Linked(_));
+        let over_tcp = |one: &Bootstrap| {
+            one.remote
+                .udp()
+                .is_some_and(|address| self.list.iter().any(|other| answers(other, Remote::Tcp(address))))
+        };
+        let silent = self.list.iter().filter(|one| one.silences > 0 && !over_tcp(one));
+        silent.map(|one| one.remote).collect()
     }
 
     /// The edge is linked.
@@ -145,7 +197,7 @@ impl Bootstraps {
         let idle: Vec<Remote> = self
             .list
             .iter()
-            .filter(|one| matches!(one.stage, Stage::Waiting(_)))
+            .filter(|one| matches!(one.stage, Stage::Waiting(_)) && is_tcp(one) == self.over_tcp)
             .map(|one| one.remote)
             .collect();
         idle.get(self.rng.below(idle.len())).copied()
@@ -161,15 +213,13 @@ impl Bootstraps {
     /// When the next one is due, if few enough are under way.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        let busy = self.list.iter().filter(|one| !matches!(one.stage, Stage::Waiting(_))).count();
-        if busy >= DIALS_MAX {
-            return None;
-        }
-        let waiting = self.list.iter().filter_map(|one| match one.stage {
+        let room = self.room();
+        let waiting = self.list.iter().filter(|one| has_room(one, room)).filter_map(|one| match one.stage {
             Stage::Waiting(at) => Some(at),
             _ => None,
         });
-        waiting.min().map(|at| Deadline { at, reason: "bootstrap" })
+        let tcp = Some(self.tcp_at).filter(|at| *at < Time::MAX && !self.list.is_empty());
+        waiting.chain(tcp).min().map(|at| Deadline { at, reason: "bootstrap" })
     }
 }
 
@@ -207,6 +257,39 @@ mod tests {
         assert!(list.list.iter().all(|one| one.remote == new));
         list.replace(&[], Time::ZERO);
         assert_eq!(list.due(Time::ZERO), None);
+    }
+
+    #[test]
+    fn a_bootstrap_is_tried_over_tcp_from_the_time_that_is_told_until_udp_works() {
+        let mut list = bootstraps(&["192.0.2.1:1"]);
+        list.on_dial(at("192.0.2.1:1"), Some(EdgeId(1)), Time::ZERO);
+        list.tcp_from(Some(Time::from_secs(2)), Time::ZERO);
+        assert_eq!(list.poll_timeout().map(|deadline| deadline.at), Some(Time::from_secs(2)));
+        list.tcp_from(Some(Time::from_secs(2)), Time::from_secs(2));
+        let tcp = Remote::Tcp("192.0.2.1:1".parse().expect("an address"));
+        assert_eq!(list.due(Time::from_secs(2)), Some(tcp));
+        list.on_dial(tcp, Some(EdgeId(2)), Time::from_secs(2));
+        list.on_linked(EdgeId(2));
+        assert_eq!(
+            list.on_edge_down(EdgeId(1), Time::from_secs(3)).map(|(remote, _)| remote.way()),
+            Some(Way::Direct)
+        );
+        assert!(list.silent().is_empty(), "it answers over TCP");
+        list.leave_tcp();
+        assert_eq!(list.on_edge_down(EdgeId(2), Time::from_secs(4)), None);
+        assert_eq!(list.list.len(), 1);
+    }
+
+    #[test]
+    fn silent_dials_over_udp_do_not_keep_tcp_waiting() {
+        let names: Vec<String> = (1..=6).map(|n| format!("192.0.2.{n}:1")).collect();
+        let mut list = bootstraps(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut edges = (1..).map(EdgeId);
+        while let Some(remote) = list.due(Time::ZERO) {
+            list.on_dial(remote, edges.next(), Time::ZERO);
+        }
+        list.tcp_from(Some(Time::ZERO), Time::ZERO);
+        assert!(list.due(Time::ZERO).is_some_and(|remote| remote.way() == Way::Stream));
     }
 
     #[test]

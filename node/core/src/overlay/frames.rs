@@ -81,13 +81,13 @@ impl Overlay {
         path.heard = lent.now;
         let remote = path.remote;
         let moved = |from: &Remote| *from != remote && remote.may_move_to(*from);
-        if let Some(silence) = silence.filter(|_| remote.transport().is_some()) {
+        if let Some(silence) = silence.filter(|_| remote.udp().is_some()) {
             lent.paths.mapping_closed(silence);
         }
         let Some(from) = self.arriving.filter(moved) else { return };
         let old = std::mem::replace(&mut edge.path, lent.paths.hold(from, lent.now));
         lent.paths.release(old);
-        let Some(from) = from.transport() else { return };
+        let Some(from) = from.udp() else { return };
         let mut body = lent.pool.take(20);
         crate::wire::codec::Write::put_transport(&mut body, from);
         self.send_frame(id, FrameKind::Observed, body, lent);

@@ -45,11 +45,17 @@ impl Overlay {
 
     /// The peer of an edge fell silent.
     pub(super) fn miss(&mut self, id: EdgeId, lent: &Lent<'_>) {
+        let Some(edge) = self.edges.get(id) else { return };
+        let (Stage::Linked(peer), Some(path)) = (edge.stage, lent.paths.get(edge.path)) else { return };
         self.counters.peers_lost += 1;
-        let Some(Stage::Linked(peer)) = self.edges.get(id).map(|edge| edge.stage) else { return };
-        let path = self.edges.get(id).and_then(|edge| lent.paths.get(edge.path));
-        if let Some(remote @ (Remote::Udp(_) | Remote::Carried(_))) = path.map(|path| path.remote) {
-            self.healing.on_lost(peer, remote, lent.now);
+        let lasts = match path.remote {
+            Remote::Udp(_) | Remote::Carried(_) => true,
+            // A port that a peer dialled from is nobody's any more.
+            Remote::Tcp(_) => edge.initiated,
+            Remote::Relayed(_) => false,
+        };
+        if lasts {
+            self.healing.on_lost(peer, path.remote, lent.now);
         }
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{Lent, Overlay};
 use crate::connection::Connection;
-use crate::edge::{Probe, Stage, Wanted};
+use crate::edge::{Edge, Probe, Stage, Wanted};
 use crate::machine::Deadline;
 use crate::time::Time;
-use crate::wire::{Address, EdgeId, FrameKind, Ping};
+use crate::wire::{Address, EdgeId, FrameKind, Ping, Way};
 
 /// How long a connection keeps an edge that a newer one replaced.
 const DUPLICATE_GRACE: Duration = Duration::from_millis(400);
@@ -45,31 +45,37 @@ impl Overlay {
     }
 
     /// The idle interval after `last` went well.
-    fn next_interval(&self, peer: Address, probe: &Probe, lent: &Lent<'_>) -> Duration {
+    fn next_interval(&self, peer: Address, probe: &Probe, bears: Duration) -> Duration {
         if self.is_adjacent(peer) {
             return self.keepalive.adjacent;
         }
-        let bears = probe.peer_bears().min(self.bears(lent));
+        let bears = probe.peer_bears().min(bears);
         (probe.interval() * 2).max(self.keepalive.idle_min).min(self.keepalive.idle_max).min(bears)
     }
 
-    /// The longest silence that our side bears.
-    fn bears(&self, lent: &Lent<'_>) -> Duration {
+    /// The longest silence that our side of an edge bears. A NAT keeps a TCP connection for hours (RFC 5382 REQ-5), so that
+    /// only a silent death is a reason to ask.
+    fn bears(&self, edge: &Edge, lent: &Lent<'_>) -> Duration {
+        if self.way(edge, lent) == Way::Stream {
+            return self.keepalive.idle_max;
+        }
         lent.paths.mapping_bears().unwrap_or(self.keepalive.idle_max).min(self.keepalive.idle_max)
     }
 
-    fn ping(&self, number: u16, peer: Address, interval: Duration, lent: &Lent<'_>) -> Ping {
+    fn ping(&self, number: u16, peer: Address, [interval, bears]: [Duration; 2]) -> Ping {
         let neighbours = self.connections.get(peer);
         let digest = neighbours
             .map_or(0, |connection| super::frames::digest(connection.theirs.bits(), connection.neighbours()));
-        Ping { number, digest, interval: seconds(interval), interval_max: seconds(self.bears(lent)) }
+        Ping { number, digest, interval: seconds(interval), interval_max: seconds(bears) }
     }
 
     pub(super) fn on_ping(&mut self, id: EdgeId, peer: Address, ping: Ping, lent: &mut Lent<'_>) {
         self.check_digest(peer, ping.digest);
         let is_adjacent = self.is_adjacent(peer);
+        let Some(edge) = self.edges.get(id) else { return };
+        let (bears, way) = (self.bears(edge, lent), self.way(edge, lent));
         let Some(edge) = self.edges.get_mut(id) else { return };
-        if let Some(silence) = edge.probe.expects() {
+        if let Some(silence) = edge.probe.expects().filter(|_| way == Way::Direct) {
             lent.paths.mapping_held(silence);
         }
         let announced = Duration::from_secs(u64::from(ping.interval.max(1)));
@@ -78,7 +84,7 @@ impl Overlay {
         if is_adjacent && announced > self.keepalive.adjacent {
             edge.probe.watch(self.keepalive.adjacent, lent.now);
         }
-        let pong = self.ping(ping.number, peer, announced, lent);
+        let pong = self.ping(ping.number, peer, [announced, bears]);
         let mut body = lent.pool.take(8);
         pong.write(&mut body);
         self.send_frame_once(id, FrameKind::Pong, body, lent);
@@ -93,7 +99,7 @@ impl Overlay {
             path.sample(sample);
         }
         let Some(edge) = self.edges.get(id) else { return };
-        let next = self.next_interval(peer, &edge.probe, lent);
+        let next = self.next_interval(peer, &edge.probe, self.bears(edge, lent));
         if let Some(edge) = self.edges.get_mut(id) {
             edge.probe.lead(next, lent.now);
         }
@@ -138,8 +144,9 @@ impl Overlay {
             Some(Wanted::Ping(number)) => {
                 self.counters.pings += 1;
                 let Some(edge) = self.edges.get(id) else { return };
-                let interval = self.next_interval(peer, &edge.probe, lent);
-                let ping = self.ping(number, peer, interval, lent);
+                let bears = self.bears(edge, lent);
+                let interval = self.next_interval(peer, &edge.probe, bears);
+                let ping = self.ping(number, peer, [interval, bears]);
                 let mut body = lent.pool.take(8);
                 ping.write(&mut body);
                 self.send_frame_once(id, FrameKind::Ping, body, lent);

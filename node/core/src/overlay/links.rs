@@ -71,9 +71,14 @@ impl Overlay {
         }
         let is_better = |way: Way| best.is_none_or(|best| best < way);
         let mut direct = Vec::new();
-        for candidate in message.candidates.iter().filter_map(|candidate| candidate.transport()) {
-            if is_better(Way::Direct) && lent.paths.is_worth_dialling(candidate, &message.candidates) {
-                direct.push(Remote::Udp(candidate));
+        for candidate in &message.candidates {
+            let (address, remote) = match *candidate {
+                Candidate::Udp(address) => (address, Remote::Udp(address)),
+                Candidate::Tcp(address) => (address, Remote::Tcp(address)),
+                _ => continue,
+            };
+            if is_better(remote.way()) && lent.paths.is_worth_dialling(address, &message.candidates) {
+                direct.push(remote);
             }
         }
         let wait = match direct.is_empty() {
@@ -82,7 +87,7 @@ impl Overlay {
             false => FALLBACK_WAIT,
         };
         for remote in direct {
-            self.dial_for(peer, remote, lent);
+            self.dial_direct(peer, remote, lent);
         }
         self.plan_relays(peer, message, wait, lent);
         for candidate in &message.candidates {
@@ -150,6 +155,7 @@ impl Overlay {
     /// Runs the linker's and the bootstraps' timers.
     pub(super) fn run_links(&mut self, lent: &mut Lent<'_>) {
         self.run_attempts(lent);
+        self.choose_transport(lent);
         if self.connected {
             let size = self.ring.size_estimate(&self.connections);
             if let Some(remote) = self.bootstraps.probe(size, lent.now) {
@@ -323,7 +329,7 @@ impl Overlay {
         edge.enter(Stage::Up(peer), lent.now);
         let Some(path) = lent.paths.get_mut(edge.path) else { return };
         path.heard = lent.now;
-        let observed = path.remote.transport();
+        let observed = path.remote.udp();
         let neighbours = self.connections.around(peer, self.ring.near());
         let roles = self.roles_for(peer, id).bits();
         let told_digest = super::frames::digest(roles, &neighbours);
@@ -349,14 +355,16 @@ impl Overlay {
         }
         let Some(edge) = self.edges.get_mut(id) else { return };
         edge.enter(Stage::Linked(peer), lent.now);
-        let told_digest = edge.told_digest;
-        let path = edge.path;
+        let (told_digest, initiated, path) = (edge.told_digest, edge.initiated, edge.path);
         let way = lent.paths.get(path).map_or(Way::Carried, |path| path.remote.way());
         self.connections.insert(peer, (way, id), lent.now);
         self.refused = None;
         self.bootstraps.on_linked(id);
         if let Some(observed) = link.observed {
             lent.paths.observe(observed);
+        }
+        if way == Way::Stream && !initiated {
+            lent.paths.on_reached_over_tcp();
         }
         for other in self.linker.on_linked(peer, (way, id)) {
             self.give_up_edge(other, lent);
@@ -525,18 +533,5 @@ impl Overlay {
         }
         self.leaving = true;
         self.connected = false;
-    }
-
-    /// The network refused a datagram to this address: ask the peers behind it at once.
-    pub fn on_unreachable(&mut self, to: Remote, now: Time, paths: &path::Table) {
-        let behind = |edge: &Edge| paths.get(edge.path).is_some_and(|path| path.remote == to);
-        let linked =
-            self.edges.iter().filter(|(_, edge)| matches!(edge.stage, Stage::Linked(_)) && behind(edge));
-        for id in linked.map(|(id, _)| id).collect::<Vec<_>>() {
-            if let Some(edge) = self.edges.get_mut(id) {
-                edge.probe.ask(now);
-            }
-        }
-        self.edges.refresh();
     }
 }

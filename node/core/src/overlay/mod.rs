@@ -16,6 +16,7 @@ mod relays;
 mod report;
 mod settle;
 mod transit;
+mod transports;
 
 use self::relays::Relayed;
 use self::transit::WaysBack;
@@ -44,7 +45,7 @@ use crate::rng::Rng;
 use crate::security::{Action, Admission, Down, Engine, Knock, Security, Trust, Wall};
 use crate::sender::Senders;
 use crate::time::Time;
-use crate::wire::{Address, CloseReason, EdgeId, Header, OverlayTag, Remote};
+use crate::wire::{Address, CloseReason, EdgeId, Header, OverlayTag, Remote, Transport};
 
 /// The shortest time between two looks at all connections, so that a burst of changes costs one.
 const SETTLE_GAP: Duration = Duration::from_millis(20);
@@ -239,9 +240,9 @@ impl Overlay {
 
     /// Takes a datagram.
     pub fn handle_datagram(&mut self, arrival: Arrival, lent: &mut Lent<'_>) {
-        if arrival.from.transport().is_some() {
-            self.counters.received_datagrams += 1;
-            self.counters.received_bytes += (arrival.payload.len() + header_len(arrival.header)) as u64;
+        if let Some(transport) = arrival.from.transport() {
+            let bytes = arrival.payload.len() + header_len(arrival.header);
+            self.counters.of(transport).receive(bytes);
         }
         self.arriving = Some(arrival.from);
         match arrival.header {
@@ -432,11 +433,8 @@ impl Overlay {
 
     fn transmit(&mut self, to: Remote, payload: Buffer, lent: &mut Lent<'_>) {
         match to {
-            Remote::Udp(to) => {
-                self.counters.sent_datagrams += 1;
-                self.counters.sent_bytes += payload.len() as u64;
-                lent.outputs.push_back(Output::Transmit { to, payload });
-            }
+            Remote::Udp(to) => self.put_out(Transport::Udp(to), payload, lent),
+            Remote::Tcp(to) => self.put_out(Transport::Tcp(to), payload, lent),
             Remote::Carried(member) => {
                 self.counters.carried_datagrams += 1;
                 lent.carries.push_back((member, payload));
@@ -446,6 +444,11 @@ impl Overlay {
                 self.send_relayed(to, payload, lent);
             }
         }
+    }
+
+    fn put_out(&mut self, to: Transport, payload: Buffer, lent: &mut Lent<'_>) {
+        self.counters.of(to).send(payload.len());
+        lent.outputs.push_back(Output::Transmit { to, payload });
     }
 
     /// Adds an edge, if there is room.

@@ -62,7 +62,7 @@ impl Overlay {
         let mut relays: Vec<(Duration, Address)> = self
             .connections
             .iter()
-            .filter(|connection| connection.way() == Way::Direct && !connection.suspected)
+            .filter(|connection| connection.way().is_unaided() && !connection.suspected)
             .map(|connection| (self.round_trip(connection, lent), connection.peer))
             .collect();
         // Of those that are equally near in time each member names others, so that none relays for all.
@@ -116,7 +116,7 @@ impl Overlay {
         let (linker, connections) = (&self.linker, &self.connections);
         self.relayed.named.retain(|peer, _| {
             linker.get(*peer).is_some()
-                || connections.get(*peer).is_some_and(|connection| connection.way() != Way::Direct)
+                || connections.get(*peer).is_some_and(|connection| !connection.way().is_unaided())
         });
     }
 
@@ -147,7 +147,7 @@ impl Overlay {
         let ways = named.iter().filter_map(|(via, rest)| {
             let connection = self.connections.get(*via)?;
             let refused = self.relayed.refused.get(&(*via, peer)).is_some_and(|until| *until > lent.now);
-            let usable = connection.way() == Way::Direct && !connection.suspected && !refused;
+            let usable = connection.way().is_unaided() && !connection.suspected && !refused;
             let whole = self.round_trip(connection, lent) + *rest;
             (usable && Some(*via) != avoid).then(|| (class(whole), via.distance(peer), *via))
         });
@@ -181,7 +181,7 @@ impl Overlay {
     /// There is a new way to a peer: others may now be reached through it, or it is itself reached through another and
     /// needs a reserve.
     pub(super) fn on_way(&mut self, peer: Address, way: Way, lent: &mut Lent<'_>) {
-        if way == Way::Direct {
+        if way.is_unaided() {
             self.relayed.named.remove(&peer);
             let waiting =
                 self.relayed.named.iter().filter(|(_, named)| named.iter().any(|(via, _)| *via == peer));
@@ -191,9 +191,12 @@ impl Overlay {
                     self.relay_to(target, lent);
                 }
             }
+        } else {
+            self.make_relays(peer, lent);
+        }
+        if way == Way::Direct {
             return;
         }
-        self.make_relays(peer, lent);
         self.relayed.improve_wait = IMPROVE_WAIT;
         let soon = lent.now + self.rng.jitter(IMPROVE_WAIT, 0.3);
         self.relayed.improve_at = self.relayed.improve_at.min(soon);

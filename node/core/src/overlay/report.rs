@@ -10,7 +10,7 @@ use crate::edge::Edge;
 use crate::path;
 use crate::security::Wall;
 use crate::time::Time;
-use crate::wire::{Address, EdgeId, Remote, Way};
+use crate::wire::{Address, EdgeId, Remote, Transport, Way};
 
 impl Overlay {
     /// Where the member stands.
@@ -44,7 +44,7 @@ impl Overlay {
     }
 
     fn silent_bootstraps(&self) -> Vec<SocketAddr> {
-        self.bootstraps.silent().into_iter().filter_map(Remote::transport).collect()
+        self.bootstraps.silent().into_iter().filter_map(Remote::udp).collect()
     }
 
     fn by_role(&self) -> Vec<(String, u32)> {
@@ -71,7 +71,7 @@ impl Overlay {
                     .iter()
                     .map(|role| role.label().to_owned())
                     .collect(),
-                transport: path.remote.transport(),
+                transport: path.remote.transport().map(Transport::address),
                 via: via(path.remote),
                 edge: path.remote.way().label().to_owned(),
                 rtt_seconds: path.rtt.map(|rtt| rtt.as_secs_f64()),
@@ -194,16 +194,16 @@ fn metric(
 /// The member that passes datagrams on, or that stands for the peer in the public overlay.
 fn via(remote: Remote) -> Option<Address> {
     match remote {
-        Remote::Udp(_) => None,
+        Remote::Udp(_) | Remote::Tcp(_) => None,
         Remote::Carried(member) => Some(member),
         Remote::Relayed(one) => Some(one.via),
     }
 }
 
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 19] {
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 23] {
     [
-        ("atoll_sent_datagrams_total", "Datagrams handed to the socket", counters.sent_datagrams),
-        ("atoll_sent_bytes_total", "UDP payload bytes handed to the socket", counters.sent_bytes),
+        ("atoll_sent_datagrams_total", "Datagrams handed to the socket", counters.udp.sent_datagrams),
+        ("atoll_sent_bytes_total", "UDP payload bytes handed to the socket", counters.udp.sent_bytes),
         (
             "atoll_carried_datagrams_total",
             "Datagrams of this overlay that went into the public ring",
@@ -216,8 +216,24 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 19] {
         ),
         ("atoll_broadcasts_received_total", "Payloads for all that arrived", counters.broadcasts_received),
         ("atoll_relays_changed_total", "Relayed edges that took another relay", counters.relays_changed),
-        ("atoll_received_datagrams_total", "Datagrams taken from the socket", counters.received_datagrams),
-        ("atoll_received_bytes_total", "UDP payload bytes taken from the socket", counters.received_bytes),
+        (
+            "atoll_received_datagrams_total",
+            "Datagrams taken from the socket",
+            counters.udp.received_datagrams,
+        ),
+        (
+            "atoll_received_bytes_total",
+            "UDP payload bytes taken from the socket",
+            counters.udp.received_bytes,
+        ),
+        ("atoll_tcp_sent_datagrams_total", "Datagrams for TCP connections", counters.tcp.sent_datagrams),
+        ("atoll_tcp_sent_bytes_total", "Their bytes, lengths not counted", counters.tcp.sent_bytes),
+        (
+            "atoll_tcp_received_datagrams_total",
+            "Datagrams from TCP connections",
+            counters.tcp.received_datagrams,
+        ),
+        ("atoll_tcp_received_bytes_total", "Their bytes, lengths not counted", counters.tcp.received_bytes),
         ("atoll_forwarded_packets_total", "Packets passed on for others", counters.forwarded_packets),
         ("atoll_delivered_packets_total", "Packets that ended here", counters.delivered_packets),
         ("atoll_retransmitted_frames_total", "Frames sent again", counters.retransmitted_frames),

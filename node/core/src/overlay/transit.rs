@@ -9,7 +9,7 @@ use crate::buffer::Buffer;
 use crate::counters::DropReason;
 use crate::time::Time;
 use crate::wire::codec::Write as _;
-use crate::wire::{Address, Malformed, Mode, PacketHeader, PacketKind, Part, Relayed, Remote, Way};
+use crate::wire::{Address, Malformed, Mode, PacketHeader, PacketKind, Part, Relayed, Remote};
 
 /// Bytes of a datagram that one packet brings at most; a longer one comes in halves.
 const PART_MAX: usize = 1100;
@@ -76,7 +76,7 @@ impl Overlay {
 
     /// Whether we have a peer without anybody in between.
     pub(super) fn has_direct(&self, peer: Address) -> bool {
-        self.connections.get(peer).is_some_and(|connection| connection.way() == Way::Direct)
+        self.connections.get(peer).is_some_and(|connection| connection.way().is_unaided())
     }
 
     /// A packet brought a datagram, or a part of one, for one of this node's edges.

@@ -3,10 +3,14 @@
 //! A path is the pair of our socket and one far end. All overlays of the process share its round
 //! trip, its liveness and what is known of the NAT mapping on it. It sends nothing by itself.
 
+mod fallback;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use self::fallback::Fallback;
+pub use self::fallback::{Patience, TcpUse};
 use crate::time::Time;
 use crate::wire::{Candidate, Remote};
 
@@ -72,6 +76,7 @@ pub struct Table {
     by_remote: BTreeMap<Remote, PathId>,
     local: Vec<SocketAddr>,
     observed: Vec<SocketAddr>,
+    fallback: Fallback,
     mapping_bears: Option<Duration>,
     /// Closed mappings in a row, and the shortest silence after which one was closed.
     closed: (u32, Duration),
@@ -150,8 +155,37 @@ impl Table {
     /// Transport addresses that may reach us, best first (RFC 8445: server-reflexive, then host candidates).
     #[must_use]
     pub fn candidates(&self, max: usize) -> Vec<Candidate> {
+        let tcp = self.fallback.named(&self.local, &self.observed);
         let host = self.local.iter().filter(|local| !self.observed.contains(local));
-        self.observed.iter().chain(host).take(max).map(|transport| Candidate::Udp(*transport)).collect()
+        let udp = self.observed.iter().chain(host).take(max - tcp.len()).copied().map(Candidate::Udp);
+        udp.chain(tcp.iter().copied().map(Candidate::Tcp)).collect()
+    }
+
+    /// The node starts at `now` and may use TCP this far.
+    pub fn start(&mut self, tcp: TcpUse, now: Time) {
+        self.fallback.start(tcp, now);
+    }
+
+    /// Something for one of our overlays came over UDP.
+    pub fn on_udp(&mut self, now: Time) {
+        self.fallback.on_udp(now);
+    }
+
+    /// A peer linked us over a TCP connection that it opened.
+    pub fn on_reached_over_tcp(&mut self) {
+        self.fallback.on_reached();
+    }
+
+    /// When a node without a place in its ring is to try TCP, unless it hears something over UDP until then.
+    #[must_use]
+    pub fn tcp_due(&self) -> Option<Time> {
+        self.fallback.due()
+    }
+
+    /// How soon TCP is tried; never if it is off.
+    #[must_use]
+    pub fn tcp(&self, now: Time) -> Option<Patience> {
+        self.fallback.tcp(now)
     }
 
     /// Whether a candidate of a peer is worth a try: a private one only where both may be behind one NAT.
@@ -164,7 +198,7 @@ impl Table {
             return true;
         }
         let ours = || self.observed.iter().map(SocketAddr::ip);
-        let theirs = || peer.iter().filter_map(|one| one.transport()).map(|one| one.ip());
+        let theirs = || peer.iter().filter_map(|one| one.udp()).map(|one| one.ip());
         let shared = ours().filter(|ip| is_global(*ip)).any(|ip| theirs().any(|other| other == ip));
         let none_global = !ours().chain(theirs()).any(is_global);
         shared || none_global
@@ -207,7 +241,7 @@ impl Table {
 /// peer (RFC 4787 section 4.1).
 #[must_use]
 pub fn varies(candidates: &[Candidate]) -> bool {
-    let mut seen = candidates.iter().filter_map(|one| one.transport()).filter(|one| is_global(one.ip()));
+    let mut seen = candidates.iter().filter_map(|one| one.udp()).filter(|one| is_global(one.ip()));
     let Some(first) = seen.next() else { return false };
     seen.any(|other| other.ip() == first.ip() && other.port() != first.port())
 }

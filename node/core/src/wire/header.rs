@@ -100,6 +100,6 @@ impl Header {
 
 /// Whether a datagram begins with a short header, as every record does.
 #[must_use]
-pub(super) fn is_record(datagram: &[u8]) -> bool {
+pub fn is_record(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|first| first & LONG == 0)
 }

@@ -23,8 +23,8 @@ pub use entry::{Content, Item, Key, Mark, OWNED_VALUE_MAX, POINTS, Proof, VALUE_
 pub use frame::{
     Ack, CloseReason, FrameHeader, FrameKind, Link, NEIGHBOURS_MAX, Neighbours, Ping, RoleBits, read_observed,
 };
-pub use header::{DATAGRAM_MAX, EdgeId, Header, LONG_LEN, OverlayTag, SHORT_LEN, VERSION};
+pub use header::{DATAGRAM_MAX, EdgeId, Header, LONG_LEN, OverlayTag, SHORT_LEN, VERSION, is_record};
 pub use message::{CANDIDATES_MAX, ConnectToMe, Echo, Members, SAMPLE_MAX, read_address, read_id};
 pub use packet::{CARRIED_MAX, HOP_LIMIT, Mode, PacketHeader, PacketKind, ROUTE_MAX};
 pub use part::Part;
-pub use remote::{Candidate, Relayed, Remote, Way};
+pub use remote::{Candidate, Relayed, Remote, Transport, Way};

@@ -6,11 +6,47 @@ use std::net::SocketAddr;
 use super::Address;
 use super::codec::{Malformed, Reader, Write};
 
+/// Protocol, IP address and port (RFC 8489).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// Through the node's UDP socket.
+    Udp(SocketAddr),
+    /// Through a TCP connection: one that is there, else one that is opened to this address.
+    Tcp(SocketAddr),
+}
+
+impl Transport {
+    /// IP address and port.
+    #[must_use]
+    pub fn address(self) -> SocketAddr {
+        match self {
+            Self::Udp(address) | Self::Tcp(address) => address,
+        }
+    }
+}
+
+impl From<SocketAddr> for Transport {
+    fn from(address: SocketAddr) -> Self {
+        Self::Udp(address)
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp(address) => address.fmt(f),
+            Self::Tcp(address) => write!(f, "tcp {address}"),
+        }
+    }
+}
+
 /// The far end of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Remote {
     /// A transport address, through the node's UDP socket.
     Udp(SocketAddr),
+    /// The far end of a TCP connection.
+    Tcp(SocketAddr),
     /// A member of the node's public overlay, whose ring carries the datagrams.
     Carried(Address),
     /// A member of one of the node's overlays, through a common peer there that passes the datagrams on.
@@ -35,13 +71,21 @@ pub enum Way {
     Carried,
     /// Over one common peer.
     Relayed,
+    /// From host to host, in a stream that keeps the order: what is lost holds up what comes after it.
+    Stream,
     /// From host to host.
     Direct,
 }
 
 impl Way {
     /// All ways, worst first.
-    pub const ALL: [Self; 3] = [Self::Carried, Self::Relayed, Self::Direct];
+    pub const ALL: [Self; 4] = [Self::Carried, Self::Relayed, Self::Stream, Self::Direct];
+
+    /// Whether no other member is in between.
+    #[must_use]
+    pub fn is_unaided(self) -> bool {
+        self >= Self::Stream
+    }
 
     /// As people and metrics see it.
     #[must_use]
@@ -49,6 +93,7 @@ impl Way {
         match self {
             Self::Carried => "carried",
             Self::Relayed => "relayed",
+            Self::Stream => "tcp",
             Self::Direct => "direct",
         }
     }
@@ -57,10 +102,20 @@ impl Way {
 impl Remote {
     /// The transport address, if datagrams go there from host to host.
     #[must_use]
-    pub fn transport(self) -> Option<SocketAddr> {
+    pub fn transport(self) -> Option<Transport> {
         match self {
-            Self::Udp(transport) => Some(transport),
+            Self::Udp(address) => Some(Transport::Udp(address)),
+            Self::Tcp(address) => Some(Transport::Tcp(address)),
             Self::Carried(_) | Self::Relayed(_) => None,
+        }
+    }
+
+    /// IP address and port, if datagrams go there over UDP: what a NAT maps anew, and what others may reach.
+    #[must_use]
+    pub fn udp(self) -> Option<SocketAddr> {
+        match self {
+            Self::Udp(address) => Some(address),
+            Self::Tcp(_) | Self::Carried(_) | Self::Relayed(_) => None,
         }
     }
 
@@ -69,6 +124,7 @@ impl Remote {
     pub fn way(self) -> Way {
         match self {
             Self::Udp(_) => Way::Direct,
+            Self::Tcp(_) => Way::Stream,
             Self::Carried(_) => Way::Carried,
             Self::Relayed(_) => Way::Relayed,
         }
@@ -89,15 +145,25 @@ impl Remote {
 }
 
 impl From<SocketAddr> for Remote {
-    fn from(transport: SocketAddr) -> Self {
-        Self::Udp(transport)
+    fn from(address: SocketAddr) -> Self {
+        Self::Udp(address)
+    }
+}
+
+impl From<Transport> for Remote {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Udp(address) => Self::Udp(address),
+            Transport::Tcp(address) => Self::Tcp(address),
+        }
     }
 }
 
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Udp(transport) => transport.fmt(f),
+            Self::Udp(address) => address.fmt(f),
+            Self::Tcp(address) => write!(f, "tcp {address}"),
             Self::Carried(member) => write!(f, "member {member}"),
             Self::Relayed(one) => write!(f, "{} through {}", one.peer, one.via),
         }
@@ -107,12 +173,15 @@ impl fmt::Display for Remote {
 const UDP: u8 = 0;
 const CARRIED: u8 = 1;
 const THROUGH: u8 = 2;
+const TCP: u8 = 3;
 
 /// A remote that a member names so that others may reach it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Candidate {
     /// A UDP transport address.
     Udp(SocketAddr),
+    /// Where the member takes TCP connections.
+    Tcp(SocketAddr),
     /// A member of the public overlay that both nodes are in.
     Carried(Address),
     /// A peer of whoever names it, which would pass datagrams on.
@@ -128,6 +197,7 @@ impl Candidate {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         match reader.u8()? {
             UDP => Ok(Self::Udp(reader.transport()?)),
+            TCP => Ok(Self::Tcp(reader.transport()?)),
             CARRIED => Ok(Self::Carried(reader.address()?)),
             THROUGH => Ok(Self::Through { via: reader.address()?, rtt: reader.u16()? }),
             _ => Err(Malformed),
@@ -138,6 +208,10 @@ impl Candidate {
         match self {
             Self::Udp(transport) => {
                 out.put_u8(UDP);
+                out.put_transport(transport);
+            }
+            Self::Tcp(transport) => {
+                out.put_u8(TCP);
                 out.put_transport(transport);
             }
             Self::Carried(member) => {
@@ -152,12 +226,12 @@ impl Candidate {
         }
     }
 
-    /// The transport address, if it is one.
+    /// IP address and port, if it is a UDP transport address.
     #[must_use]
-    pub fn transport(self) -> Option<SocketAddr> {
+    pub fn udp(self) -> Option<SocketAddr> {
         match self {
             Self::Udp(transport) => Some(transport),
-            Self::Carried(_) | Self::Through { .. } => None,
+            Self::Tcp(_) | Self::Carried(_) | Self::Through { .. } => None,
         }
     }
 }

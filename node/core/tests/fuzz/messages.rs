@@ -27,6 +27,7 @@ fn transport() -> impl Strategy<Value = SocketAddr> {
 fn candidate() -> impl Strategy<Value = Candidate> {
     prop_oneof![
         transport().prop_map(Candidate::Udp),
+        transport().prop_map(Candidate::Tcp),
         address().prop_map(Candidate::Carried),
         (address(), any::<u16>()).prop_map(|(via, rtt)| Candidate::Through { via, rtt }),
     ]

@@ -107,7 +107,7 @@ impl Club {
         let (_, (from, to, bytes)) = self.flying.pop_first().unwrap();
         if let Some(n) = (0..self.nodes.len()).find(|n| place(*n) == to) {
             let payload = self.pool.copy(&bytes);
-            self.input(n, Input::Datagram { from, payload });
+            self.input(n, Input::Datagram { from: from.into(), payload });
         }
     }
 
@@ -128,7 +128,8 @@ impl Club {
             match output {
                 Output::Transmit { to, payload } => {
                     self.number += 1;
-                    self.flying.insert((self.now + DELAY, self.number), (place(n), to, payload.to_vec()));
+                    self.flying
+                        .insert((self.now + DELAY, self.number), (place(n), to.address(), payload.to_vec()));
                 }
                 Output::Reply { reply, .. } => self.replies.push(reply),
                 Output::Event(event) => self.events.push((n, event.kind)),

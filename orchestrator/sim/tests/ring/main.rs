@@ -11,4 +11,5 @@ mod private;
 mod relays;
 mod rest;
 mod secured;
+mod tcp;
 mod town;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use atoll_core::config::{Config, DiscoveryConfig, OverlayConfig};
+use atoll_core::config::{Config, DiscoveryConfig, OverlayConfig, TcpUse};
 use atoll_core::control::{Command, Event, EventKind, Reply};
 use atoll_core::security::{Credentials, GroupSecret, QuicOptions, Security};
 use atoll_core::wire::Address;
@@ -23,6 +23,7 @@ pub(crate) struct Town {
     follower: Arc<Mutex<Follower>>,
     rng: Rng,
     security: &'static str,
+    tcp: TcpUse,
     /// What each host started with.
     starts: BTreeMap<HostId, (Address, Option<Security>, Vec<HostId>)>,
     told: Arc<Mutex<Vec<(Time, HostId, Event)>>>,
@@ -57,6 +58,7 @@ impl Town {
             follower,
             rng,
             security: "none",
+            tcp: TcpUse::Off,
             starts: BTreeMap::new(),
             told,
             group: BTreeSet::new(),
@@ -70,6 +72,11 @@ impl Town {
         // What QUIC's library draws is not ours to seed; times and sizes are.
         self.world.trace_contents(security != "quic");
         Self { security, ..self }
+    }
+
+    /// The same with TCP where UDP does not come through.
+    pub(crate) fn with_tcp(self) -> Self {
+        Self { tcp: TcpUse::Listens, ..self }
     }
 
     /// A town in which everybody started at once and the ring is complete.
@@ -177,7 +184,8 @@ impl Town {
         if self.group.contains(&host) {
             overlays.push(self.membership(host));
         }
-        let config = Config { unix_seconds: self.world.unix_seconds(), ..Config::new(overlays) };
+        let (unix_seconds, tcp) = (self.world.unix_seconds(), self.tcp);
+        let config = Config { unix_seconds, tcp, ..Config::new(overlays) };
         let node = Node::new(&config, self.world.pool(), self.world.seed(host), self.world.now());
         self.lock().started(host, address);
         self.world.start(host, wrap(node));

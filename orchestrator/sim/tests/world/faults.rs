@@ -28,7 +28,7 @@ fn listener(heard: &Log<SocketAddr>) -> impl FnMut(Cue, &mut Hands) + Send + 'st
     let heard = heard.clone();
     move |cue, _| {
         if let Cue::Input(Input::Datagram { from, .. }) = cue {
-            heard.push(from);
+            heard.push(from.address());
         }
     }
 }

@@ -28,6 +28,7 @@ fn rendezvous(met: &Log<SocketAddr>) -> impl FnMut(Cue, &mut Hands) + Send + 'st
     let met = met.clone();
     move |cue, hands| {
         let Cue::Input(Input::Datagram { from, .. }) = cue else { return };
+        let from = from.address();
         callers.push(from);
         met.push(from);
         if let [one, other] = callers[..] {
@@ -43,7 +44,7 @@ fn caller(rendezvous: SocketAddr, heard: &Log<Vec<u8>>) -> impl FnMut(Cue, &mut 
     let heard = heard.clone();
     move |cue, hands| match cue {
         Cue::Input(Input::LocalAddresses(_)) => hands.send(rendezvous, b"where am I?"),
-        Cue::Input(Input::Datagram { from, payload }) if from == rendezvous => {
+        Cue::Input(Input::Datagram { from, payload }) if from == rendezvous.into() => {
             let named: SocketAddr = String::from_utf8(payload.to_vec()).unwrap().parse().unwrap();
             peer = Some(named);
             hands.send(named, b"punch");
@@ -100,7 +101,7 @@ fn unsolicited(world: &mut World) -> Vec<Fate> {
             hands.send(private, b"let me in");
         }
         Cue::Input(Input::Unreachable { to }) => {
-            assert_eq!(to, mapped);
+            assert_eq!(to, mapped.into());
             hands.report(1);
         }
         _ => {}

@@ -71,7 +71,7 @@ fn a_run_ends_at_its_time_with_everything_done_that_is_due_at_it() {
     let to = socket(&world, 0);
     play(&mut world, 1, move |cue, hands| match cue {
         Cue::Input(Input::LocalAddresses(_)) => hands.send(to, b"ping"),
-        Cue::Input(Input::Datagram { from, .. }) => hears.push((hands.now, from)),
+        Cue::Input(Input::Datagram { from, .. }) => hears.push((hands.now, from.address())),
         _ => {}
     });
     world.run_until(at(99)).unwrap();

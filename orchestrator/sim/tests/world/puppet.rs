@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atoll_core::control::{Event, EventKind};
+use atoll_core::wire::Transport;
 use atoll_core::{Deadline, Input, Machine, Output, Pool, Time};
 use atoll_sim::{Settings, World};
 use atoll_topology::{HostId, Internet, Latency, Population, Topology};
@@ -26,9 +27,9 @@ pub(crate) struct Hands {
 }
 
 impl Hands {
-    pub(crate) fn send(&mut self, to: SocketAddr, payload: &[u8]) {
+    pub(crate) fn send(&mut self, to: impl Into<Transport>, payload: &[u8]) {
         let payload = self.pool.copy(payload);
-        self.output(Output::Transmit { to, payload });
+        self.output(Output::Transmit { to: to.into(), payload });
     }
 
     pub(crate) fn output(&mut self, output: Output) {
