@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atoll_topology::{Fault, GatewayId, HostId, Topology};
+use atoll_topology::{Allowed, Fault, GatewayId, HostId, Topology};
 
 use super::Fabric;
 use crate::api::Control;
@@ -24,6 +24,8 @@ struct Party {
     /// The outermost gateway, and one of its addresses.
     outside: Option<(GatewayId, IpAddr)>,
     point: u32,
+    /// Whether its site lets UDP out to any port.
+    sends: bool,
 }
 
 /// The nodes that the controls are tried with.
@@ -62,7 +64,9 @@ impl Fabric {
             let outside = outermost(topology, host.gateway);
             let point = topology.sites.get(host.site.0 as usize)?.point;
             let namespace = Arc::clone(&node.namespace);
-            Some(Party { namespace, host: node.host, address: host.address, outside, point })
+            let sends = outwards(topology, host.gateway)
+                .all(|gateway| topology.gateways[gateway.0 as usize].behaviour.outbound.udp == Allowed::All);
+            Some(Party { namespace, host: node.host, address: host.address, outside, point, sends })
         });
         let (mut publics, mut private): (Vec<_>, Vec<Party>) = (Vec::new(), Vec::new());
         for party in parties {
@@ -84,9 +88,13 @@ fn is_elsewhere(party: &Party, others: &[Party]) -> bool {
     others.iter().all(|other| other.outside.is_none_or(|(known, _)| known != gateway))
 }
 
+/// What a host is behind, from the inside out.
+fn outwards(topology: &Topology, inner: Option<GatewayId>) -> impl Iterator<Item = GatewayId> + '_ {
+    std::iter::successors(inner, |id| topology.gateways.get(id.0 as usize)?.behind)
+}
+
 fn outermost(topology: &Topology, inner: Option<GatewayId>) -> Option<(GatewayId, IpAddr)> {
-    let outwards = |id: &GatewayId| topology.gateways.get(id.0 as usize)?.behind;
-    let last = std::iter::successors(inner, outwards).last()?;
+    let last = outwards(topology, inner).last()?;
     Some((last, *topology.gateways.get(last.0 as usize)?.external.first()?))
 }
 
@@ -106,7 +114,8 @@ fn patience(topology: &Topology, cast: &Cast) -> Duration {
 fn try_all(cast: &Cast, patience: Duration) -> io::Result<Vec<Control>> {
     let mut controls = Vec::new();
     let mut claim = |claim: &str, holds| controls.push(Control { claim: claim.to_owned(), holds });
-    if let Some(sender) = cast.other_public.as_ref().or_else(|| cast.private.first()) {
+    let private = || cast.private.iter().find(|party| party.sends);
+    if let Some(sender) = cast.other_public.as_ref().or_else(private) {
         let arrives = arrives(sender, &cast.public, |receiver| receiver, patience)?;
         claim("a datagram to a public host arrives", arrives);
     }

@@ -169,13 +169,17 @@ impl Operation {
             (Said::Page(page), Work::Get(after)) => {
                 let sight = Sight::new(&self.key, *after, page);
                 turn.state = match &sight {
-                    Some(sight) if !sight.sure => State::Open,
+                    Some(sight) if !sight.sure => {
+                        turn.sent = turn.sent.min(1);
+                        State::Open
+                    }
                     Some(_) => State::Done(0),
                     None => State::Silent,
                 };
                 self.sights[at] = sight;
             }
-            (Said::Refused(Denial::Unsure), _) => {}
+            // It lives, and will know better in a few seconds.
+            (Said::Refused(Denial::Unsure), _) => turn.sent = turn.sent.min(1),
             (Said::Refused(denial), _) => turn.state = State::Denied(denial),
             (Said::Stored(lease), Work::Put(_) | Work::Create { .. }) => turn.state = State::Done(lease),
             (Said::Granted, Work::Create { .. }) if !turn.commits => {
