@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_atoll-node");
 /// Longer than anything that is waited for takes on a slow machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program with arguments, its environment free of settings.
 pub fn program(arguments: &[&str]) -> Process {
