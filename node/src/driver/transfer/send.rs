@@ -1,18 +1,41 @@
 //! The sending side: the content goes out while the receiver says how much has arrived.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use atoll_core::wire::Address;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use openssl::sha::Sha256;
-use quinn::{RecvStream, SendStream};
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::member::{ANSWER_MAX, Member};
 use super::words::{self, Answer, Broken, CHECKSUM, Offer, plain};
 use super::{Line, hexadecimal};
+
+/// How long the receiver may take to hear that no more comes.
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
+
+/// A connection that stays for a while when sending ends early, also because nobody waits for it any longer.
+///
+/// That the stream has ended is told until the receiver knows, who then closes. Of a connection that is closed at once a
+/// single packet speaks, and without it the receiver would wait until it counts as stalled.
+struct Held(Connection);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let connection = self.0.clone();
+        if connection.close_reason().is_some() {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { timeout(GOODBYE_MAX, connection.closed()).await });
+        }
+    }
+}
 
 /// Why a file did not arrive.
 #[derive(Debug)]
@@ -38,7 +61,7 @@ pub(super) async fn send(
     lines: &mpsc::Sender<Line>,
 ) -> Result<Line, Trouble> {
     let start = Instant::now();
-    let connection = member.connect(to).await.map_err(Trouble::NotAccepted)?;
+    let Held(connection) = &Held(member.connect(to).await.map_err(Trouble::NotAccepted)?);
     let (mut out, mut answers) = connection.open_bi().await.map_err(Broken::from)?;
     words::write(&mut out, &offer).await?;
     let silent = |_| Trouble::NotAccepted("no answer".to_owned());
