@@ -117,7 +117,7 @@ impl Node {
         let reachable = public.is_reachable();
         let mut any = false;
         for (number, overlay) in private.iter_mut().enumerate() {
-            overlay.set_reachable(reachable, now);
+            overlay.set_reachable(reachable, &mut self.shared.lend(now));
             while let Some(wanted) = overlay.poll_discovery() {
                 any = true;
                 public.find_for(number as u64, wanted, &mut self.shared.lend(now));

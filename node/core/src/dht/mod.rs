@@ -295,6 +295,9 @@ impl Dht {
         let Some((id, point)) = found else { return false };
         if let Some(operation) = self.operations.get_mut(&id) {
             operation.on_said(point, answer.said, &mut self.rng, now);
+            if let Some((origin, values)) = operation.glimpse(point) {
+                self.tell(origin, Outcome::Glimpse(values));
+            }
         }
         self.advance(id, now);
         true

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::verdict::{self, MAJORITY, Sight, Verdict};
-use super::{Failure, Found, Outcome};
+use super::{Failure, Found, Origin, Outcome};
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::{Address, Ask, Denial, DhtRequest, Item, Key, Mark, POINTS, Said, points};
@@ -23,7 +23,7 @@ const REPAIRS_MAX: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// Somebody waits for the outcome.
-    Asked(super::Origin),
+    Asked(Origin),
     /// It renews what is kept.
     Renewal(u64),
 }
@@ -191,6 +191,13 @@ impl Operation {
             (Said::Aborted, Work::Create { .. }) => turn.state = State::Done(0),
             _ => turn.state = State::Silent,
         }
+    }
+
+    /// What a point of a reading says, if something of this node waits and has not heard what is certain.
+    pub(super) fn glimpse(&self, at: usize) -> Option<(Origin, Vec<Vec<u8>>)> {
+        let Some(Purpose::Asked(origin @ Origin::Node(_))) = self.purpose else { return None };
+        let values: Vec<Vec<u8>> = self.sights[at].as_ref()?.values().collect();
+        (!values.is_empty()).then_some((origin, values))
     }
 
     fn done(&self) -> impl Iterator<Item = u32> {

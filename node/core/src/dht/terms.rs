@@ -81,6 +81,9 @@ pub enum Outcome {
         /// Whether the points agreed; if not, there may be values that are not named.
         complete: bool,
     },
+    /// What one point says so far: it may lie, lag or lack. More is to come. Only [`Origin::Node`] hears it, who can tell
+    /// by the values themselves whether they are genuine.
+    Glimpse(Vec<Vec<u8>>),
     /// It could not be carried out, or nobody can tell whether it was.
     Failed(Failure),
 }

@@ -32,6 +32,11 @@ impl Sight {
         Some(Self { items, upto, sure: !page.unsure })
     }
 
+    /// The values that it names.
+    pub(super) fn values(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.items.values().map(|item| item.content.value().to_vec())
+    }
+
     fn covers(&self, mark: Mark) -> bool {
         self.upto.is_none_or(|upto| mark <= upto)
     }

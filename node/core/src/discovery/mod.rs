@@ -3,7 +3,8 @@
 
 mod timer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::DiscoveryConfig;
@@ -64,8 +65,8 @@ pub struct Discovery {
     timer: Timer,
     /// Whether the public overlay can be asked.
     reachable: bool,
-    /// Shards in which our entry is kept.
-    kept: BTreeSet<u64>,
+    /// What is kept of us, by shard.
+    kept: BTreeMap<u64, Vec<u8>>,
     look: Option<Look>,
     looks: u64,
     /// The shard to read next.
@@ -87,7 +88,7 @@ impl Discovery {
             entries: Entries::new(config.secret.clone(), config.epoch),
             timer: Timer::new(config.timer),
             reachable: false,
-            kept: BTreeSet::new(),
+            kept: BTreeMap::new(),
             look: None,
             looks: 0,
             shard: rng.below(SHARDS as usize) as u64,
@@ -108,6 +109,16 @@ impl Discovery {
         self.reachable = reachable;
     }
 
+    /// Where strangers may reach us. Whoever has our entry from before finds us through the public overlay.
+    pub fn set_transport(&mut self, transport: Option<SocketAddr>, size: f64) {
+        if self.own.transport != transport {
+            self.own.transport = transport;
+            if self.reachable {
+                self.store(size);
+            }
+        }
+    }
+
     /// Something speaks for looking again soon: neighbours that vanished, a place that was lost.
     pub fn hurry(&mut self, now: Time) {
         self.timer.reset();
@@ -121,12 +132,17 @@ impl Discovery {
             let key = self.key(shard);
             let value = self.entries.seal(self.own);
             let share = SHARD_SIZE / size.max(1.0);
-            let is_kept = self.kept.contains(&shard);
+            let is_kept = self.kept.contains_key(&shard);
             let wanted = self.lot(shard) < if is_kept { share * STICKY } else { share };
-            if wanted && self.kept.insert(shard) {
+            if let Some(old) = self.kept.remove(&shard).filter(|old| !wanted || *old != value) {
+                self.wanted.push(Wanted::Release(key, old));
+            } else if is_kept {
+                self.kept.insert(shard, value);
+                continue;
+            }
+            if wanted {
+                self.kept.insert(shard, value.clone());
                 self.wanted.push(Wanted::Keep(key, value));
-            } else if !wanted && self.kept.remove(&shard) {
-                self.wanted.push(Wanted::Release(key, value));
             }
         }
     }
@@ -152,11 +168,18 @@ impl Discovery {
         }
     }
 
+    /// The others whose entries are among these values.
+    #[must_use]
+    pub fn opened(&self, values: &[Vec<u8>]) -> Vec<Entry> {
+        let others = values.iter().filter_map(|value| self.entries.open(value));
+        others.filter(|entry| entry.member != self.own.member).take(FOUND_MAX).collect()
+    }
+
     /// What is under the key that was asked for last; whom it names once nothing more is to be read.
     pub fn on_page(&mut self, values: &[Vec<u8>], next: Option<Mark>, complete: bool) -> Option<Found> {
+        let others = self.opened(values);
         let look = self.look.as_mut()?;
-        let others = values.iter().filter_map(|value| self.entries.open(value));
-        look.found.extend(others.filter(|entry| entry.member != self.own.member).take(FOUND_MAX));
+        look.found.extend(others);
         let more = next.filter(|_| look.found.len() < FOUND_MAX && !values.is_empty());
         let (shard, entries) = (look.shard, look.found.iter().copied().collect());
         if more.is_some() {

@@ -1,5 +1,6 @@
 //! The way in: remotes that may belong to members, dialled while there is need.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -82,6 +83,8 @@ impl Bootstraps {
         let waiting = |remote| Bootstrap { remote, stage: Stage::Waiting(now), silences: 0, former: false };
         let mut fresh: Vec<Bootstrap> = fresh.into_iter().map(waiting).collect();
         self.rng.shuffle(&mut fresh);
+        // The shortest ways first.
+        fresh.sort_by_key(|one| Reverse(one.remote.way()));
         self.list.append(&mut fresh);
     }
 
@@ -132,6 +135,12 @@ impl Bootstraps {
             Some(edge) => Stage::Dialling(edge),
             None => Stage::Waiting(now + self.rng.jitter(RETRY_WAIT, 0.25)),
         };
+    }
+
+    /// Whether one is being dialled that has not kept silent before.
+    #[must_use]
+    pub fn is_dialling(&self) -> bool {
+        self.list.iter().any(|one| one.silences == 0 && matches!(one.stage, Stage::Dialling(_)))
     }
 
     /// Whether the edge leads to a bootstrap.

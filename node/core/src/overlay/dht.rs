@@ -261,6 +261,7 @@ fn reply(outcome: Outcome) -> Reply {
             let values = values.into_iter().map(value).collect();
             Reply::DhtValues { values, next: next.map(|Mark(mark)| format!("{mark:032x}")), complete }
         }
+        Outcome::Glimpse(_) => Reply::failed(FailureKind::NoAnswer, "only one point answered"),
         Outcome::Failed(failure) => {
             let kind = match failure {
                 Failure::NoAnswer => FailureKind::NoAnswer,

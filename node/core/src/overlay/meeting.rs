@@ -13,6 +13,8 @@ use crate::wire::{Address, Mark, Remote};
 
 /// Members that a newcomer takes for bootstraps at most.
 const BOOTSTRAPS_KEPT: usize = 5;
+/// And in how many of them without the public overlay in between.
+const DIRECT_KEPT: usize = 3;
 /// Members that ought to be neighbours and are dialled after one look at most.
 const DIALS_MAX: usize = 3;
 /// Looks that find nobody before a member begins the overlay.
@@ -25,7 +27,7 @@ pub(super) fn discovery(
     rng: &Rng,
     now: Time,
 ) -> Option<Discovery> {
-    let own = Entry { member: config.address, public: public? };
+    let own = Entry { member: config.address, public: public?, transport: None };
     Some(Discovery::new(config.discovery.as_ref()?, own, rng, now))
 }
 
@@ -43,14 +45,15 @@ impl Overlay {
     }
 
     /// Whether the public overlay can be asked.
-    pub fn set_reachable(&mut self, reachable: bool, now: Time) {
-        if self.discovery.as_ref().is_none_or(|discovery| discovery.is_reachable() == reachable) {
+    pub fn set_reachable(&mut self, reachable: bool, lent: &mut Lent<'_>) {
+        let Some(discovery) = &mut self.discovery else { return };
+        let transport = lent.paths.unmapped();
+        if (discovery.is_reachable(), discovery.own().transport) == (reachable, transport) {
             return;
         }
         let size = self.ring.size_estimate(&self.connections);
-        if let Some(discovery) = &mut self.discovery {
-            discovery.set_reachable(reachable, size, now);
-        }
+        discovery.set_transport(transport, size);
+        discovery.set_reachable(reachable, size, lent.now);
     }
 
     /// The next thing that the DHT of the public overlay shall do.
@@ -98,6 +101,7 @@ impl Overlay {
                 let values: Vec<Vec<u8>> = values.into_iter().map(|found| found.value).collect();
                 self.on_discovered((&values, next, complete), lent);
             }
+            Outcome::Glimpse(values) => self.on_glimpse(&values, lent),
             // What is kept is tried again.
             _ if kept => {}
             _ => {
@@ -107,6 +111,24 @@ impl Overlay {
                     discovery.on_looked(0, connected, lent.now);
                 }
             }
+        }
+    }
+
+    /// One holder says what is stored. It cannot make up an entry, and who looks for a way in need not wait for what the
+    /// others say.
+    fn on_glimpse(&mut self, values: &[Vec<u8>], lent: &mut Lent<'_>) {
+        if self.discovered.is_some_and(|(_, members)| members > 0) {
+            return;
+        }
+        let Some(discovery) = &self.discovery else { return };
+        let entries = discovery.opened(values);
+        if entries.is_empty() {
+            return;
+        }
+        self.discovered.get_or_insert((lent.now, u32::try_from(entries.len()).unwrap_or(u32::MAX)));
+        if self.connections.is_empty() {
+            self.meet(&entries, lent);
+            self.pump(lent);
         }
     }
 
@@ -138,13 +160,17 @@ impl Overlay {
     fn meet(&mut self, found: &[Entry], lent: &mut Lent<'_>) {
         let mut found = found.to_vec();
         self.rng.shuffle(&mut found);
-        let remote = |entry: &Entry| Remote::Carried(entry.public);
+        let carried = |entry: &Entry| Remote::Carried(entry.public);
         if self.connections.is_empty() {
             if found.is_empty() {
                 return;
             }
             self.is_first = false;
-            let remotes: Vec<Remote> = found.iter().take(BOOTSTRAPS_KEPT).map(remote).collect();
+            if self.bootstraps.is_dialling() {
+                return;
+            }
+            let direct = found.iter().filter_map(|entry| entry.transport).take(DIRECT_KEPT).map(Remote::Udp);
+            let remotes: Vec<Remote> = found.iter().take(BOOTSTRAPS_KEPT).map(carried).chain(direct).collect();
             self.bootstraps.replace(&remotes, lent.now);
             return self.dial_bootstraps(lent);
         }
@@ -158,7 +184,7 @@ impl Overlay {
         };
         let missed: Vec<Entry> = found.iter().filter(missed).take(DIALS_MAX).copied().collect();
         for entry in missed {
-            self.dial(remote(&entry), Intent { target: Some(entry.member), token: None }, lent);
+            self.dial(carried(&entry), Intent { target: Some(entry.member), token: None }, lent);
         }
     }
 

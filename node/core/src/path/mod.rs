@@ -152,6 +152,12 @@ impl Table {
         &self.observed
     }
 
+    /// Where strangers may reach us: an own address that peers see, so that no NAT is in front of us.
+    #[must_use]
+    pub fn unmapped(&self) -> Option<SocketAddr> {
+        self.observed.iter().copied().find(|observed| self.local.contains(observed))
+    }
+
     /// Transport addresses that may reach us, best first (RFC 8445: server-reflexive, then host candidates).
     #[must_use]
     pub fn candidates(&self, max: usize) -> Vec<Candidate> {

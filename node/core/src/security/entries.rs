@@ -4,20 +4,24 @@
 //! writes the same bytes each time, so that a renewal is one: the cipher takes that well (RFC 8452 section 9).
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroize as _;
 
 use super::GroupSecret;
 use crate::wire::Address;
+use crate::wire::codec::{Malformed, Reader, Write as _};
 
 const ENTRY_LABEL: &[u8] = b"atoll discovery entry 1";
 const PLACE_LABEL: &[u8] = b"atoll discovery place 1";
 const KEY: usize = 32;
 const NONCE: [u8; 12] = [0; 12];
 
+/// Bytes of a transport address, or of none, in an entry: all entries are of one length.
+const TRANSPORT_LEN: usize = 19;
 /// Bytes of a sealed entry.
-pub const ENTRY_LEN: usize = 2 * Address::LEN + 16;
+pub const ENTRY_LEN: usize = 2 * Address::LEN + TRANSPORT_LEN + 16;
 
 /// A member of a group: who it is there, and who it is in the overlay that it is found through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +30,8 @@ pub struct Entry {
     pub member: Address,
     /// Its address in the overlay whose DHT holds the entry.
     pub public: Address,
+    /// Where strangers may reach it over UDP, if no NAT is in front of it.
+    pub transport: Option<SocketAddr>,
 }
 
 /// The entries of a group in one epoch of its secret.
@@ -66,6 +72,11 @@ impl Entries {
         let mut bytes = Vec::with_capacity(ENTRY_LEN);
         bytes.extend(entry.member.to_bytes());
         bytes.extend(entry.public.to_bytes());
+        match entry.transport {
+            Some(transport) => bytes.put_transport(transport),
+            None => bytes.put_u8(0),
+        }
+        bytes.resize(ENTRY_LEN - 16, 0);
         let nonce = Nonce::assume_unique_for_key(NONCE);
         let sealed = self.key.seal_in_place_append_tag(nonce, Aad::empty(), &mut bytes);
         sealed.expect("an entry is shorter than 2^36 bytes");
@@ -78,10 +89,15 @@ impl Entries {
         let mut bytes = value.to_vec();
         let nonce = Nonce::assume_unique_for_key(NONCE);
         let plain = self.key.open_in_place(nonce, Aad::empty(), &mut bytes).ok()?;
-        let (member, public) = plain.split_first_chunk::<{ Address::LEN }>()?;
-        let public = public.try_into().ok()?;
-        Some(Entry { member: Address::from_bytes(*member), public: Address::from_bytes(public) })
+        read(plain).ok()
     }
+}
+
+fn read(plain: &[u8]) -> Result<Entry, Malformed> {
+    let mut reader = Reader::new(plain);
+    let (member, public) = (reader.address()?, reader.address()?);
+    let transport = reader.observed()?;
+    Ok(Entry { member, public, transport })
 }
 
 fn labelled(label: &[u8], numbers: &[u64]) -> Vec<u8> {
@@ -97,7 +113,8 @@ mod tests {
     }
 
     fn entry() -> Entry {
-        Entry { member: Address::from_bytes([1; 20]), public: Address::from_bytes([2; 20]) }
+        let transport = Some(SocketAddr::from(([192, 0, 2, 1], 4242)));
+        Entry { member: Address::from_bytes([1; 20]), public: Address::from_bytes([2; 20]), transport }
     }
 
     #[test]
@@ -106,7 +123,11 @@ mod tests {
         assert_eq!(one.place(1), other.place(1));
         assert_eq!(other.open(&one.seal(entry())), Some(entry()));
         assert_eq!(one.seal(entry()), other.seal(entry()), "a renewal is the same value");
-        assert_eq!(one.seal(entry()).len(), ENTRY_LEN);
+        for transport in [None, entry().transport, Some(SocketAddr::from(([7; 8], 1)))] {
+            let entry = Entry { transport, ..entry() };
+            assert_eq!(one.seal(entry).len(), ENTRY_LEN);
+            assert_eq!(other.open(&one.seal(entry)), Some(entry));
+        }
     }
 
     #[test]
