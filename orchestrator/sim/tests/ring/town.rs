@@ -7,11 +7,13 @@ use std::time::Duration;
 use atoll_core::config::{Config, DiscoveryConfig, OverlayConfig, TcpUse};
 use atoll_core::control::{Command, Event, EventKind, Reply};
 use atoll_core::security::{Credentials, GroupSecret, QuicOptions, Security};
-use atoll_core::wire::Address;
+use atoll_core::wire::{Address, PacketKind};
 use atoll_core::{Machine, Node, Rng, Time};
 use atoll_sim::ring::Follower;
 use atoll_sim::{Events, Settings, Stop, World};
 use atoll_topology::{HostId, Internet, Latency, Population, Topology};
+
+use crate::spoiler::{Spoil, Switch};
 
 const OVERLAY: &str = "public";
 const GROUP: &str = "group";
@@ -30,6 +32,8 @@ pub(crate) struct Town {
     /// The members of a private overlay, and the observer of its ring.
     group: BTreeSet<HostId>,
     group_follower: Arc<Mutex<Follower>>,
+    /// What each host's member does with what it passes on, if it can be turned.
+    switches: Option<BTreeMap<HostId, Switch>>,
 }
 
 impl Town {
@@ -63,7 +67,24 @@ impl Town {
             told,
             group: BTreeSet::new(),
             group_follower,
+            switches: None,
         }
+    }
+
+    /// The same with members that can be turned into spoilers while they run.
+    pub(crate) fn corruptible(self) -> Self {
+        Self { switches: Some(BTreeMap::new()), ..self }
+    }
+
+    /// From now on a host's member spoils packets of this kind that it ought to pass on; none: it is honest.
+    pub(crate) fn turn(&mut self, host: HostId, spoil: Option<(PacketKind, Spoil)>) {
+        self.switch(host).turn(spoil);
+    }
+
+    /// The switch of a host's member.
+    pub(crate) fn switch(&mut self, host: HostId) -> Switch {
+        let switches = self.switches.get_or_insert_default();
+        switches.entry(host).or_default().clone()
     }
 
     /// The same with security: `none`, `modelled`, `modelled-quic`, `dtls`, `quic`, or `plain-with-keys`, which
@@ -179,6 +200,10 @@ impl Town {
         let bootstraps = bootstraps.iter().map(|host| self.world.socket(*host).unwrap()).collect();
         let mut overlay = OverlayConfig::new(OVERLAY, address, bootstraps);
         overlay.security = security.unwrap_or(overlay.security);
+        if self.switches.is_some() {
+            let around = self.switch(host).around(address, self.world.pool());
+            overlay.security = overlay.security.around(around);
+        }
         overlay.broadcast = true;
         let mut overlays = vec![overlay];
         if self.group.contains(&host) {
