@@ -22,12 +22,8 @@ const LATER: [&str; 5] = ["revocation", "nat-matrix", "partition", "churn", "vpn
 
 impl Experiment {
     /// Every kind with its name.
-    pub const ALL: [(Self, &str); 4] = [
-        (Self::Join, "join"),
-        (Self::Pool, "pool"),
-        (Self::Bandwidth, "bandwidth"),
-        (Self::Relay, "relay"),
-    ];
+    pub const ALL: [(Self, &str); 4] =
+        [(Self::Join, "join"), (Self::Pool, "pool"), (Self::Bandwidth, "bandwidth"), (Self::Relay, "relay")];
 
     /// As it is written.
     #[must_use]

@@ -77,7 +77,10 @@ impl Stage<'_> {
             self.stop_if_cancelled()?;
             let Some(peer) = self.linked((low, high)).filter(|peer| peer.edge == RELAYED) else { continue };
             let Some(relay) = peer.via.and_then(|via| ring.at(via)) else { continue };
-            pairs.push(Pair { ends: (low, high), relay, seconds: peer.rtt_seconds });
+            // Which end pings depends on who began the edge.
+            let seconds =
+                peer.rtt_seconds.or_else(|| self.linked((high, low)).and_then(|peer| peer.rtt_seconds));
+            pairs.push(Pair { ends: (low, high), relay, seconds });
         }
         Ok(pairs)
     }
@@ -132,11 +135,7 @@ impl Stage<'_> {
 
     /// Kills the relay of a pair and of all others that it relays for; returns whose connections did not last. The pair
     /// talks meanwhile, as whoever is at rest notices later.
-    fn kill_relay(
-        &mut self,
-        chosen: Pair,
-        concerned: &[Pair],
-    ) -> Result<Vec<(NodeIndex, NodeIndex)>, Cut> {
+    fn kill_relay(&mut self, chosen: Pair, concerned: &[Pair]) -> Result<Vec<(NodeIndex, NodeIndex)>, Cut> {
         let killed = self.environment.now();
         self.environment.stop(&[chosen.relay], Stop::Kill)?;
         let replaced = self.wait_for_another_way(chosen, killed)?;

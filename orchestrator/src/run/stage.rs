@@ -58,12 +58,7 @@ impl Stage<'_> {
     }
 
     /// A sample of what is between two members.
-    pub(super) fn sample_between(
-        &mut self,
-        (from, to): (NodeIndex, NodeIndex),
-        metric: Metric,
-        value: f64,
-    ) {
+    pub(super) fn sample_between(&mut self, (from, to): (NodeIndex, NodeIndex), metric: Metric, value: f64) {
         let detail = format!("to={}", self.trial.nodes[to.index()].name);
         let (at, node) = (self.environment.now(), Some(from));
         self.outcome.samples.push(Measured { at, node, metric, value, detail });

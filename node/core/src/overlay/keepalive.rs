@@ -143,6 +143,9 @@ impl Overlay {
             }
             Some(Wanted::Ping(number)) => {
                 self.counters.pings += 1;
+                if edge.probe.is_unanswered() {
+                    self.doubt_relay(id, lent);
+                }
                 let Some(edge) = self.edges.get(id) else { return };
                 let bears = self.bears(edge, lent);
                 let interval = self.next_interval(peer, &edge.probe, bears);

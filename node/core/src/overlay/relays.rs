@@ -25,8 +25,10 @@ const IMPROVE_WAIT_MAX: Duration = Duration::from_secs(1800);
 
 /// Refusals to relay that are remembered at most; more are not acted on.
 const REFUSED_MAX: usize = 64;
-/// How long a peer that refused is not asked again.
+/// How long a peer that refused, or that seems not to pass anything on, is not asked again.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
+/// How long a handshake through one common peer keeps out those through others.
+const RELAY_TURN: Duration = Duration::from_millis(2500);
 /// Round trips that differ by less are as good as equal.
 const CLASS: Duration = Duration::from_millis(15);
 
@@ -99,16 +101,23 @@ impl Overlay {
                 _ => None,
             })
             .collect();
+        let have = self.connections.get(peer).map(Connection::way);
         let Some(attempt) = self.linker.get_mut(peer) else { return };
         // A relay must itself be reached directly, and a shortcut through another is none.
         let roles = attempt.roles.union(Roles::from_bits(message.roles));
-        if !(roles.has(Role::Near) || roles.has(Role::OnDemand)) || !attempt.wants(Way::Relayed) {
+        let wants = have != Some(Way::Relayed) && attempt.wants(Way::Relayed);
+        if !(roles.has(Role::Near) || roles.has(Role::OnDemand)) || !(wants || have == Some(Way::Relayed)) {
             return;
         }
-        attempt.relay_at(lent.now + wait);
+        if wants {
+            attempt.relay_at(lent.now + wait);
+        }
         self.relayed.named.insert(peer, named);
         self.linker.refresh();
         self.trim_named();
+        if !wants {
+            self.make_relays(peer, lent);
+        }
     }
 
     /// Forgets the relays of members that we have nothing to do with.
@@ -122,22 +131,72 @@ impl Overlay {
 
     /// Time to reach a member through another: over a common peer if there is one, else such a peer is made.
     pub(super) fn relay_to(&mut self, peer: Address, lent: &mut Lent<'_>) {
+        self.doubt_handshakes(peer, lent);
         if let Some(via) = self.best_relay(peer, None, lent) {
             let remote = Remote::Relayed(Through { overlay: self.slot, peer, via });
             self.dial_for(peer, remote, lent);
+            if let Some(attempt) = self.linker.get_mut(peer) {
+                attempt.relay_again(lent.now + RELAY_TURN);
+                self.linker.refresh();
+            }
         }
         self.make_relays(peer, lent);
+    }
+
+    /// Common peers through which a handshake with a member got nowhere had their turn.
+    fn doubt_handshakes(&mut self, peer: Address, lent: &Lent<'_>) {
+        let Some(attempt) = self.linker.get(peer) else { return };
+        let stuck = attempt.dialled.iter().filter_map(|(remote, id)| match remote {
+            Remote::Relayed(one) => Some((one.via, self.edges.get(*id)?)),
+            _ => None,
+        });
+        let stuck: Vec<Address> = stuck
+            .filter(|(_, edge)| edge.stage == Stage::Handshake && edge.since + RELAY_TURN <= lent.now)
+            .map(|(via, _)| via)
+            .collect();
+        for via in stuck {
+            self.remember_refusal(via, peer, lent.now);
+        }
+    }
+
+    /// A common peer is not asked for a while to pass anything on to a member. False if it was not before, or if too much is
+    /// remembered.
+    fn remember_refusal(&mut self, via: Address, peer: Address, now: Time) -> bool {
+        let refused = &mut self.relayed.refused;
+        refused.retain(|_, until| *until > now);
+        refused.len() < REFUSED_MAX && refused.insert((via, peer), now + REFUSED_WAIT).is_none()
+    }
+
+    /// Whether a common peer is not asked to pass anything on to a member.
+    pub(super) fn is_refused(&self, via: Address, peer: Address, now: Time) -> bool {
+        self.relayed.refused.get(&(via, peer)).is_some_and(|until| *until > now)
     }
 
     /// Links so many of the relays that a member named that we have enough in common.
     fn make_relays(&mut self, peer: Address, lent: &mut Lent<'_>) {
         let Some(named) = self.relayed.named.get(&peer) else { return };
-        let refused = |via: Address| self.relayed.refused.contains_key(&(via, peer));
+        let refused = |via: Address| self.is_refused(via, peer, lent.now);
         let common = named.iter().filter(|(via, _)| self.has_direct(*via) && !refused(*via)).count();
-        let fresh: Vec<Address> =
-            named.iter().map(|(via, _)| *via).filter(|via| self.connections.get(*via).is_none()).collect();
-        for via in fresh.into_iter().take(RELAYS_KEPT.saturating_sub(common)) {
+        let fresh: Vec<Address> = named
+            .iter()
+            .map(|(via, _)| *via)
+            .filter(|via| self.connections.get(*via).is_none() && !refused(*via))
+            .collect();
+        let lacking = RELAYS_KEPT.saturating_sub(common);
+        if fresh.len() < lacking {
+            self.ask_for_relays(peer, lent);
+        }
+        for via in fresh.into_iter().take(lacking) {
             self.link(via, Role::Overlap, Vec::new(), lent);
+        }
+    }
+
+    /// Too few of the relays that a relayed peer named are left: it names others when it is asked.
+    fn ask_for_relays(&mut self, peer: Address, lent: &Lent<'_>) {
+        let Some(connection) = self.connections.get(peer) else { return };
+        if connection.way() == Way::Relayed && connection.ours != Roles::NONE {
+            let have = (connection.ours, connection.way());
+            self.linker.improve(peer, have, lent.now);
         }
     }
 
@@ -146,7 +205,7 @@ impl Overlay {
         let named = self.relayed.named.get(&peer)?;
         let ways = named.iter().filter_map(|(via, rest)| {
             let connection = self.connections.get(*via)?;
-            let refused = self.relayed.refused.get(&(*via, peer)).is_some_and(|until| *until > lent.now);
+            let refused = self.is_refused(*via, peer, lent.now);
             let usable = connection.way().is_unaided() && !connection.suspected && !refused;
             let whole = self.round_trip(connection, lent) + *rest;
             (usable && Some(*via) != avoid).then(|| (class(whole), via.distance(peer), *via))
@@ -156,11 +215,7 @@ impl Overlay {
 
     /// A peer does not pass our datagrams on to `peer`: another one shall.
     pub(super) fn on_not_relayed(&mut self, via: Address, peer: Address, lent: &mut Lent<'_>) {
-        let now = lent.now;
-        self.relayed.refused.retain(|_, until| *until > now);
-        if self.relayed.refused.len() >= REFUSED_MAX
-            || self.relayed.refused.insert((via, peer), now + REFUSED_WAIT).is_some()
-        {
+        if !self.remember_refusal(via, peer, lent.now) {
             return;
         }
         let remote = Remote::Relayed(Through { overlay: self.slot, peer, via });
@@ -189,6 +244,8 @@ impl Overlay {
             for target in waiting {
                 if self.linker.get(target).is_some_and(Attempt::wants_relay) {
                     self.relay_to(target, lent);
+                } else {
+                    self.leave_useless_relay(target, lent);
                 }
             }
         } else {
@@ -253,10 +310,43 @@ impl Overlay {
         }
     }
 
-    /// A peer is lost or doubted: the edges that go through it take another common peer.
+    /// A peer is lost or doubted: the edges that go through it take another common peer, and those that kept it in reserve
+    /// find another one for that.
     pub(super) fn leave_relay(&mut self, via: Address, lent: &mut Lent<'_>) {
         let over = self.edges.iter().map(|(id, _)| id).filter(|id| self.relay_of(*id, lent) == Some(via));
         for id in over.collect::<Vec<_>>() {
+            self.switch_relay(id, lent);
+        }
+        if self.connections.get(via).is_some() {
+            return;
+        }
+        let is_relayed = |peer: &Address| {
+            self.connections.get(*peer).is_some_and(|connection| connection.way() == Way::Relayed)
+        };
+        let concerned =
+            self.relayed.named.iter().filter(|(_, named)| named.iter().any(|(one, _)| *one == via));
+        let concerned: Vec<Address> = concerned.map(|(peer, _)| *peer).filter(is_relayed).collect();
+        for peer in concerned {
+            self.make_relays(peer, lent);
+        }
+    }
+
+    /// Nothing comes through on an edge. If a common peer passes its datagrams on, that one may be why, whatever else it says
+    /// and answers: another one shall.
+    pub(super) fn doubt_relay(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
+        let Some(via) = self.relay_of(id, lent) else { return };
+        if let Some(Stage::Linked(peer)) = self.edges.get(id).map(|edge| edge.stage) {
+            self.remember_refusal(via, peer, lent.now);
+            self.switch_relay(id, lent);
+        }
+    }
+
+    /// A common peer is new: the edge to a member takes it if the one that it has is of no use.
+    fn leave_useless_relay(&mut self, peer: Address, lent: &mut Lent<'_>) {
+        let Some(id) = self.connections.get(peer).map(Connection::edge) else { return };
+        let Some(via) = self.relay_of(id, lent) else { return };
+        let suspected = self.connections.get(via).is_none_or(|connection| connection.suspected);
+        if suspected || !self.has_direct(via) || self.is_refused(via, peer, lent.now) {
             self.switch_relay(id, lent);
         }
     }
@@ -274,5 +364,6 @@ impl Overlay {
         lent.paths.release(std::mem::replace(&mut edge.path, path));
         edge.probe.ask(lent.now);
         self.counters.relays_changed += 1;
+        self.make_relays(peer, lent);
     }
 }

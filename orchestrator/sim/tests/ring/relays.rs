@@ -28,7 +28,11 @@ pub(crate) fn relayed(town: &mut Town) -> Vec<(HostId, Address, Address)> {
 }
 
 /// Runs until a ping of the member is answered; how long that took.
-pub(crate) fn answered(town: &mut Town, (host, peer): (HostId, Address), limit: Duration) -> Option<Duration> {
+pub(crate) fn answered(
+    town: &mut Town,
+    (host, peer): (HostId, Address),
+    limit: Duration,
+) -> Option<Duration> {
     let start = town.world.now();
     let mut asked = Vec::new();
     while town.world.now() < start + limit {

@@ -25,13 +25,15 @@ fn busiest(town: &mut Town) -> (HostId, Vec<(HostId, Address)>) {
     (town.host(via).unwrap(), ours.collect())
 }
 
-/// The connections of these that closed since then.
-fn closed(town: &Town, pairs: &[(HostId, Address)], since: Time) -> Vec<(HostId, Address)> {
-    let lost = |host: HostId, peer: Address| {
-        let lost = |kind: &EventKind| matches!(kind, EventKind::PeerLost { peer: lost, .. } if *lost == peer);
-        town.told_since(host, since).iter().any(lost)
+/// Those of these connections that closed since then, and why.
+fn closed(town: &Town, pairs: &[(HostId, Address)], since: Time) -> Vec<(HostId, Address, String)> {
+    let lost = |(host, peer): &(HostId, Address)| {
+        town.told_since(*host, since).into_iter().find_map(|kind| match kind {
+            EventKind::PeerLost { peer: lost, why } if lost == *peer => Some((*host, lost, why)),
+            _ => None,
+        })
     };
-    pairs.iter().copied().filter(|(host, peer)| lost(*host, *peer)).collect()
+    pairs.iter().filter_map(lost).collect()
 }
 
 /// Who of these still uses a relay.
