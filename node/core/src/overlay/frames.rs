@@ -89,6 +89,7 @@ impl Overlay {
         let Some(from) = self.arriving.filter(moved) else { return };
         let Some(edge) = self.edges.get_mut(id) else { return };
         let old = std::mem::replace(&mut edge.path, lent.paths.hold(from, lent.now));
+        edge.moved = lent.now;
         lent.paths.release(old);
         let Some(from) = from.udp() else { return };
         let mut body = lent.pool.take(20);

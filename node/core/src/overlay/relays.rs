@@ -292,7 +292,8 @@ impl Overlay {
         for (peer, named) in &self.relayed.named {
             let relayed = self.connections.get(*peer).is_some_and(|one| one.way() == Way::Relayed);
             if relayed || wanted(peer) {
-                let common = named.iter().map(|(via, _)| *via).filter(|via| self.has_direct(*via));
+                let usable = |via: &Address| self.has_direct(*via) && !self.is_refused(*via, *peer, lent.now);
+                let common = named.iter().map(|(via, _)| *via).filter(usable);
                 overlaps.extend(common.take(RELAYS_KEPT));
             }
         }
@@ -332,10 +333,14 @@ impl Overlay {
     }
 
     /// Nothing comes through on an edge. If a common peer passes its datagrams on, that one may be why, whatever else it says
-    /// and answers: another one shall.
+    /// and answers: another one shall. Each gets the time that an answer needs.
     pub(super) fn doubt_relay(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
         let Some(via) = self.relay_of(id, lent) else { return };
-        if let Some(Stage::Linked(peer)) = self.edges.get(id).map(|edge| edge.stage) {
+        let Some(edge) = self.edges.get(id) else { return };
+        if lent.paths.get(edge.path).is_none_or(|path| edge.moved + path.rto() > lent.now) {
+            return;
+        }
+        if let Stage::Linked(peer) = edge.stage {
             self.remember_refusal(via, peer, lent.now);
             self.switch_relay(id, lent);
         }
@@ -362,7 +367,8 @@ impl Overlay {
         let path = lent.paths.hold(remote, lent.now);
         let Some(edge) = self.edges.get_mut(id) else { return };
         lent.paths.release(std::mem::replace(&mut edge.path, path));
-        edge.probe.ask(lent.now);
+        edge.moved = lent.now;
+        edge.probe.start_over(lent.now);
         self.counters.relays_changed += 1;
         self.make_relays(peer, lent);
     }
