@@ -14,9 +14,11 @@ use crate::time::Time;
 use crate::wire::{Address, Candidate, ConnectToMe, EdgeId, Relayed as Through, Remote, Way};
 
 /// Peers of ours that a `ConnectToMe` names as relays at most.
-const RELAYS_NAMED_MAX: usize = 3;
-/// Common peers that a relayed connection keeps: one that is used and one in reserve.
-const RELAYS_KEPT: usize = 2;
+const RELAYS_NAMED_MAX: usize = 6;
+/// Common peers that a relayed connection keeps: one that is used, and others in reserve and to choose from.
+const RELAYS_KEPT: usize = 4;
+/// How much shorter another way through a common peer has to be for an edge to take it.
+const GAIN_MIN: Duration = Duration::from_millis(20);
 /// Round trip that is assumed of a relay without a sample.
 const RTT_UNKNOWN: Duration = Duration::from_millis(500);
 /// First wait between two looks for a better way; it doubles.
@@ -200,6 +202,34 @@ impl Overlay {
         }
     }
 
+    /// A peer of ours that a member whose relay fails is likely to have in common with us, as we named it. If it has not, that
+    /// peer says so.
+    fn guess_relay(&self, peer: Address, avoid: Address, lent: &Lent<'_>) -> Option<Address> {
+        let named = self.relays(lent).into_iter().filter_map(|candidate| match candidate {
+            Candidate::Through { via, .. } => Some(via),
+            _ => None,
+        });
+        let mut likely =
+            named.filter(|via| *via != peer && *via != avoid && !self.is_refused(*via, peer, lent.now));
+        likely.next()
+    }
+
+    /// Moves an edge to a common peer through which the way is clearly shorter.
+    fn shorten(&mut self, peer: Address, lent: &mut Lent<'_>) {
+        let Some(id) = self.connections.get(peer).map(Connection::edge) else { return };
+        let Some(via) = self.relay_of(id, lent) else { return };
+        let whole = |one: Address| {
+            let (_, rest) = self.relayed.named.get(&peer)?.iter().find(|(named, _)| *named == one)?;
+            Some(self.round_trip(self.connections.get(one)?, lent) + *rest)
+        };
+        let measured = self.edges.get(id).and_then(|edge| lent.paths.get(edge.path)?.rtt);
+        let Some(now) = measured.or_else(|| whole(via)) else { return };
+        let better = self.best_relay(peer, Some(via), lent).and_then(whole);
+        if better.is_some_and(|better| better + GAIN_MIN < now) {
+            self.switch_relay(id, lent);
+        }
+    }
+
     /// The common peer with the shortest way to a member.
     fn best_relay(&self, peer: Address, avoid: Option<Address>, lent: &Lent<'_>) -> Option<Address> {
         let named = self.relayed.named.get(&peer)?;
@@ -275,6 +305,7 @@ impl Overlay {
         let next = lent.now + self.rng.jitter(self.relayed.improve_wait, 0.3);
         self.relayed.improve_at = if none { Time::MAX } else { next };
         for (peer, have) in others {
+            self.shorten(peer, lent);
             self.linker.improve(peer, have, lent.now);
         }
         self.run_links(lent);
@@ -360,7 +391,8 @@ impl Overlay {
     pub(super) fn switch_relay(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
         let Some(via) = self.relay_of(id, lent) else { return };
         let Some(Stage::Linked(peer)) = self.edges.get(id).map(|edge| edge.stage) else { return };
-        let Some(better) = self.best_relay(peer, Some(via), lent) else {
+        let better = self.best_relay(peer, Some(via), lent).or_else(|| self.guess_relay(peer, via, lent));
+        let Some(better) = better else {
             return self.make_relays(peer, lent);
         };
         let remote = Remote::Relayed(Through { overlay: self.slot, peer, via: better });

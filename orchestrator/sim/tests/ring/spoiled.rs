@@ -5,6 +5,7 @@ use std::time::Duration;
 use atoll_core::Time;
 use atoll_core::control::EventKind;
 use atoll_core::wire::{Address, PacketKind};
+use atoll_sim::Stop;
 use atoll_topology::HostId;
 
 use crate::ask::{HOUR, stored};
@@ -105,16 +106,17 @@ fn members_that_talk_leave_a_relay_that_spoils_within_seconds() {
 
 #[test]
 fn newcomers_find_another_relay_than_one_that_only_claims_to_be_one() {
-    let mut town = Town::new(60, "symmetric", 4).secured("dtls").corruptible();
-    for host in 0..50 {
-        town.start(HostId(host));
-    }
-    town.completes_within(Duration::from_secs(60));
-    town.world.run_for(Duration::from_secs(60)).unwrap();
+    let mut town = spoiled_town(4);
     let (relay, _) = busiest(&mut town);
+    let away: Vec<HostId> = town.hosts().into_iter().filter(|host| *host != relay).step_by(6).collect();
+    for host in &away {
+        town.stop(*host, Stop::Leave);
+    }
+    town.completes_within(Duration::from_secs(30));
+    town.world.run_for(Duration::from_secs(30)).unwrap();
     town.turn(relay, Some((RELAYED, Spoil::Drop)));
-    for host in 50..60 {
-        town.start(HostId(host));
+    for host in away {
+        town.restart(host);
         let took = town.completes_within(Duration::from_secs(40));
         println!("{took:?}");
         town.world.run_for(Duration::from_secs(5)).unwrap();
