@@ -131,7 +131,7 @@ impl Values {
             (Experiment::Pool, _) => (Duration::ZERO, Duration::ZERO),
             (Experiment::Bandwidth, Clock::Virtual) => (60 * MINUTE, 60 * MINUTE),
             (Experiment::Bandwidth, Clock::Real) => (10 * MINUTE, 10 * MINUTE),
-            (Experiment::Relay, _) => (MINUTE, Duration::ZERO),
+            (Experiment::Relay, _) => (5 * MINUTE, Duration::ZERO),
         };
         let (private, nat) = match experiment {
             Experiment::Join => (0, "cones"),

@@ -113,7 +113,7 @@ impl Probe {
         }
     }
 
-    /// Pings now and forgets the pings that were not answered: the edge has another way since.
+    /// Pings now and forgets the pings that were not answered: there was a reason for that other than the peer.
     pub fn start_over(&mut self, now: Time) {
         self.waiting = false;
         self.ask(now);

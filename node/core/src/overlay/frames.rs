@@ -219,6 +219,7 @@ impl Overlay {
         let Some(edge) = self.edges.get_mut(id) else { return };
         let rto = lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
         match edge.reliable.overdue(lent.now, rto) {
+            Overdue::Dead if self.outlives_relay(id, lent) => return,
             Overdue::Dead => {
                 self.miss(id, lent);
                 self.drop_edge(id, "no acknowledgement", lent);

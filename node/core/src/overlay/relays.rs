@@ -29,6 +29,8 @@ const IMPROVE_WAIT_MAX: Duration = Duration::from_secs(1800);
 const REFUSED_MAX: usize = 64;
 /// How long a peer that refused, or that seems not to pass anything on, is not asked again.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
+/// How long an edge outlives the common peer that failed it while another one is being linked.
+const RELAY_PATIENCE: Duration = Duration::from_secs(4);
 /// How long a handshake through one common peer keeps out those through others.
 const RELAY_TURN: Duration = Duration::from_millis(2500);
 /// Round trips that differ by less are as good as equal.
@@ -346,10 +348,14 @@ impl Overlay {
     /// find another one for that.
     pub(super) fn leave_relay(&mut self, via: Address, lent: &mut Lent<'_>) {
         let over = self.edges.iter().map(|(id, _)| id).filter(|id| self.relay_of(*id, lent) == Some(via));
+        let is_lost = self.connections.get(via).is_none();
         for id in over.collect::<Vec<_>>() {
+            if let Some(peer) = self.edges.get(id).and_then(Edge::peer).filter(|_| is_lost) {
+                self.remember_refusal(via, peer, lent.now);
+            }
             self.switch_relay(id, lent);
         }
-        if self.connections.get(via).is_some() {
+        if !is_lost {
             return;
         }
         let is_relayed = |peer: &Address| {
@@ -375,6 +381,22 @@ impl Overlay {
             self.remember_refusal(via, peer, lent.now);
             self.switch_relay(id, lent);
         }
+    }
+
+    /// Whether an edge without an answer may still come to life again: the common peer that failed it has only just done so, and
+    /// another is not there yet.
+    pub(super) fn outlives_relay(&mut self, id: EdgeId, lent: &Lent<'_>) -> bool {
+        let Some(via) = self.relay_of(id, lent) else { return false };
+        let Some(edge) = self.edges.get_mut(id) else { return false };
+        let rto = lent.paths.get(edge.path).map(Path::rto).unwrap_or_default();
+        let Stage::Linked(peer) = edge.stage else { return false };
+        let failed = self.relayed.refused.get(&(via, peer));
+        let hopes = failed.is_some_and(|until| lent.now + REFUSED_WAIT < *until + RELAY_PATIENCE);
+        if hopes {
+            edge.probe.start_over(lent.now);
+            edge.reliable.start_over(lent.now + rto);
+        }
+        hopes
     }
 
     /// A common peer is new: the edge to a member takes it if the one that it has is of no use.
