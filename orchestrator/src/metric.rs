@@ -86,7 +86,7 @@ pub const RELAY_DIRECT: Metric =
 /// A routed packet's round trip between two random members over their direct one.
 pub const ROUTE_DIRECT: Metric =
     metric("route_direct_ratio", Unit::Times, "Round trip of a routed packet, of the direct one");
-/// From the death of a relay until its pair has a round trip another way.
+/// From the death of a relay until a ping of its pair is answered and neither end uses the relay any longer.
 pub const RELAY_REPLACED: Metric =
     metric("relay_replaced_seconds", Unit::Seconds, "Time until a dead relay is replaced");
 /// Share of pairs whose connection closed, or had no other way in time, when their relay died.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use atoll_core::Rng;
-use atoll_core::control::{Command, Peer};
+use atoll_core::control::{Command, Peer, Reply};
 
 use super::outcome::{Cut, names};
 use super::rings::Rings;
@@ -36,9 +36,9 @@ struct Pair {
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// An end measured a round trip another way.
-    Replaced,
-    /// The connection stands, if only by name.
+    /// Neither end sends through the relay any longer.
+    Moved,
+    /// It stands, if only by name.
     Kept,
     /// It closed, and perhaps another was made since.
     Closed,
@@ -153,20 +153,20 @@ impl Stage<'_> {
         Ok(lost)
     }
 
-    /// How long it took from then until the pair had a round trip another way; none if its connection closed, or after
-    /// the limit.
+    /// How long it took from then until a ping of the pair was answered and neither end used the relay any longer; none if the
+    /// connection closed, or after the limit.
     fn wait_for_another_way(&mut self, pair: Pair, killed: Duration) -> Result<Option<Duration>, Cut> {
         let address = self.trial.nodes[pair.ends.1.index()].address;
         let ping = Command::Ping { overlay: OVERLAY.to_owned(), address };
-        // What matters is that there is something to pass on; an answer may come another way than over the edge.
-        let _ = self.environment.command(pair.ends.0, ping);
         loop {
-            let state = self.state(pair, killed);
+            let reply = self.environment.command(pair.ends.0, ping.clone());
+            let answered = matches!(reply, Ok(Reply::Ping { .. }));
             let after = self.environment.now() - killed;
-            match state {
-                State::Replaced => return Ok(Some(after)),
-                State::Kept if after < REPLACED_LIMIT => self.wait(GLANCE)?,
-                State::Kept | State::Closed => return Ok(None),
+            match self.state(pair, killed) {
+                State::Moved if answered => return Ok(Some(after)),
+                State::Closed => return Ok(None),
+                _ if after < REPLACED_LIMIT => self.wait(GLANCE)?,
+                _ => return Ok(None),
             }
         }
     }
@@ -175,14 +175,14 @@ impl Stage<'_> {
     fn state(&mut self, pair: Pair, killed: Duration) -> State {
         let (low, high) = pair.ends;
         let relay = self.trial.nodes[pair.relay.index()].address;
-        let mut state = State::Kept;
+        let mut state = State::Moved;
         for ends in [(low, high), (high, low)] {
             let Some(peer) = self.linked(ends) else { return State::Closed };
             if peer.age_seconds < (self.environment.now() - killed).as_secs_f64() {
                 return State::Closed;
             }
-            if peer.via != Some(relay) && peer.rtt_seconds.is_some() {
-                state = State::Replaced;
+            if peer.via == Some(relay) {
+                state = State::Kept;
             }
         }
         state

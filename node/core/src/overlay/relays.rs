@@ -168,7 +168,11 @@ impl Overlay {
     fn remember_refusal(&mut self, via: Address, peer: Address, now: Time) -> bool {
         let refused = &mut self.relayed.refused;
         refused.retain(|_, until| *until > now);
-        refused.len() < REFUSED_MAX && refused.insert((via, peer), now + REFUSED_WAIT).is_none()
+        let is_new = refused.len() < REFUSED_MAX && !refused.contains_key(&(via, peer));
+        if is_new {
+            refused.insert((via, peer), now + REFUSED_WAIT);
+        }
+        is_new
     }
 
     /// Whether a common peer is not asked to pass anything on to a member.
@@ -378,8 +382,10 @@ impl Overlay {
             return;
         }
         if let Stage::Linked(peer) = edge.stage {
-            self.remember_refusal(via, peer, lent.now);
-            self.switch_relay(id, lent);
+            // A peer that is dead itself answers through none of them.
+            if self.remember_refusal(via, peer, lent.now) {
+                self.switch_relay(id, lent);
+            }
         }
     }
 
