@@ -116,7 +116,7 @@ fn an_unknown_experiment_or_file_is_named() {
     let error = |name: &str| Plan::load(name, &Overrides::default()).expect_err("it does not exist");
     let slip = error("jion");
     assert_eq!(slip.to_string(), "cannot read the experiment `jion`: unknown experiment `jion`");
-    assert_eq!(slip.hint.as_deref(), Some("did you mean `join`? known: join, pool, bandwidth"));
+    assert_eq!(slip.hint.as_deref(), Some("did you mean `join`? known: join, pool, bandwidth, relay"));
     assert!(error("/no/such.yaml").to_string().contains("No such file"));
 }
 
