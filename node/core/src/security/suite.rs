@@ -12,9 +12,11 @@ use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::Address;
 
+type Wrapper = dyn Fn(Box<dyn Engine>) -> Box<dyn Engine> + Send + Sync;
+
 /// Puts an engine of another kind around one that was made: it sees what goes in and out in the clear.
 #[derive(Clone)]
-pub struct Around(Arc<dyn Fn(Box<dyn Engine>) -> Box<dyn Engine> + Send + Sync>);
+pub struct Around(Arc<Wrapper>);
 
 impl Around {
     /// By this function.

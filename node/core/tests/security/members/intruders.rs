@@ -16,7 +16,7 @@ enum Has {
 }
 
 impl Club {
-    /// One more node, which dials every member.
+    /// One more node, which asks every member for the way in.
     fn intrude(&mut self, has: Has) -> usize {
         let n = self.nodes.len();
         let secret = match has {
