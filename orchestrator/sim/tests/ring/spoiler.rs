@@ -34,7 +34,9 @@ pub(crate) enum Spoil {
 
 /// What a member does, and how often it has done it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Switch(Arc<Mutex<(Option<(PacketKind, Spoil)>, u64)>>);
+pub(crate) struct Switch(Arc<Mutex<Doing>>);
+
+type Doing = (Option<(PacketKind, Spoil)>, u64);
 
 impl Switch {
     /// From now on packets of this kind are spoiled; none: the member is honest.
