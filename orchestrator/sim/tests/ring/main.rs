@@ -9,6 +9,9 @@ mod carried;
 mod ends;
 mod forming;
 mod healing;
+#[allow(dead_code, unreachable_pub, reason = "another crate's tests use the rest")]
+#[path = "../../../../node/core/tests/security/makers.rs"]
+mod makers;
 mod oddities;
 mod private;
 mod relays;
@@ -16,5 +19,7 @@ mod rest;
 mod secured;
 mod spoiled;
 mod spoiler;
+mod strangers;
 mod tcp;
 mod town;
+mod transit;
