@@ -96,19 +96,12 @@ fn name(text: &str) -> X509Name {
 }
 
 impl Ca {
-    /// Until when one that lasts is valid, in seconds since 1970.
-    pub const LASTING: i64 = 4_000_000_000;
-
     pub fn new() -> Self {
         Self::until(9_000_000)
     }
 
-    /// One that is still valid in the years that the simulator's clocks show.
-    pub fn lasting() -> Self {
-        Self::until(Self::LASTING)
-    }
-
-    fn until(end: i64) -> Self {
+    /// One that is valid until then, in seconds since 1970.
+    pub fn until(end: i64) -> Self {
         let key = key();
         let mut builder = X509::builder().unwrap();
         builder.set_version(2).unwrap();
