@@ -112,9 +112,13 @@ impl Stage<'_> {
         for done in 0..kills {
             self.surroundings.progress.step("relays killed", done as u64, kills as u64);
             let ring = Rings::new(self.trial, &running).public;
-            let pairs = self.relayed(&ring)?;
+            let mut pairs = self.relayed(&ring)?;
+            // Where theory knows no other relay, nothing is to be expected.
+            pairs.retain(|pair| ring.relays(pair.ends).any(|other| other != pair.relay));
             if pairs.is_empty() {
-                self.note(format!("no pair is relayed after {done} of {kills} relays were killed"));
+                self.note(format!(
+                    "no relayed pair has another relay to go to after {done} of {kills} relays were killed"
+                ));
                 break;
             }
             let chosen = pairs[rng.below(pairs.len())];
