@@ -4,6 +4,7 @@
 //! form of their own, which `file` reads.
 
 mod addresses;
+mod distance;
 mod draw;
 mod file;
 mod spec;

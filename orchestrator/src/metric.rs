@@ -11,6 +11,8 @@ pub enum Unit {
     BytesPerSecond,
     /// A share, from 0 to 1.
     Ratio,
+    /// How many times as much.
+    Times,
     /// Members passed on the way.
     Hops,
     /// Members.
@@ -69,6 +71,27 @@ pub const DIRECT: Metric = metric("direct_ratio", Unit::Ratio, "Ring neighbours 
 /// Share of ring neighbours that are linked through others.
 pub const RELAYED: Metric =
     metric("relayed_ratio", Unit::Ratio, "Ring neighbours that are linked through others");
+/// Of ring neighbours that are linked through a common peer, from one to the other and back.
+pub const RELAY_ROUND_TRIP: Metric =
+    metric("relay_rtt_seconds", Unit::Seconds, "Round trip of ring neighbours through their relay");
+/// That over the shortest round trip through any one member that both can link directly.
+pub const RELAY_STRETCH: Metric = metric(
+    "relay_stretch_ratio",
+    Unit::Times,
+    "Round trip through the relay, of that through the best possible relay",
+);
+/// The same over the round trip that the two would have if their NATs let them link directly.
+pub const RELAY_DIRECT: Metric =
+    metric("relay_direct_ratio", Unit::Times, "Round trip through the relay, of the direct one");
+/// A routed packet's round trip between two random members over their direct one.
+pub const ROUTE_DIRECT: Metric =
+    metric("route_direct_ratio", Unit::Times, "Round trip of a routed packet, of the direct one");
+/// From the death of a relay until a ping of its pair is answered and neither end uses the relay any longer.
+pub const RELAY_REPLACED: Metric =
+    metric("relay_replaced_seconds", Unit::Seconds, "Time until a dead relay is replaced");
+/// Share of pairs whose connection closed, or had no other way in time, when their relay died.
+pub const RELAY_LOST: Metric =
+    metric("relay_lost_ratio", Unit::Ratio, "Pairs that lost their connection with their relay");
 /// Share of the private overlay's ring neighbours that are linked directly.
 pub const PRIVATE_DIRECT: Metric = metric(
     "private_direct_ratio",
@@ -91,7 +114,7 @@ pub const UNEXPLAINED: Metric =
     metric("unexplained_failures", Unit::Members, "Members that did not join though theory says they can");
 
 /// Every metric that this version measures.
-pub const ALL: [Metric; 18] = [
+pub const ALL: [Metric; 24] = [
     PUBLIC_JOIN,
     DHT_ANSWER,
     PRIVATE_JOIN,
@@ -105,6 +128,12 @@ pub const ALL: [Metric; 18] = [
     RECEIVED,
     DIRECT,
     RELAYED,
+    RELAY_ROUND_TRIP,
+    RELAY_STRETCH,
+    RELAY_DIRECT,
+    ROUTE_DIRECT,
+    RELAY_REPLACED,
+    RELAY_LOST,
     PRIVATE_DIRECT,
     BLOCKED,
     FAILED,
@@ -131,6 +160,7 @@ impl Unit {
             Self::Bytes => "B",
             Self::BytesPerSecond => "B/s",
             Self::Ratio => "%",
+            Self::Times => "times",
             Self::Hops => "hops",
             Self::Members => "members",
         }

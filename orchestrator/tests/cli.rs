@@ -154,6 +154,24 @@ fn pairs_join_both_overlays_and_the_paper_has_its_figure() {
 }
 
 #[test]
+fn round_trips_through_relays_and_their_deaths_are_measured() {
+    let out = TempDir::new().expect("a folder for the test");
+    let mut arguments = vec!["run", "relay", "--quiet", "--repeats", "1", "--out"];
+    arguments.push(out.path().to_str().expect("the path is plain"));
+    let small = ["public=50", "security=none", "nat=symmetric", "rest=1 min"];
+    arguments.extend(small.iter().flat_map(|set| ["--set", set]));
+    let output = atoll(&arguments);
+    let (summary, shown) = (summary(out.path()), text(&output.stdout));
+    assert_eq!(summary["valid"], true, "{shown}");
+    let found = |metric: &str, statistic: &str| summary["metrics"][metric][statistic].as_f64();
+    assert!(found("relay_rtt_seconds", "count") > Some(10.0), "{shown}");
+    // Nothing is faster than the best relay, up to jitter; a detour may well be faster than the direct way.
+    assert!(found("relay_stretch_ratio", "min") > Some(0.9), "{shown}");
+    assert!(found("relay_replaced_seconds", "count") >= Some(1.0), "{shown}");
+    assert!(found("relay_lost_ratio", "max").is_some_and(|lost| lost <= 1.0), "{shown}");
+}
+
+#[test]
 fn a_pool_and_its_bandwidth_are_measured_with_real_certificates() {
     let out = TempDir::new().expect("a folder for the test");
     for (experiment, set) in

@@ -54,11 +54,12 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("start: setled\n", "test.yaml:1:8: start: unknown start `setled` | did you mean `settled`? known: settled, together".into()),
         ("private: 201\n", "private: 201 of 200 members are too many | it counts those of `public` that are in both overlays".into()),
         ("experiment: pool\njoiners: 3\n", "joiners: it means nothing to the experiment `pool` | known there: public, private, security, latency, nat, loss, query_timer".into()),
+        ("experiment: relay\njoiners: 3\n", "joiners: it means nothing to the experiment `relay` | known there: public, security, latency, nat, loss, rest".into()),
         ("security: tls\n", "test.yaml:1:11: security: unknown security engine `tls` | did you mean `dtls`? known: none, dtls, quic, modelled, modelled-quic".into()),
         ("security: dtsl\n", "test.yaml:1:11: security: unknown security engine `dtsl` | did you mean `dtls`? known: none, dtls, quic, modelled, modelled-quic".into()),
         ("security: nonne\n", "test.yaml:1:11: security: unknown security engine `nonne` | did you mean `none`? known: none, dtls, quic, modelled, modelled-quic".into()),
         ("query_timer: often\n", "test.yaml:1:14: query_timer: `often` is no query timer | write `dynamic`, or a span from 1 s to 24 h like `5 min`".into()),
-        ("experiment: churn\n", "test.yaml:1:13: experiment: this version has no experiment `churn` | known: join, pool, bandwidth".into()),
+        ("experiment: churn\n", "test.yaml:1:13: experiment: this version has no experiment `churn` | known: join, pool, bandwidth, relay".into()),
         ("latency: slow\n", "test.yaml:1:10: latency: `slow` is no latency | write a one-way delay like `100 ms`, `builtin`, or a matrix file like `rtt-ms.csv`".into()),
         ("latency: 100\n", "test.yaml:1:10: latency: `100` has no unit | write it like `50 ms`, `2 s`, `5 min` or `1 h`".into()),
         ("repeats: [1, 2]\n", "test.yaml:1:10: repeats: a list stands where one value is expected | write one value".into()),
@@ -115,7 +116,7 @@ fn an_unknown_experiment_or_file_is_named() {
     let error = |name: &str| Plan::load(name, &Overrides::default()).expect_err("it does not exist");
     let slip = error("jion");
     assert_eq!(slip.to_string(), "cannot read the experiment `jion`: unknown experiment `jion`");
-    assert_eq!(slip.hint.as_deref(), Some("did you mean `join`? known: join, pool, bandwidth"));
+    assert_eq!(slip.hint.as_deref(), Some("did you mean `join`? known: join, pool, bandwidth, relay"));
     assert!(error("/no/such.yaml").to_string().contains("No such file"));
 }
 

@@ -154,3 +154,25 @@ fn bytes_and_packets_are_counted_at_both_ends() {
         assert_eq!(reason as usize, n);
     }
 }
+
+#[test]
+fn the_round_trip_that_a_topology_tells_is_the_one_that_packets_take() {
+    let mut lab = Lab::new();
+    let home = lab.home(&[gateway("full-cone"), gateway("carrier-grade")]);
+    let carrier = lab.outermost(home).0 as usize;
+    let mut topology = lab.net.topology().clone();
+    topology.hosts[home.0 as usize].link.delay = Duration::from_millis(3);
+    topology.gateways[1 - carrier].link.delay = Duration::from_millis(4);
+    topology.gateways[carrier].site = SiteId(20);
+    let told = topology.round_trip(home, HostId(1));
+    assert_eq!(told, topology.round_trip(HostId(1), home));
+    assert!(told > 4 * DELAY, "the carrier stands elsewhere: {told:?}");
+    let mut lab = Lab::of(topology);
+    lab.udp(home, 7, lab.server(1, 9));
+    lab.settle();
+    let (there, turned) = (lab.got[0], lab.now);
+    lab.udp(HostId(1), 9, there.packet.source);
+    lab.settle();
+    assert_eq!(lab.got[1].host, home);
+    assert_eq!(there.at + (lab.got[1].at - turned), told);
+}

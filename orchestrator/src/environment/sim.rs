@@ -97,7 +97,7 @@ impl Sim {
     fn security(&mut self, index: usize) -> Result<Secured> {
         let seed = numbered(self.nodes[index].seed);
         let engine = match engine(self.security) {
-            Engine::Keyless(security) => return Ok(security),
+            Engine::Keyless(make) => return Ok(make()),
             Engine::Keyed(with) => with,
         };
         let make = || Credentials::derived(seed, OVERLAY).and_then(|own| engine(&own));
@@ -106,7 +106,7 @@ impl Sim {
 
     fn group_security(&mut self, index: usize, group: &Group) -> Result<Secured> {
         let engine = match engine(self.security) {
-            Engine::Keyless(security) => return Ok(security),
+            Engine::Keyless(make) => return Ok(make()),
             Engine::Keyed(with) => with,
         };
         let (seed, name) = (self.nodes[index].seed, self.nodes[index].name.clone());
@@ -139,16 +139,16 @@ impl Sim {
 /// What protects edges.
 enum Engine {
     /// Something that needs no key.
-    Keyless(Secured),
+    Keyless(fn() -> Secured),
     /// Something that is made from a key and its certificate.
     Keyed(fn(&Credentials) -> std::result::Result<Secured, Unusable>),
 }
 
 fn engine(security: Security) -> Engine {
     match security {
-        Security::None => Engine::Keyless(Secured::none()),
-        Security::Modelled => Engine::Keyless(Secured::modelled()),
-        Security::ModelledQuic => Engine::Keyless(Secured::modelled_quic()),
+        Security::None => Engine::Keyless(Secured::none),
+        Security::Modelled => Engine::Keyless(Secured::modelled),
+        Security::ModelledQuic => Engine::Keyless(Secured::modelled_quic),
         Security::Dtls => Engine::Keyed(Secured::dtls),
         Security::Quic => Engine::Keyed(|own| Secured::quic(own, QuicOptions::default())),
     }

@@ -159,6 +159,7 @@ fn bound((unit, statistic): (Unit, Statistic), text: &str) -> Result<f64, Wrong>
         _ if statistic == Statistic::Count => "samples",
         Unit::Seconds => return span(text).map(|span| span.as_secs_f64()),
         Unit::Ratio => return ratio(text),
+        Unit::Times => "times",
         Unit::Bytes => "B",
         Unit::BytesPerSecond => "B/s",
         Unit::Hops => "hops",
@@ -218,6 +219,7 @@ mod tests {
         assert_eq!(line.condition(), "start = settled, nat = cones");
         assert_eq!(Expectation::read("public_join_seconds count >= 3").unwrap().bound, 3.0);
         assert_eq!(Expectation::read("direct_ratio >= 70 %").unwrap().bound, 0.7);
+        assert_eq!(Expectation::read("relay_stretch_ratio <= 1.3 times").unwrap().bound, 1.3);
         assert_eq!(Expectation::read("bytes_per_second.max < 30 B/s").unwrap().bound, 30.0);
     }
 

@@ -13,15 +13,17 @@ pub enum Experiment {
     Pool,
     /// What members of a private overlay send at rest.
     Bandwidth,
+    /// How far it is through relays, and what becomes of a pair whose relay dies.
+    Relay,
 }
 
 /// Experiments that a later version may have, so that a file with one of them is refused for the right reason.
-const LATER: [&str; 6] = ["revocation", "nat-matrix", "relay", "partition", "churn", "vpn"];
+const LATER: [&str; 5] = ["revocation", "nat-matrix", "partition", "churn", "vpn"];
 
 impl Experiment {
     /// Every kind with its name.
-    pub const ALL: [(Self, &str); 3] =
-        [(Self::Join, "join"), (Self::Pool, "pool"), (Self::Bandwidth, "bandwidth")];
+    pub const ALL: [(Self, &str); 4] =
+        [(Self::Join, "join"), (Self::Pool, "pool"), (Self::Bandwidth, "bandwidth"), (Self::Relay, "relay")];
 
     /// As it is written.
     #[must_use]
@@ -48,6 +50,9 @@ impl Experiment {
             Self::Join => true,
             Self::Pool => !matches!(key, Key::Joiners | Key::Start | Key::Rest | Key::Measure),
             Self::Bandwidth => !matches!(key, Key::Joiners | Key::Start),
+            Self::Relay => {
+                matches!(key, Key::Public | Key::Security | Key::Latency | Key::Nat | Key::Loss | Key::Rest)
+            }
         }
     }
 

@@ -31,10 +31,11 @@ pub(crate) use source::REPEATS_MAX;
 /// Most trials in one plan.
 const TRIALS_MAX: usize = 100_000;
 /// The experiments that are built into the program.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 4] = [
     ("join", include_str!("../../experiments/join.yaml")),
     ("pool", include_str!("../../experiments/pool.yaml")),
     ("bandwidth", include_str!("../../experiments/bandwidth.yaml")),
+    ("relay", include_str!("../../experiments/relay.yaml")),
 ];
 
 /// What a user asks for beside the file.

@@ -131,16 +131,22 @@ impl Values {
             (Experiment::Pool, _) => (Duration::ZERO, Duration::ZERO),
             (Experiment::Bandwidth, Clock::Virtual) => (60 * MINUTE, 60 * MINUTE),
             (Experiment::Bandwidth, Clock::Real) => (10 * MINUTE, 10 * MINUTE),
+            (Experiment::Relay, _) => (5 * MINUTE, Duration::ZERO),
+        };
+        let (private, nat) = match experiment {
+            Experiment::Join => (0, "cones"),
+            Experiment::Pool | Experiment::Bandwidth => (PAIRS, "cones"),
+            Experiment::Relay => (0, "default"),
         };
         Self {
             experiment,
             public: 200,
-            private: if experiment == Experiment::Join { 0 } else { PAIRS },
+            private,
             joiners: None,
             start: Start::Settled,
             security: Security::default(),
             latency: None,
-            nat: Nat::Named("cones".to_owned()),
+            nat: Nat::Named(nat.to_owned()),
             loss: None,
             query_timer: QueryTimer::Dynamic,
             rest,
@@ -164,6 +170,7 @@ impl Values {
             + match self.experiment {
                 Experiment::Join => self.joiners(),
                 Experiment::Pool | Experiment::Bandwidth => self.private,
+                Experiment::Relay => 0,
             }
     }
 

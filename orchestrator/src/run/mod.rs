@@ -8,6 +8,7 @@ mod draw;
 mod join;
 mod outcome;
 mod pool;
+mod relay;
 mod rest;
 mod rings;
 mod routes;

@@ -7,6 +7,7 @@ use super::outcome::Cut;
 use super::stage::Stage;
 use crate::environment::{NodeIndex, OVERLAY};
 use crate::metric;
+use crate::plan::Experiment;
 
 /// Pairs whose route is measured.
 const ROUTES: usize = 100;
@@ -44,12 +45,12 @@ impl Stage<'_> {
         if hops.last() != Some(&address) {
             return Ok(false);
         }
-        let detail = format!("to={}", self.trial.nodes[to.index()].name);
-        for (metric, value) in [(metric::ROUTE_HOPS, hops.len() as f64), (metric::ROUTE, seconds)] {
-            self.sample(Some(from), metric, value);
-            if let Some(sample) = self.outcome.samples.last_mut() {
-                sample.detail.clone_from(&detail);
-            }
+        let mut measured = vec![(metric::ROUTE_HOPS, hops.len() as f64), (metric::ROUTE, seconds)];
+        if self.values.experiment == Experiment::Relay {
+            measured.push((metric::ROUTE_DIRECT, seconds / self.direct(from, to).as_secs_f64()));
+        }
+        for (metric, value) in measured {
+            self.sample_between((from, to), metric, value);
         }
         Ok(true)
     }

@@ -57,6 +57,19 @@ impl Stage<'_> {
         self.outcome.samples.push(Measured { at: self.environment.now(), node, metric, value, detail });
     }
 
+    /// A sample of what is between two members.
+    pub(super) fn sample_between(&mut self, (from, to): (NodeIndex, NodeIndex), metric: Metric, value: f64) {
+        let detail = format!("to={}", self.trial.nodes[to.index()].name);
+        let (at, node) = (self.environment.now(), Some(from));
+        self.outcome.samples.push(Measured { at, node, metric, value, detail });
+    }
+
+    /// The round trip of two hosts that nobody stands between, by the topology.
+    pub(super) fn direct(&self, from: NodeIndex, to: NodeIndex) -> Duration {
+        let [from, to] = [from, to].map(|member| self.trial.nodes[member.index()].host);
+        self.trial.topology.round_trip(from, to)
+    }
+
     pub(super) fn note(&mut self, note: String) {
         self.outcome.notes.push(note);
     }

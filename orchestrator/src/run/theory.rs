@@ -176,6 +176,17 @@ impl<'a> Theory<'a> {
         self.pairs.keys().copied()
     }
 
+    /// Those who could pass on what two members send each other, as far as theory goes: both can link them directly.
+    pub(super) fn relays(&self, (low, high): (NodeIndex, NodeIndex)) -> impl Iterator<Item = NodeIndex> {
+        let others = self.ring.values().copied().filter(move |one| *one != low && *one != high);
+        others.filter(move |one| [low, high].iter().all(|end| self.pair(*one, *end) == Pair::Direct))
+    }
+
+    /// The member at an address, if it takes part.
+    pub(super) fn at(&self, address: Address) -> Option<NodeIndex> {
+        self.ring.get(&address).copied()
+    }
+
     /// Every member with the next one clockwise; none if it is alone.
     fn neighbours(&self) -> BTreeMap<(NodeIndex, NodeIndex), Pair> {
         let members: Vec<NodeIndex> = self.ring.values().copied().collect();

@@ -55,8 +55,13 @@ impl Stage<'_> {
 
     /// The kind of way from a member to its neighbour, if it is linked; one that is silent is counted elsewhere.
     fn way(&mut self, overlay: Overlay, from: NodeIndex, to: Address) -> Option<String> {
+        self.peer(overlay, from, to).map(|peer| peer.edge)
+    }
+
+    /// What a member says of its connection to another.
+    pub(super) fn peer(&mut self, overlay: Overlay, from: NodeIndex, to: Address) -> Option<Peer> {
         let question = Command::Peers { overlay: overlay.name().to_owned() };
         let Ok(Reply::Peers(peers)) = self.environment.command(from, question) else { return None };
-        peers.into_iter().find(|peer: &Peer| peer.address == to).map(|peer| peer.edge)
+        peers.into_iter().find(|peer: &Peer| peer.address == to)
     }
 }

@@ -41,6 +41,8 @@ pub struct Edge {
     pub remote: EdgeId,
     /// The path under it.
     pub path: PathId,
+    /// Since when it is that one.
+    pub moved: Time,
     /// Whether the handshake began here.
     pub initiated: bool,
     /// The member that must answer; anyone if it is not known.
@@ -66,6 +68,7 @@ impl Edge {
         Self {
             remote: remote.unwrap_or_default(),
             path,
+            moved: now,
             initiated: remote.is_none(),
             target: None,
             identity: None,

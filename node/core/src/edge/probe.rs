@@ -113,12 +113,24 @@ impl Probe {
         }
     }
 
+    /// Pings now and forgets the pings that were not answered: there was a reason for that other than the peer.
+    pub fn start_over(&mut self, now: Time) {
+        self.waiting = false;
+        self.ask(now);
+    }
+
     /// Anything authentic came from the peer: it lives. Returns the silence that our own NAT did not bear, if the
     /// peer's announced ping had not come through.
     pub fn on_heard(&mut self) -> Option<Duration> {
         let asked = self.asked()?;
         self.waiting = false;
         asked.expected
+    }
+
+    /// Whether a ping before the latest one was not answered in time, and nothing else came since.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        self.asked().is_some_and(|asked| asked.pings > 1)
     }
 
     /// The round trip, if `number` answers the latest ping.

@@ -135,6 +135,13 @@ impl Reliable {
         self.ack_due.is_some_and(|due| due <= now)
     }
 
+    /// Counts retransmissions anew, the next at `due`, because there is a reason for the silence other than the peer.
+    pub fn start_over(&mut self, due: Time) {
+        for frame in &mut self.unacked {
+            (frame.retransmissions, frame.due) = (0, frame.due.max(due));
+        }
+    }
+
     /// Frames to send again, each with the wait that `rto` gives for its number of retransmissions.
     pub fn overdue(&mut self, now: Time, rto: Duration) -> Overdue {
         let mut again = Vec::new();

@@ -51,6 +51,8 @@ pub struct Attempt {
     /// Candidates that are being dialled.
     pub dialled: Vec<(Remote, EdgeId)>,
     relay: RelayStage,
+    /// When another relay gets its turn, unless a better way is found until then.
+    next_relay: Option<Time>,
     /// Remotes to dial if no better way was found until then.
     fallbacks: Vec<(Time, Remote)>,
     /// The best way to the target that there is meanwhile: the attempt looks for a better one.
@@ -68,7 +70,13 @@ impl Attempt {
             RelayStage::Planned(at) => Some(at),
             _ => None,
         };
-        fallbacks.chain(relay).chain(self.ask_at).chain([self.give_up]).min().unwrap_or(Time::MAX)
+        fallbacks
+            .chain(relay)
+            .chain(self.next_relay)
+            .chain(self.ask_at)
+            .chain([self.give_up])
+            .min()
+            .unwrap_or(Time::MAX)
     }
 
     /// Whether a way of this kind would be better than what there is.
@@ -91,6 +99,11 @@ impl Attempt {
         }
     }
 
+    /// Another relay gets its turn at `at`, unless a way as good is found until then.
+    pub fn relay_again(&mut self, at: Time) {
+        self.next_relay = Some(at);
+    }
+
     /// Whether it is time for a relay.
     #[must_use]
     pub fn wants_relay(&self) -> bool {
@@ -103,7 +116,8 @@ impl Attempt {
         if due {
             self.relay = RelayStage::Due;
         }
-        due && self.wants(Way::Relayed)
+        let again = self.next_relay.take_if(|at| *at <= now).is_some();
+        (due || again) && self.wants(Way::Relayed)
     }
 
     fn take_fallback(&mut self, now: Time) -> Option<Remote> {
@@ -264,6 +278,7 @@ impl Linker {
             peer_token: None,
             dialled: Vec::new(),
             relay: RelayStage::Unplanned,
+            next_relay: None,
             fallbacks: Vec::new(),
             linked: None,
             ask_at: None,

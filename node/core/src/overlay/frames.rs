@@ -80,12 +80,16 @@ impl Overlay {
         let Some(path) = lent.paths.get_mut(edge.path) else { return };
         path.heard = lent.now;
         let remote = path.remote;
-        let moved = |from: &Remote| *from != remote && remote.may_move_to(*from);
         if let Some(silence) = silence.filter(|_| remote.udp().is_some()) {
             lent.paths.mapping_closed(silence);
         }
+        // What we left for a reason may still bring records that it held back.
+        let is_left = |from: &Remote| matches!(from, Remote::Relayed(one) if self.is_refused(one.via, one.peer, lent.now));
+        let moved = |from: &Remote| *from != remote && remote.may_move_to(*from) && !is_left(from);
         let Some(from) = self.arriving.filter(moved) else { return };
+        let Some(edge) = self.edges.get_mut(id) else { return };
         let old = std::mem::replace(&mut edge.path, lent.paths.hold(from, lent.now));
+        edge.moved = lent.now;
         lent.paths.release(old);
         let Some(from) = from.udp() else { return };
         let mut body = lent.pool.take(20);
@@ -215,6 +219,7 @@ impl Overlay {
         let Some(edge) = self.edges.get_mut(id) else { return };
         let rto = lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
         match edge.reliable.overdue(lent.now, rto) {
+            Overdue::Dead if self.outlives_relay(id, lent) => return,
             Overdue::Dead => {
                 self.miss(id, lent);
                 self.drop_edge(id, "no acknowledgement", lent);

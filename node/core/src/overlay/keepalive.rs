@@ -135,14 +135,19 @@ impl Overlay {
             Stage::Linked(peer) => peer,
         };
         let rto = lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
-        match edge.probe.handle_timeout(lent.now, rto) {
+        let wanted = edge.probe.handle_timeout(lent.now, rto);
+        match wanted {
             None => {}
+            Some(Wanted::Dead) if self.outlives_relay(id, lent) => {}
             Some(Wanted::Dead) => {
                 self.miss(id, lent);
                 self.drop_edge(id, "no answer", lent);
             }
             Some(Wanted::Ping(number)) => {
                 self.counters.pings += 1;
+                if self.edges.get(id).is_some_and(|edge| edge.probe.is_unanswered()) {
+                    self.doubt_relay(id, lent);
+                }
                 let Some(edge) = self.edges.get(id) else { return };
                 let bears = self.bears(edge, lent);
                 let interval = self.next_interval(peer, &edge.probe, bears);

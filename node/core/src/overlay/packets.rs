@@ -60,6 +60,10 @@ impl Overlay {
             return Ok(());
         }
         match router::route(&header, self.own, &self.connections, Some(from)) {
+            // Only the peer that passed it on can say that it did.
+            Route::Here if header.kind == PacketKind::Relayed && header.route.first() != Some(&from) => {
+                self.counters.drop(DropReason::NotRelayed);
+            }
             Route::Here => {
                 self.counters.delivered_packets += 1;
                 self.deliver(&header, &packet[offset..], lent)?;
@@ -129,13 +133,13 @@ impl Overlay {
     /// A peer did not acknowledge in time: packets avoid it, and it is asked whether it lives.
     pub(super) fn suspect(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
         let Some(peer) = self.edges.get(id).and_then(crate::edge::Edge::peer) else { return };
+        self.doubt_relay(id, lent);
         let Some(connection) = self.connections.get_mut(peer) else { return };
         if std::mem::replace(&mut connection.suspected, true) {
             return;
         }
         self.doubt(peer, lent);
         self.leave_relay(peer, lent);
-        self.switch_relay(id, lent);
     }
 
     fn deliver(&mut self, header: &PacketHeader, body: &[u8], lent: &mut Lent<'_>) -> Result<(), Malformed> {

@@ -14,9 +14,11 @@ use crate::time::Time;
 use crate::wire::{Address, Candidate, ConnectToMe, EdgeId, Relayed as Through, Remote, Way};
 
 /// Peers of ours that a `ConnectToMe` names as relays at most.
-const RELAYS_NAMED_MAX: usize = 3;
-/// Common peers that a relayed connection keeps: one that is used and one in reserve.
-const RELAYS_KEPT: usize = 2;
+const RELAYS_NAMED_MAX: usize = 6;
+/// Common peers that a relayed connection keeps: one that is used, and others in reserve and to choose from.
+const RELAYS_KEPT: usize = 4;
+/// How much shorter another way through a common peer has to be for an edge to take it.
+const GAIN_MIN: Duration = Duration::from_millis(20);
 /// Round trip that is assumed of a relay without a sample.
 const RTT_UNKNOWN: Duration = Duration::from_millis(500);
 /// First wait between two looks for a better way; it doubles.
@@ -25,8 +27,12 @@ const IMPROVE_WAIT_MAX: Duration = Duration::from_secs(1800);
 
 /// Refusals to relay that are remembered at most; more are not acted on.
 const REFUSED_MAX: usize = 64;
-/// How long a peer that refused is not asked again.
+/// How long a peer that refused, or that seems not to pass anything on, is not asked again.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
+/// How long an edge outlives the common peer that failed it while another one is being linked.
+const RELAY_PATIENCE: Duration = Duration::from_secs(4);
+/// How long a handshake through one common peer keeps out those through others.
+const RELAY_TURN: Duration = Duration::from_millis(2500);
 /// Round trips that differ by less are as good as equal.
 const CLASS: Duration = Duration::from_millis(15);
 
@@ -99,16 +105,23 @@ impl Overlay {
                 _ => None,
             })
             .collect();
+        let have = self.connections.get(peer).map(Connection::way);
         let Some(attempt) = self.linker.get_mut(peer) else { return };
         // A relay must itself be reached directly, and a shortcut through another is none.
         let roles = attempt.roles.union(Roles::from_bits(message.roles));
-        if !(roles.has(Role::Near) || roles.has(Role::OnDemand)) || !attempt.wants(Way::Relayed) {
+        let wants = have != Some(Way::Relayed) && attempt.wants(Way::Relayed);
+        if !(roles.has(Role::Near) || roles.has(Role::OnDemand)) || !(wants || have == Some(Way::Relayed)) {
             return;
         }
-        attempt.relay_at(lent.now + wait);
+        if wants {
+            attempt.relay_at(lent.now + wait);
+        }
         self.relayed.named.insert(peer, named);
         self.linker.refresh();
         self.trim_named();
+        if !wants {
+            self.make_relays(peer, lent);
+        }
     }
 
     /// Forgets the relays of members that we have nothing to do with.
@@ -122,22 +135,104 @@ impl Overlay {
 
     /// Time to reach a member through another: over a common peer if there is one, else such a peer is made.
     pub(super) fn relay_to(&mut self, peer: Address, lent: &mut Lent<'_>) {
+        self.doubt_handshakes(peer, lent);
         if let Some(via) = self.best_relay(peer, None, lent) {
             let remote = Remote::Relayed(Through { overlay: self.slot, peer, via });
             self.dial_for(peer, remote, lent);
+            if let Some(attempt) = self.linker.get_mut(peer) {
+                attempt.relay_again(lent.now + RELAY_TURN);
+                self.linker.refresh();
+            }
         }
         self.make_relays(peer, lent);
+    }
+
+    /// Common peers through which a handshake with a member got nowhere had their turn.
+    fn doubt_handshakes(&mut self, peer: Address, lent: &Lent<'_>) {
+        let Some(attempt) = self.linker.get(peer) else { return };
+        let stuck = attempt.dialled.iter().filter_map(|(remote, id)| match remote {
+            Remote::Relayed(one) => Some((one.via, self.edges.get(*id)?)),
+            _ => None,
+        });
+        let stuck: Vec<Address> = stuck
+            .filter(|(_, edge)| edge.stage == Stage::Handshake && edge.since + RELAY_TURN <= lent.now)
+            .map(|(via, _)| via)
+            .collect();
+        for via in stuck {
+            self.remember_refusal(via, peer, lent.now);
+        }
+    }
+
+    /// A common peer is not asked for a while to pass anything on to a member. False if it was not before, or if too much is
+    /// remembered.
+    fn remember_refusal(&mut self, via: Address, peer: Address, now: Time) -> bool {
+        let refused = &mut self.relayed.refused;
+        refused.retain(|_, until| *until > now);
+        let is_new = refused.len() < REFUSED_MAX && !refused.contains_key(&(via, peer));
+        if is_new {
+            refused.insert((via, peer), now + REFUSED_WAIT);
+        }
+        is_new
+    }
+
+    /// Whether a common peer is not asked to pass anything on to a member.
+    pub(super) fn is_refused(&self, via: Address, peer: Address, now: Time) -> bool {
+        self.relayed.refused.get(&(via, peer)).is_some_and(|until| *until > now)
     }
 
     /// Links so many of the relays that a member named that we have enough in common.
     fn make_relays(&mut self, peer: Address, lent: &mut Lent<'_>) {
         let Some(named) = self.relayed.named.get(&peer) else { return };
-        let refused = |via: Address| self.relayed.refused.contains_key(&(via, peer));
+        let refused = |via: Address| self.is_refused(via, peer, lent.now);
         let common = named.iter().filter(|(via, _)| self.has_direct(*via) && !refused(*via)).count();
-        let fresh: Vec<Address> =
-            named.iter().map(|(via, _)| *via).filter(|via| self.connections.get(*via).is_none()).collect();
-        for via in fresh.into_iter().take(RELAYS_KEPT.saturating_sub(common)) {
+        let fresh: Vec<Address> = named
+            .iter()
+            .map(|(via, _)| *via)
+            .filter(|via| self.connections.get(*via).is_none() && !refused(*via))
+            .collect();
+        let lacking = RELAYS_KEPT.saturating_sub(common);
+        if fresh.len() < lacking {
+            self.ask_for_relays(peer, lent);
+        }
+        for via in fresh.into_iter().take(lacking) {
             self.link(via, Role::Overlap, Vec::new(), lent);
+        }
+    }
+
+    /// Too few of the relays that a relayed peer named are left: it names others when it is asked.
+    fn ask_for_relays(&mut self, peer: Address, lent: &Lent<'_>) {
+        let Some(connection) = self.connections.get(peer) else { return };
+        if connection.way() == Way::Relayed && connection.ours != Roles::NONE {
+            let have = (connection.ours, connection.way());
+            self.linker.improve(peer, have, lent.now);
+        }
+    }
+
+    /// A peer of ours that a member whose relay fails is likely to have in common with us, as we named it. If it has not, that
+    /// peer says so.
+    fn guess_relay(&self, peer: Address, avoid: Address, lent: &Lent<'_>) -> Option<Address> {
+        let named = self.relays(lent).into_iter().filter_map(|candidate| match candidate {
+            Candidate::Through { via, .. } => Some(via),
+            _ => None,
+        });
+        let mut likely =
+            named.filter(|via| *via != peer && *via != avoid && !self.is_refused(*via, peer, lent.now));
+        likely.next()
+    }
+
+    /// Moves an edge to a common peer through which the way is clearly shorter.
+    fn shorten(&mut self, peer: Address, lent: &mut Lent<'_>) {
+        let Some(id) = self.connections.get(peer).map(Connection::edge) else { return };
+        let Some(via) = self.relay_of(id, lent) else { return };
+        let whole = |one: Address| {
+            let (_, rest) = self.relayed.named.get(&peer)?.iter().find(|(named, _)| *named == one)?;
+            Some(self.round_trip(self.connections.get(one)?, lent) + *rest)
+        };
+        let measured = self.edges.get(id).and_then(|edge| lent.paths.get(edge.path)?.rtt);
+        let Some(now) = measured.or_else(|| whole(via)) else { return };
+        let better = self.best_relay(peer, Some(via), lent).and_then(whole);
+        if better.is_some_and(|better| better + GAIN_MIN < now) {
+            self.switch_relay(id, lent);
         }
     }
 
@@ -146,7 +241,7 @@ impl Overlay {
         let named = self.relayed.named.get(&peer)?;
         let ways = named.iter().filter_map(|(via, rest)| {
             let connection = self.connections.get(*via)?;
-            let refused = self.relayed.refused.get(&(*via, peer)).is_some_and(|until| *until > lent.now);
+            let refused = self.is_refused(*via, peer, lent.now);
             let usable = connection.way().is_unaided() && !connection.suspected && !refused;
             let whole = self.round_trip(connection, lent) + *rest;
             (usable && Some(*via) != avoid).then(|| (class(whole), via.distance(peer), *via))
@@ -156,11 +251,7 @@ impl Overlay {
 
     /// A peer does not pass our datagrams on to `peer`: another one shall.
     pub(super) fn on_not_relayed(&mut self, via: Address, peer: Address, lent: &mut Lent<'_>) {
-        let now = lent.now;
-        self.relayed.refused.retain(|_, until| *until > now);
-        if self.relayed.refused.len() >= REFUSED_MAX
-            || self.relayed.refused.insert((via, peer), now + REFUSED_WAIT).is_some()
-        {
+        if !self.remember_refusal(via, peer, lent.now) {
             return;
         }
         let remote = Remote::Relayed(Through { overlay: self.slot, peer, via });
@@ -189,6 +280,8 @@ impl Overlay {
             for target in waiting {
                 if self.linker.get(target).is_some_and(Attempt::wants_relay) {
                     self.relay_to(target, lent);
+                } else {
+                    self.leave_useless_relay(target, lent);
                 }
             }
         } else {
@@ -218,6 +311,7 @@ impl Overlay {
         let next = lent.now + self.rng.jitter(self.relayed.improve_wait, 0.3);
         self.relayed.improve_at = if none { Time::MAX } else { next };
         for (peer, have) in others {
+            self.shorten(peer, lent);
             self.linker.improve(peer, have, lent.now);
         }
         self.run_links(lent);
@@ -235,7 +329,8 @@ impl Overlay {
         for (peer, named) in &self.relayed.named {
             let relayed = self.connections.get(*peer).is_some_and(|one| one.way() == Way::Relayed);
             if relayed || wanted(peer) {
-                let common = named.iter().map(|(via, _)| *via).filter(|via| self.has_direct(*via));
+                let usable = |via: &Address| self.has_direct(*via) && !self.is_refused(*via, *peer, lent.now);
+                let common = named.iter().map(|(via, _)| *via).filter(usable);
                 overlaps.extend(common.take(RELAYS_KEPT));
             }
         }
@@ -253,10 +348,69 @@ impl Overlay {
         }
     }
 
-    /// A peer is lost or doubted: the edges that go through it take another common peer.
+    /// A peer is lost or doubted: the edges that go through it take another common peer, and those that kept it in reserve
+    /// find another one for that.
     pub(super) fn leave_relay(&mut self, via: Address, lent: &mut Lent<'_>) {
         let over = self.edges.iter().map(|(id, _)| id).filter(|id| self.relay_of(*id, lent) == Some(via));
+        let is_lost = self.connections.get(via).is_none();
         for id in over.collect::<Vec<_>>() {
+            if let Some(peer) = self.edges.get(id).and_then(Edge::peer).filter(|_| is_lost) {
+                self.remember_refusal(via, peer, lent.now);
+            }
+            self.switch_relay(id, lent);
+        }
+        if !is_lost {
+            return;
+        }
+        let is_relayed = |peer: &Address| {
+            self.connections.get(*peer).is_some_and(|connection| connection.way() == Way::Relayed)
+        };
+        let concerned =
+            self.relayed.named.iter().filter(|(_, named)| named.iter().any(|(one, _)| *one == via));
+        let concerned: Vec<Address> = concerned.map(|(peer, _)| *peer).filter(is_relayed).collect();
+        for peer in concerned {
+            self.make_relays(peer, lent);
+        }
+    }
+
+    /// Nothing comes through on an edge. If a common peer passes its datagrams on, that one may be why, whatever else it says
+    /// and answers: another one shall. Each gets the time that an answer needs.
+    pub(super) fn doubt_relay(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
+        let Some(via) = self.relay_of(id, lent) else { return };
+        let Some(edge) = self.edges.get(id) else { return };
+        if lent.paths.get(edge.path).is_none_or(|path| edge.moved + path.rto() > lent.now) {
+            return;
+        }
+        if let Stage::Linked(peer) = edge.stage {
+            // A peer that is dead itself answers through none of them.
+            if self.remember_refusal(via, peer, lent.now) {
+                self.switch_relay(id, lent);
+            }
+        }
+    }
+
+    /// Whether an edge without an answer may still come to life again: the common peer that failed it has only just done so, and
+    /// another is not there yet.
+    pub(super) fn outlives_relay(&mut self, id: EdgeId, lent: &Lent<'_>) -> bool {
+        let Some(via) = self.relay_of(id, lent) else { return false };
+        let Some(edge) = self.edges.get_mut(id) else { return false };
+        let rto = lent.paths.get(edge.path).map(Path::rto).unwrap_or_default();
+        let Stage::Linked(peer) = edge.stage else { return false };
+        let failed = self.relayed.refused.get(&(via, peer));
+        let hopes = failed.is_some_and(|until| lent.now + REFUSED_WAIT < *until + RELAY_PATIENCE);
+        if hopes {
+            edge.probe.start_over(lent.now);
+            edge.reliable.start_over(lent.now + rto);
+        }
+        hopes
+    }
+
+    /// A common peer is new: the edge to a member takes it if the one that it has is of no use.
+    fn leave_useless_relay(&mut self, peer: Address, lent: &mut Lent<'_>) {
+        let Some(id) = self.connections.get(peer).map(Connection::edge) else { return };
+        let Some(via) = self.relay_of(id, lent) else { return };
+        let suspected = self.connections.get(via).is_none_or(|connection| connection.suspected);
+        if suspected || !self.has_direct(via) || self.is_refused(via, peer, lent.now) {
             self.switch_relay(id, lent);
         }
     }
@@ -265,14 +419,17 @@ impl Overlay {
     pub(super) fn switch_relay(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
         let Some(via) = self.relay_of(id, lent) else { return };
         let Some(Stage::Linked(peer)) = self.edges.get(id).map(|edge| edge.stage) else { return };
-        let Some(better) = self.best_relay(peer, Some(via), lent) else {
+        let better = self.best_relay(peer, Some(via), lent).or_else(|| self.guess_relay(peer, via, lent));
+        let Some(better) = better else {
             return self.make_relays(peer, lent);
         };
         let remote = Remote::Relayed(Through { overlay: self.slot, peer, via: better });
         let path = lent.paths.hold(remote, lent.now);
         let Some(edge) = self.edges.get_mut(id) else { return };
         lent.paths.release(std::mem::replace(&mut edge.path, path));
-        edge.probe.ask(lent.now);
+        edge.moved = lent.now;
+        edge.probe.start_over(lent.now);
         self.counters.relays_changed += 1;
+        self.make_relays(peer, lent);
     }
 }

@@ -40,7 +40,7 @@ pub use modelled::Modelled;
 pub use plain::Plain;
 pub use quic::{Quic, QuicEngine, QuicOptions, QuicTls};
 pub use record::{Keys, WINDOW};
-pub use suite::Security;
+pub use suite::{Around, Security};
 pub use trust::{Authority, Identity, Refusal, Serial, Trust, Wall, is_name};
 pub use wrap::GroupSecret;
 

@@ -12,6 +12,25 @@ use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::Address;
 
+type Wrapper = dyn Fn(Box<dyn Engine>) -> Box<dyn Engine> + Send + Sync;
+
+/// Puts an engine of another kind around one that was made: it sees what goes in and out in the clear.
+#[derive(Clone)]
+pub struct Around(Arc<Wrapper>);
+
+impl Around {
+    /// By this function.
+    pub fn new(around: impl Fn(Box<dyn Engine>) -> Box<dyn Engine> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(around))
+    }
+}
+
+impl fmt::Debug for Around {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Around")
+    }
+}
+
 /// What makes the engines of a member; all of one member share what is costly.
 #[derive(Clone, Debug)]
 pub struct Security {
@@ -20,6 +39,7 @@ pub struct Security {
     trust: Arc<Trust>,
     secret: Option<GroupSecret>,
     limits: Limits,
+    around: Option<Around>,
 }
 
 #[derive(Clone, Debug)]
@@ -73,7 +93,14 @@ impl Security {
     }
 
     fn of(kind: Kind, trust: Trust) -> Self {
-        Self { kind, credentials: None, trust: Arc::new(trust), secret: None, limits: Limits::default() }
+        let (trust, limits) = (Arc::new(trust), Limits::default());
+        Self { kind, credentials: None, trust, secret: None, limits, around: None }
+    }
+
+    /// The same with another engine around each engine for edges, to watch or to spoil what members say to each other.
+    #[must_use]
+    pub fn around(self, around: Around) -> Self {
+        Self { around: Some(around), ..self }
     }
 
     /// The same in a group: its authority vouches for the members, and without its secret nobody gets an answer.
@@ -125,27 +152,28 @@ impl Security {
     /// A new engine for the end-to-end senders of the member with this address.
     #[must_use]
     pub fn end_engine(&self, address: Address, pool: Pool, rng: &Rng, now: Time) -> Box<dyn Engine> {
-        match &self.kind {
-            Kind::Quic(_, dtls) => {
-                Self { kind: Kind::Dtls(dtls.clone()), ..self.clone() }.engine(address, pool, rng, now)
-            }
-            Kind::ModelledQuic => {
-                Self { kind: Kind::Modelled, ..self.clone() }.engine(address, pool, rng, now)
-            }
-            _ => self.engine(address, pool, rng, now),
-        }
+        let kind = match &self.kind {
+            Kind::Quic(_, dtls) => Kind::Dtls(dtls.clone()),
+            Kind::ModelledQuic => Kind::Modelled,
+            same => same.clone(),
+        };
+        Self { kind, around: None, ..self.clone() }.engine(address, pool, rng, now)
     }
 
     /// A new engine for the edges of the member with this address.
     #[must_use]
     pub fn engine(&self, address: Address, pool: Pool, rng: &Rng, now: Time) -> Box<dyn Engine> {
         let setting = Setting { address, secret: self.secret.clone(), limits: self.limits.clone() };
-        match &self.kind {
+        let engine: Box<dyn Engine> = match &self.kind {
             Kind::None => Box::new(Filter::new(Plain::new(address), setting, pool, rng, now)),
             Kind::Modelled => Box::new(Modelled::dtls(setting, pool, rng, now)),
             Kind::ModelledQuic => Box::new(Modelled::quic(setting, pool, rng, now)),
             Kind::Quic(quic, _) => Box::new(quic.engine(setting, pool, rng, now)),
             Kind::Dtls(dtls) => Box::new(Filter::new(dtls.clone(), setting, pool, rng, now)),
+        };
+        match &self.around {
+            Some(Around(around)) => around(engine),
+            None => engine,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::remote::Candidate;
 use crate::buffer::Buffer;
 
 /// Candidates that a `ConnectToMe` names at most.
-pub const CANDIDATES_MAX: usize = 12;
+pub const CANDIDATES_MAX: usize = 16;
 /// Members that a sample names at most.
 pub const SAMPLE_MAX: usize = 17;
 

@@ -97,13 +97,18 @@ fn name(text: &str) -> X509Name {
 
 impl Ca {
     pub fn new() -> Self {
+        Self::until(9_000_000)
+    }
+
+    /// One that is valid until then, in seconds since 1970.
+    pub fn until(end: i64) -> Self {
         let key = key();
         let mut builder = X509::builder().unwrap();
         builder.set_version(2).unwrap();
         builder.set_subject_name(&name("authority")).unwrap();
         builder.set_issuer_name(&name("authority")).unwrap();
         builder.set_not_before(&Asn1Time::from_unix(0).unwrap()).unwrap();
-        builder.set_not_after(&Asn1Time::from_unix(9_000_000).unwrap()).unwrap();
+        builder.set_not_after(&Asn1Time::from_unix(end).unwrap()).unwrap();
         builder.set_pubkey(&key).unwrap();
         builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
         builder.sign(&key, MessageDigest::sha256()).unwrap();

@@ -1,5 +1,8 @@
 //! Whole nodes of one group in virtual time: who is out, when, and for how long.
 
+mod clocks;
+mod intruders;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -164,6 +167,11 @@ impl Club {
         let fits =
             |metric: &Metric| metric.name == name && metric.labels.iter().any(|(_, value)| value == label);
         metrics.into_iter().find(fits).expect("there is such a metric").value
+    }
+
+    /// A metric without labels but the overlay's name.
+    fn metric_of(&mut self, n: usize, name: &str) -> f64 {
+        self.metric(n, name, GROUP)
     }
 
     fn drops(&mut self, n: usize, reason: &str) -> f64 {

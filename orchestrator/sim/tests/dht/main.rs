@@ -7,6 +7,9 @@ mod churn;
 mod creation;
 mod rogues;
 #[allow(dead_code, reason = "each test file uses its part")]
+#[path = "../ring/spoiler.rs"]
+mod spoiler;
+#[allow(dead_code, reason = "each test file uses its part")]
 #[path = "../ring/town.rs"]
 mod town;
 mod values;

@@ -11,7 +11,7 @@ use crate::town::Town;
 
 const OVERLAY: &str = "public";
 
-fn peers(town: &mut Town, host: HostId) -> Vec<Peer> {
+pub(crate) fn peers(town: &mut Town, host: HostId) -> Vec<Peer> {
     let Reply::Peers(peers) = town.world.command(host, Command::Peers { overlay: OVERLAY.to_owned() }) else {
         panic!("peers")
     };
@@ -19,7 +19,7 @@ fn peers(town: &mut Town, host: HostId) -> Vec<Peer> {
 }
 
 /// A host, a peer of it behind a relay, and the relay.
-fn relayed(town: &mut Town) -> Vec<(HostId, Address, Address)> {
+pub(crate) fn relayed(town: &mut Town) -> Vec<(HostId, Address, Address)> {
     let hosts = town.hosts();
     let all = hosts.into_iter().flat_map(|host| peers(town, host).into_iter().map(move |peer| (host, peer)));
     all.filter(|(_, peer)| peer.edge == "relayed")
@@ -28,7 +28,11 @@ fn relayed(town: &mut Town) -> Vec<(HostId, Address, Address)> {
 }
 
 /// Runs until a ping of the member is answered; how long that took.
-fn answered(town: &mut Town, (host, peer): (HostId, Address), limit: Duration) -> Option<Duration> {
+pub(crate) fn answered(
+    town: &mut Town,
+    (host, peer): (HostId, Address),
+    limit: Duration,
+) -> Option<Duration> {
     let start = town.world.now();
     let mut asked = Vec::new();
     while town.world.now() < start + limit {

@@ -7,11 +7,13 @@ use std::time::Duration;
 use atoll_core::config::{Config, DiscoveryConfig, OverlayConfig, TcpUse};
 use atoll_core::control::{Command, Event, EventKind, Reply};
 use atoll_core::security::{Credentials, GroupSecret, QuicOptions, Security};
-use atoll_core::wire::Address;
+use atoll_core::wire::{Address, PacketKind};
 use atoll_core::{Machine, Node, Rng, Time};
 use atoll_sim::ring::Follower;
 use atoll_sim::{Events, Settings, Stop, World};
 use atoll_topology::{HostId, Internet, Latency, Population, Topology};
+
+use crate::spoiler::{Spoil, Switch};
 
 const OVERLAY: &str = "public";
 const GROUP: &str = "group";
@@ -30,7 +32,16 @@ pub(crate) struct Town {
     /// The members of a private overlay, and the observer of its ring.
     group: BTreeSet<HostId>,
     group_follower: Arc<Mutex<Follower>>,
+    /// What each host's member does with what it passes on, if it can be turned.
+    switches: Option<BTreeMap<HostId, Switch>>,
+    /// How the members of the private overlay are secured, if not like those of the public one.
+    vouch: Option<Vouch>,
+    /// Hosts that act as members of the private overlay and are none.
+    strangers: BTreeSet<HostId>,
 }
+
+/// Makes the security of a host's member of the private overlay at an address.
+type Vouch = Box<dyn FnMut(HostId, Address) -> Security>;
 
 impl Town {
     /// Hosts in a population of NATs; nobody started yet.
@@ -63,7 +74,26 @@ impl Town {
             told,
             group: BTreeSet::new(),
             group_follower,
+            switches: None,
+            vouch: None,
+            strangers: BTreeSet::new(),
         }
+    }
+
+    /// The same with members that can be turned into spoilers while they run.
+    pub(crate) fn corruptible(self) -> Self {
+        Self { switches: Some(BTreeMap::new()), ..self }
+    }
+
+    /// From now on a host's member spoils packets of this kind that it ought to pass on; none: it is honest.
+    pub(crate) fn turn(&mut self, host: HostId, spoil: Option<(PacketKind, Spoil)>) {
+        self.switch(host).turn(spoil);
+    }
+
+    /// The switch of a host's member.
+    pub(crate) fn switch(&mut self, host: HostId) -> Switch {
+        let switches = self.switches.get_or_insert_default();
+        switches.entry(host).or_default().clone()
     }
 
     /// The same with security: `none`, `modelled`, `modelled-quic`, `dtls`, `quic`, or `plain-with-keys`, which
@@ -179,6 +209,10 @@ impl Town {
         let bootstraps = bootstraps.iter().map(|host| self.world.socket(*host).unwrap()).collect();
         let mut overlay = OverlayConfig::new(OVERLAY, address, bootstraps);
         overlay.security = security.unwrap_or(overlay.security);
+        if self.switches.is_some() {
+            let around = self.switch(host).around(address, self.world.pool());
+            overlay.security = overlay.security.around(around);
+        }
         overlay.broadcast = true;
         let mut overlays = vec![overlay];
         if self.group.contains(&host) {
@@ -193,14 +227,17 @@ impl Town {
 
     /// A membership in the private overlay, whose members find each other through the public one.
     fn membership(&mut self, host: HostId) -> OverlayConfig {
-        let security = match self.security {
-            "none" => Security::none(),
-            "modelled-quic" => Security::modelled_quic(),
-            _ => Security::modelled(),
-        };
         let address =
             Address::from_bytes(self.rng.seed(1 << 32 | u64::from(host.0))[..20].try_into().unwrap());
-        self.group_follower.lock().unwrap().started(host, address);
+        let security = match (&mut self.vouch, self.security) {
+            (Some(vouch), _) => self.world.make(|| vouch(host, address)),
+            (None, "none") => Security::none(),
+            (None, "modelled-quic") => Security::modelled_quic(),
+            (None, _) => Security::modelled(),
+        };
+        if !self.strangers.contains(&host) {
+            self.group_follower.lock().unwrap().started(host, address);
+        }
         let secret = GroupSecret::new([7; 32]);
         OverlayConfig {
             is_first: false,
@@ -215,6 +252,17 @@ impl Town {
     pub(crate) fn grouped(mut self, hosts: impl IntoIterator<Item = HostId>) -> Self {
         self.group.extend(hosts);
         self
+    }
+
+    /// The same with members of the private overlay that are secured like this.
+    pub(crate) fn vouched(self, vouch: impl FnMut(HostId, Address) -> Security + 'static) -> Self {
+        Self { vouch: Some(Box::new(vouch)), ..self }
+    }
+
+    /// A host that will act as a member of the private overlay without being one.
+    pub(crate) fn let_intrude(&mut self, host: HostId) {
+        self.strangers.insert(host);
+        self.group.insert(host);
     }
 
     /// One more member of the private overlay, once it starts.
