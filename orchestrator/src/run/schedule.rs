@@ -138,6 +138,8 @@ fn perform(mut stage: Stage<'_>) -> std::result::Result<(), Cut> {
         Experiment::Join => stage.run_join(),
         Experiment::Pool => stage.run_pool(),
         Experiment::Bandwidth => stage.run_bandwidth(),
+        Experiment::Partition => stage.run_partition(),
+        Experiment::Churn => stage.run_churn(),
     }
 }
 
