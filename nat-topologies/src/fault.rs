@@ -17,6 +17,13 @@ pub enum Fault {
         /// The two sides; a site in neither reaches both.
         sides: [Vec<SiteId>; 2],
     },
+    /// The same between the sites that these hosts are at.
+    PartitionHosts {
+        /// By this name it can be healed.
+        name: String,
+        /// The two sides; a site with hosts of both is cut off from itself, too.
+        sides: [Vec<HostId>; 2],
+    },
     /// Ends the partition of that name.
     Heal {
         /// Name of the partition.

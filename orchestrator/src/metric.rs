@@ -51,21 +51,52 @@ pub const PRIVATE_RING_COMPLETE: Metric = metric(
     Unit::Seconds,
     "Time until the ring of the private overlay is complete",
 );
+/// From the end of a partition until walking successors visits everyone again.
+pub const RING_MERGE: Metric = metric(
+    "ring_merge_seconds",
+    Unit::Seconds,
+    "Time from the end of a partition until the ring is one again",
+);
+/// The same of the private ring.
+pub const PRIVATE_RING_MERGE: Metric = metric(
+    "private_ring_merge_seconds",
+    Unit::Seconds,
+    "Time from the end of a partition until the private ring is one again",
+);
+/// Whether a ring was still split when the wait for it ended: 0 or 1 a trial.
+pub const SPLIT: Metric = metric("split_ratio", Unit::Ratio, "Trials in which a ring stayed split");
+/// Share of requests to members alive that were answered in time while members came and went.
+pub const ANSWERED: Metric =
+    metric("answered_ratio", Unit::Ratio, "Requests to members alive that were answered in time");
+/// The same in the private overlay.
+pub const PRIVATE_ANSWERED: Metric = metric(
+    "private_answered_ratio",
+    Unit::Ratio,
+    "Requests to members of the private overlay alive that were answered in time",
+);
+/// From such a request to its answer, retries included.
+pub const REQUEST: Metric =
+    metric("request_seconds", Unit::Seconds, "Time to the answer of a request, retries included");
+/// Share of reads that found the value while members came and went.
+pub const READ: Metric =
+    metric("dht_read_ratio", Unit::Ratio, "Reads of the DHT that found the value in time");
+/// Share of the values that were still there when members no longer came and went.
+pub const KEPT: Metric = metric("dht_kept_ratio", Unit::Ratio, "Values of the DHT that were kept");
 /// Hops of a routed packet, the destination included.
 pub const ROUTE_HOPS: Metric = metric("route_hops", Unit::Hops, "Hops between two random members");
 /// From a routed question to its answer.
 pub const ROUTE: Metric = metric("route_seconds", Unit::Seconds, "Round trip between two random members");
-/// What one member sends at rest, headers counted.
-pub const SENT: Metric = metric("bytes_per_second", Unit::BytesPerSecond, "Sent by one member at rest");
+/// What one member sends at rest, or while members come and go; headers counted.
+pub const SENT: Metric = metric("bytes_per_second", Unit::BytesPerSecond, "Sent by one member");
 /// What a member sends at rest that is in the public overlay alone while others are in both, headers counted.
 pub const PUBLIC_SENT: Metric = metric(
     "public_bytes_per_second",
     Unit::BytesPerSecond,
     "Sent at rest by one member of the public overlay alone",
 );
-/// What one member receives at rest, headers counted.
+/// What one member receives at rest, or while members come and go; headers counted.
 pub const RECEIVED: Metric =
-    metric("received_bytes_per_second", Unit::BytesPerSecond, "Received by one member at rest");
+    metric("received_bytes_per_second", Unit::BytesPerSecond, "Received by one member");
 /// Share of ring neighbours that are linked directly.
 pub const DIRECT: Metric = metric("direct_ratio", Unit::Ratio, "Ring neighbours that are linked directly");
 /// Share of ring neighbours that are linked through others.
@@ -114,13 +145,21 @@ pub const UNEXPLAINED: Metric =
     metric("unexplained_failures", Unit::Members, "Members that did not join though theory says they can");
 
 /// Every metric that this version measures.
-pub const ALL: [Metric; 24] = [
+pub const ALL: [Metric; 32] = [
     PUBLIC_JOIN,
     DHT_ANSWER,
     PRIVATE_JOIN,
     JOIN_BYTES,
     RING_COMPLETE,
     PRIVATE_RING_COMPLETE,
+    RING_MERGE,
+    PRIVATE_RING_MERGE,
+    SPLIT,
+    ANSWERED,
+    PRIVATE_ANSWERED,
+    REQUEST,
+    READ,
+    KEPT,
     ROUTE_HOPS,
     ROUTE,
     SENT,

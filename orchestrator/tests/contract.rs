@@ -6,7 +6,8 @@ use std::time::Duration;
 use atoll::environment::docker::{self, Docker, Options};
 use atoll::environment::sim::Sim;
 use atoll::environment::{
-    Cancel, Environment, Fault, NodeIndex, NodeStatus, OVERLAY, Progress, Stop, Surroundings, Traffic, Trial,
+    Cancel, Environment, Fault, NodeIndex, NodeSpec, NodeStatus, OVERLAY, Progress, Stop, Surroundings,
+    Traffic, Trial,
 };
 use atoll::plan::{Overrides, Plan};
 use atoll::run::draw;
@@ -17,6 +18,9 @@ use tempfile::TempDir;
 
 /// The longest wait for the ring to be as it should be; a silent death is noticed within 15 s.
 const LIMIT: Duration = Duration::from_secs(40);
+
+/// The longest wait for the halves of a partition to be one ring.
+const MERGE_LIMIT: Duration = Duration::from_secs(120);
 
 struct Silent;
 
@@ -81,6 +85,10 @@ impl Stage<'_> {
 
     /// Waits until walking successors visits these members and no other.
     fn wait_for_ring(&mut self, nodes: &[u32]) {
+        self.wait_for_ring_within(nodes, LIMIT);
+    }
+
+    fn wait_for_ring_within(&mut self, nodes: &[u32], limit: Duration) {
         let members: Vec<NodeIndex> = nodes.iter().copied().map(NodeIndex).collect();
         let mut order: Vec<Address> = nodes.iter().map(|node| self.address(*node)).collect();
         order.sort_unstable();
@@ -100,7 +108,7 @@ impl Stage<'_> {
                 return;
             }
             assert!(
-                self.environment.now() < began + LIMIT,
+                self.environment.now() < began + limit,
                 "the ring of {nodes:?} is not closed: {statuses:#?}"
             );
             let until = self.environment.now() + Duration::from_millis(250);
@@ -192,6 +200,82 @@ fn faults_say_whom_they_hit(stage: &mut Stage<'_>, all: &[NodeIndex]) {
     assert_eq!(rebind.hosts, 0, "no member is behind a NAT");
 }
 
+/// Two halves close a ring of their own each, and are one ring again when the partition is over.
+fn script_of_a_partition(environment: &mut dyn Environment) {
+    let trial = trial();
+    let all: Vec<NodeIndex> = (0..5).map(NodeIndex).collect();
+    let stage = &mut Stage { environment, trial: &trial };
+    stage.environment.prepare(&trial).expect("it can be prepared");
+    stage.environment.start(&all).expect("they can be released");
+    stage.wait_for_ring(&[0, 1, 2, 3, 4]);
+    let hits =
+        |stage: &mut Stage<'_>, fault: &Fault| stage.environment.apply(fault).expect("it can be").hosts;
+    assert_eq!(hits(stage, &Fault::Heal), 0, "there is no partition");
+    let partition = Fault::Partition { sides: [all[..2].to_vec(), all[2..].to_vec()] };
+    assert_eq!(hits(stage, &partition), 5);
+    assert_eq!(hits(stage, &partition), 0, "there is one already");
+    stage.wait_for_ring(&[0, 1]);
+    stage.wait_for_ring(&[2, 3, 4]);
+    assert_eq!(hits(stage, &Fault::Heal), 5);
+    stage.wait_for_ring_within(&[0, 1, 2, 3, 4], MERGE_LIMIT);
+}
+
+/// Members that ended are replaced by others on their hosts, and answers come without anybody waiting for them.
+fn script_of_successors(environment: &mut dyn Environment) {
+    let first = trial();
+    let mut later = first.clone();
+    for (node, seed) in [(3, 1003), (4, 1004)] {
+        let address = NodeSpec::address_of(seed).expect("a key can be made");
+        let bootstraps = vec![NodeIndex(0)];
+        later.nodes[node] = NodeSpec { address, seed, bootstraps, ..first.nodes[node].clone() };
+    }
+    let all: Vec<NodeIndex> = (0..5).map(NodeIndex).collect();
+    let stage = &mut Stage { environment, trial: &first };
+    stage.environment.prepare(&first).expect("it can be prepared");
+    stage.environment.start(&all).expect("they can be released");
+    stage.wait_for_ring(&[0, 1, 2, 3, 4]);
+    let early = stage.environment.replace(all[3], &later.nodes[3]).expect_err("the first still runs");
+    assert!(early.to_string().contains("still runs"), "{early}");
+    for (node, how) in [(3, Stop::Kill), (4, Stop::Leave)] {
+        stage.environment.stop(&all[node..=node], how).expect("it can be stopped");
+        let sent = stage.environment.traffic(&all[node..=node]).expect("the environment answers")[0];
+        assert!(sent.sent_bytes > 0, "what it sent is known after its end");
+        stage.environment.replace(all[node], &later.nodes[node]).expect("its place is free");
+    }
+    let waiting = stage.environment.statuses(&all[3..]).expect("the environment answers");
+    assert!(waiting.iter().all(Option::is_none), "nobody runs before the release: {waiting:?}");
+    let released = stage.environment.now();
+    stage.environment.start(&all[3..]).expect("they can be released");
+    stage.trial = &later;
+    stage.wait_for_ring(&[0, 1, 2, 3, 4]);
+    let status = stage.environment.statuses(&all[3..4]).expect("the environment answers").remove(0);
+    assert!(status.is_some_and(|status| status.released >= released), "it counts from its own release");
+    answers_come_when_they_come(stage);
+    let health = stage.environment.health().expect("the environment answers");
+    assert!(health.crashed.is_empty(), "{health:?}");
+}
+
+fn answers_come_when_they_come(stage: &mut Stage<'_>) {
+    let ping = |address| Command::Ping { overlay: OVERLAY.to_owned(), address };
+    let asked = stage.environment.now();
+    let questions =
+        [3, 4].map(|node| stage.environment.ask(NodeIndex(0), ping(stage.address(node))).expect("it runs"));
+    let mut answers = stage.environment.take_answers().expect("the environment answers");
+    assert!(answers.is_empty(), "two ways of 20 ms each take time: {answers:?}");
+    while answers.len() < 2 {
+        assert!(stage.environment.now() < asked + LIMIT, "no answer: {answers:?}");
+        let until = stage.environment.now() + Duration::from_millis(100);
+        stage.environment.advance(until).expect("time passes");
+        answers.extend(stage.environment.take_answers().expect("the environment answers"));
+    }
+    answers.sort_by_key(|answer| answer.question);
+    for (question, answer) in questions.into_iter().zip(answers) {
+        assert_eq!(answer.question, question);
+        assert!(matches!(answer.reply, Reply::Ping { .. }), "{answer:?}");
+        assert!(answer.at >= asked + Duration::from_millis(40) && answer.at <= stage.environment.now());
+    }
+}
+
 /// What members are behind further out is another's: a fault at one of them hits its own gateway only.
 fn script_of_nat_faults(environment: &mut dyn Environment) {
     let trial = trial_at_a_carrier();
@@ -276,6 +360,8 @@ fn it_is_in_good_health_and_keeps_logs(stage: &mut Stage<'_>) {
 fn the_simulator_keeps_the_contract() {
     script(&mut Sim::new(surroundings()));
     script_of_nat_faults(&mut Sim::new(surroundings()));
+    script_of_a_partition(&mut Sim::new(surroundings()));
+    script_of_successors(&mut Sim::new(surroundings()));
     for security in ["none", "dtls", "quic", "modelled"] {
         script_of_pairs(&mut Sim::new(surroundings()), security);
     }
@@ -290,6 +376,8 @@ fn containers_keep_the_contract() {
     let docker = || Docker::new(surroundings(), Options::default()).expect("there is an event loop");
     script(&mut docker());
     script_of_nat_faults(&mut docker());
+    script_of_a_partition(&mut docker());
+    script_of_successors(&mut docker());
     for security in ["none", "dtls", "quic"] {
         script_of_pairs(&mut docker(), security);
     }

@@ -35,7 +35,7 @@ fn every_mistake_is_named_with_its_place_and_a_hint() {
 /// Files with one mistake each, and what is said about it.
 #[rustfmt::skip]
 fn mistakes() -> Vec<(&'static str, String)> {
-    let keys = "public, private, joiners, start, security, latency, nat, loss, query_timer, rest, measure";
+    let keys = "public, private, joiners, start, security, latency, nat, loss, query_timer, rest, measure, partition, session";
     let head = "experiment, name, repeats, seed, sweep, expect";
     vec![
         ("pubic: 7\n", format!("test.yaml:1:1: unknown key `pubic` | did you mean `public`? known: {keys}, {head}")),
@@ -59,7 +59,9 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("security: dtsl\n", "test.yaml:1:11: security: unknown security engine `dtsl` | did you mean `dtls`? known: none, dtls, quic, modelled, modelled-quic".into()),
         ("security: nonne\n", "test.yaml:1:11: security: unknown security engine `nonne` | did you mean `none`? known: none, dtls, quic, modelled, modelled-quic".into()),
         ("query_timer: often\n", "test.yaml:1:14: query_timer: `often` is no query timer | write `dynamic`, or a span from 1 s to 24 h like `5 min`".into()),
-        ("experiment: churn\n", "test.yaml:1:13: experiment: this version has no experiment `churn` | known: join, pool, bandwidth, relay".into()),
+        ("experiment: vpn\n", "test.yaml:1:13: experiment: this version has no experiment `vpn` | known: join, pool, bandwidth, relay, partition, churn".into()),
+        ("experiment: pool\nsession: 1 min\n", "session: it means nothing to the experiment `pool` | known there: public, private, security, latency, nat, loss, query_timer".into()),
+        ("experiment: churn\nsession: 0 s\n", "test.yaml:2:10: session: `0 s` is out of range | write a span of 1 s or more".into()),
         ("latency: slow\n", "test.yaml:1:10: latency: `slow` is no latency | write a one-way delay like `100 ms`, `builtin`, or a matrix file like `rtt-ms.csv`".into()),
         ("latency: 100\n", "test.yaml:1:10: latency: `100` has no unit | write it like `50 ms`, `2 s`, `5 min` or `1 h`".into()),
         ("repeats: [1, 2]\n", "test.yaml:1:10: repeats: a list stands where one value is expected | write one value".into()),
@@ -116,7 +118,10 @@ fn an_unknown_experiment_or_file_is_named() {
     let error = |name: &str| Plan::load(name, &Overrides::default()).expect_err("it does not exist");
     let slip = error("jion");
     assert_eq!(slip.to_string(), "cannot read the experiment `jion`: unknown experiment `jion`");
-    assert_eq!(slip.hint.as_deref(), Some("did you mean `join`? known: join, pool, bandwidth, relay"));
+    assert_eq!(
+        slip.hint.as_deref(),
+        Some("did you mean `join`? known: join, pool, bandwidth, relay, partition, churn")
+    );
     assert!(error("/no/such.yaml").to_string().contains("No such file"));
 }
 

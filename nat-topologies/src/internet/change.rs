@@ -17,6 +17,7 @@ impl Internet {
     pub fn apply(&mut self, fault: &Fault, now: Duration) -> FaultReport {
         let hosts = match fault {
             Fault::Partition { name, sides } => self.partition(name, sides),
+            Fault::PartitionHosts { name, sides } => self.partition_hosts(name, sides),
             Fault::Heal { name } => self.heal(name),
             Fault::Loss { sites, loss } => self.set_loss(sites.as_deref(), *loss),
             Fault::Reboot(id) => self.change_gateways([*id], Self::reboot),
@@ -51,6 +52,18 @@ impl Internet {
             }
         }
         self.hosts_cut(1 << index)
+    }
+
+    fn partition_hosts(&mut self, name: &str, sides: &[Vec<HostId>; 2]) -> usize {
+        if sides.iter().flatten().any(|host| host.0 as usize >= self.spots.len()) {
+            return 0;
+        }
+        let site = |host: &HostId| SiteId(self.spots[host.0 as usize].site);
+        let sites = sides.each_ref().map(|hosts| {
+            let sites: BTreeSet<SiteId> = hosts.iter().map(site).collect();
+            sites.into_iter().collect()
+        });
+        self.partition(name, &sites)
     }
 
     fn heal(&mut self, name: &str) -> usize {

@@ -35,6 +35,21 @@ fn a_partition_cuts_both_ways_until_it_is_healed() {
 }
 
 #[test]
+fn a_partition_between_hosts_cuts_their_sites() {
+    let mut lab = Lab::new();
+    let home = lab.home(&[gateway("full-cone")]);
+    let site = lab.net.host(home).site;
+    let others = [0, 1, 2].map(HostId).into_iter().filter(|host| lab.net.host(*host).site != site);
+    let sides = [vec![home], others.collect()];
+    let cut = Fault::PartitionHosts { name: "cable".into(), sides };
+    let hit = apply(&mut lab, &cut);
+    assert_eq!(hit, lab.net.hosts().count(), "every host is at one of these sites");
+    assert!(!passes(&mut lab, home.0, 1));
+    assert_eq!(apply(&mut lab, &Fault::Heal { name: "cable".into() }), hit);
+    assert!(passes(&mut lab, home.0, 1));
+}
+
+#[test]
 fn loss_can_change_everywhere_or_at_some_sites() {
     let mut lab = Lab::new();
     let all = Loss { independent: 1.0, burst: None };
@@ -170,6 +185,8 @@ fn a_fault_without_a_target_hits_nobody() {
     let nowhere = vec![SiteId(999)];
     let faults = [
         Fault::Partition { name: "x".into(), sides: [nowhere.clone(), vec![SiteId(0)]] },
+        Fault::PartitionHosts { name: "x".into(), sides: [vec![HostId(0)], vec![HostId(99)]] },
+        Fault::PartitionHosts { name: "x".into(), sides: [vec![HostId(0)], Vec::new()] },
         Fault::Heal { name: "x".into() },
         Fault::Loss { sites: Some(nowhere), loss: Loss::default() },
         Fault::Reboot(GatewayId(5)),

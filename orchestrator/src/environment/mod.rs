@@ -29,6 +29,9 @@ pub const OVERLAY: &str = "public";
 /// Name of the private overlay, and of the group whose members it has.
 pub const GROUP: &str = "group";
 
+/// Name of the partition that [`Fault::Partition`] makes in the model.
+const PARTITION: &str = "partition";
+
 /// A place in which the members of one trial live. It is used once: prepare, work, tear down.
 pub trait Environment {
     /// Makes everything ready that takes time (topology, images, containers) and releases nobody.
@@ -49,6 +52,13 @@ pub trait Environment {
     /// A member that could not be ended.
     fn stop(&mut self, nodes: &[NodeIndex], how: Stop) -> Result<()>;
 
+    /// Has another member take the place of one that was stopped: on its host, with an identity of its own. It is released
+    /// by [`Environment::start`]. `member` has the host and the name of the one before.
+    ///
+    /// # Errors
+    /// The one before still runs, or the new one cannot be prepared.
+    fn replace(&mut self, node: NodeIndex, member: &NodeSpec) -> Result<()>;
+
     /// Changes the emulated Internet.
     ///
     /// # Errors
@@ -60,6 +70,20 @@ pub trait Environment {
     /// # Errors
     /// The member does not run or does not answer within [`COMMAND_LIMIT`].
     fn command(&mut self, node: NodeIndex, command: Command) -> Result<Reply>;
+
+    /// Asks one member and waits for nothing: its answer is among [`Environment::take_answers`] once it came, unless the
+    /// member is stopped before.
+    ///
+    /// # Errors
+    /// The environment itself is gone.
+    fn ask(&mut self, node: NodeIndex, command: Command) -> Result<Question>;
+
+    /// What came since the last call of answers to [`Environment::ask`], in the order of the questions. A question that
+    /// nobody answers within [`COMMAND_LIMIT`] is forgotten.
+    ///
+    /// # Errors
+    /// The environment itself is gone.
+    fn take_answers(&mut self) -> Result<Vec<Answer>>;
 
     /// The state of many members at once; `None` for one that does not run or does not answer.
     ///
@@ -76,7 +100,8 @@ pub trait Environment {
     /// The time now.
     fn now(&self) -> Duration;
 
-    /// Traffic at the emulated wire since the release, one entry a member in the order asked.
+    /// Traffic at the emulated wire since the release, one entry a member in the order asked; of one that was stopped, what it
+    /// was at its end.
     ///
     /// # Errors
     /// The environment itself is gone.
@@ -118,6 +143,21 @@ pub trait Environment {
 /// The longest wait for one member's answer to a command: longer than a member takes until it says that nobody answered it.
 pub const COMMAND_LIMIT: Duration = Duration::from_secs(15);
 
+/// A question that was asked and is not waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Question(pub u64);
+
+/// What a member answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// To what.
+    pub question: Question,
+    /// When the answer came.
+    pub at: Duration,
+    /// The answer.
+    pub reply: Reply,
+}
+
 /// How a member ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -149,6 +189,14 @@ pub enum Fault {
         /// In `[0, 1]`.
         ratio: f64,
     },
+    /// No packet leaves the sites of one side's members for those of the other until [`Fault::Heal`]; packets on their way
+    /// still arrive. While a partition lasts, a second one hits nobody.
+    Partition {
+        /// The two sides, none of them empty; members at one site are on one side.
+        sides: [Vec<NodeIndex>; 2],
+    },
+    /// Ends the partition; it hits whom the partition hit.
+    Heal,
 }
 
 /// What a fault did.
@@ -198,6 +246,19 @@ pub struct Traffic {
     pub sent_packets: u64,
     /// Packets received.
     pub received_packets: u64,
+}
+
+impl Traffic {
+    /// What came since an earlier count.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            sent_bytes: self.sent_bytes.saturating_sub(before.sent_bytes),
+            received_bytes: self.received_bytes.saturating_sub(before.received_bytes),
+            sent_packets: self.sent_packets.saturating_sub(before.sent_packets),
+            received_packets: self.received_packets.saturating_sub(before.received_packets),
+        }
+    }
 }
 
 /// One value of one metric at one time.

@@ -9,13 +9,14 @@ use atoll_core::config::{Config, OverlayConfig, TcpUse};
 use atoll_core::control::{Command, Reply};
 use atoll_core::rng::numbered;
 use atoll_core::security::{Credentials, GroupSecret, QuicOptions, Security as Secured, Unusable};
-use atoll_core::{Node, Time};
+use atoll_core::{Node, RequestId, Time};
 use atoll_sim::{Events, Settings, World};
 use atoll_topology::{HostId, Internet, Loss};
 
 use super::{
-    Authority, COMMAND_LIMIT, Cost, Environment, Fault, FaultReport, GROUP, Group, Health, NODE_PORT,
-    NodeIndex, NodeSpec, NodeStatus, OVERLAY, Sample, Security, Stop, Surroundings, Traffic, Trial,
+    Answer, Authority, COMMAND_LIMIT, Cost, Environment, Fault, FaultReport, GROUP, Group, Health, NODE_PORT,
+    NodeIndex, NodeSpec, NodeStatus, OVERLAY, PARTITION, Question, Sample, Security, Stop, Surroundings,
+    Traffic, Trial,
 };
 use crate::error::{Error, OrFail, Result};
 
@@ -33,6 +34,10 @@ pub struct Sim {
     group: Option<Group>,
     authority: Option<Authority>,
     released: Vec<Option<Duration>>,
+    /// What each host had sent and received before its member was released.
+    before: Vec<Traffic>,
+    /// Asked and not answered, each with when it was asked.
+    asked: Vec<(RequestId, Time)>,
     stall: Option<String>,
     began: Instant,
     cpu_began: Duration,
@@ -51,6 +56,8 @@ impl Sim {
             group: None,
             authority: None,
             released: Vec::new(),
+            before: Vec::new(),
+            asked: Vec::new(),
             stall: None,
             began: Instant::now(),
             cpu_began: thread_time(),
@@ -64,6 +71,18 @@ impl Sim {
 
     fn host(&self, node: NodeIndex) -> HostId {
         self.nodes[node.index()].host
+    }
+
+    /// What a host sent and received since the beginning.
+    fn passed(&mut self, node: NodeIndex) -> Result<Traffic> {
+        let host = self.host(node);
+        let traffic = self.world()?.traffic(host);
+        Ok(Traffic {
+            sent_bytes: traffic.sent_bytes,
+            received_bytes: traffic.received_bytes,
+            sent_packets: traffic.sent_datagrams,
+            received_packets: traffic.received_datagrams,
+        })
     }
 
     fn config(&mut self, index: usize) -> Result<Config> {
@@ -171,6 +190,7 @@ impl Environment for Sim {
         self.security = trial.security;
         self.group.clone_from(&trial.group);
         self.released = vec![None; trial.nodes.len()];
+        self.before = vec![Traffic::default(); trial.nodes.len()];
         Ok(())
     }
 
@@ -184,6 +204,7 @@ impl Environment for Sim {
             let machine = Node::new(&config, world.pool(), seed, world.now());
             world.start(host, Box::new(machine));
             self.released[index.index()] = Some(now);
+            self.before[index.index()] = self.passed(*index)?;
         }
         Ok(())
     }
@@ -200,11 +221,27 @@ impl Environment for Sim {
         Ok(())
     }
 
+    fn replace(&mut self, node: NodeIndex, member: &NodeSpec) -> Result<()> {
+        let host = self.host(node);
+        if self.world()?.is_running(host) {
+            return Err(Error::new(format!("cannot replace {}", member.name), "it still runs"));
+        }
+        self.nodes[node.index()] = member.clone();
+        self.released[node.index()] = None;
+        Ok(())
+    }
+
     fn apply(&mut self, fault: &Fault) -> Result<FaultReport> {
         let hosts = |nodes: &[NodeIndex]| nodes.iter().map(|node| self.host(*node)).collect();
+        let name = PARTITION.to_owned();
         let fault = match fault {
             Fault::Rebind { nodes } => atoll_topology::Fault::RebindOwn(hosts(nodes)),
             Fault::Reboot { nodes } => atoll_topology::Fault::RebootOwn(hosts(nodes)),
+            Fault::Partition { sides } => {
+                let sides = sides.each_ref().map(|side| hosts(side));
+                atoll_topology::Fault::PartitionHosts { name, sides }
+            }
+            Fault::Heal => atoll_topology::Fault::Heal { name },
             Fault::Loss { ratio } => {
                 atoll_topology::Fault::Loss { sites: None, loss: Loss { independent: *ratio, burst: None } }
             }
@@ -229,6 +266,32 @@ impl Environment for Sim {
             let next = world.now() + ANSWER;
             self.run_until(next)?;
         }
+    }
+
+    fn ask(&mut self, node: NodeIndex, command: Command) -> Result<Question> {
+        let host = self.host(node);
+        let world = self.world()?;
+        let (id, now) = (world.request(host, command), world.now());
+        self.asked.push((id, now));
+        Ok(Question(id.0))
+    }
+
+    fn take_answers(&mut self) -> Result<Vec<Answer>> {
+        let asked = std::mem::take(&mut self.asked);
+        let world = self.world()?;
+        let (mut answers, mut open) = (Vec::new(), Vec::new());
+        for (id, since) in asked {
+            match world.take_reply(id) {
+                Some((at, reply)) => {
+                    let at = at.since(Time::ZERO);
+                    answers.push(Answer { question: Question(id.0), at, reply });
+                }
+                None if world.now() < since + COMMAND_LIMIT => open.push((id, since)),
+                None => {}
+            }
+        }
+        self.asked = open;
+        Ok(answers)
     }
 
     fn statuses(&mut self, nodes: &[NodeIndex]) -> Result<Vec<Option<NodeStatus>>> {
@@ -260,18 +323,7 @@ impl Environment for Sim {
     }
 
     fn traffic(&mut self, nodes: &[NodeIndex]) -> Result<Vec<Traffic>> {
-        let hosts: Vec<HostId> = nodes.iter().map(|node| self.host(*node)).collect();
-        let world = self.world()?;
-        let traffic = hosts.into_iter().map(|host| {
-            let traffic = world.traffic(host);
-            Traffic {
-                sent_bytes: traffic.sent_bytes,
-                received_bytes: traffic.received_bytes,
-                sent_packets: traffic.sent_datagrams,
-                received_packets: traffic.received_datagrams,
-            }
-        });
-        Ok(traffic.collect())
+        nodes.iter().map(|node| Ok(self.passed(*node)?.since(&self.before[node.index()]))).collect()
     }
 
     fn scrape(&mut self) -> Result<Vec<Sample>> {

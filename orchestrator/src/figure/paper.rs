@@ -196,7 +196,7 @@ mod tests {
                 at_seconds: 0.0,
                 node: String::new(),
                 metric: metric.name.to_owned(),
-                value: f64::from(plan.points[point].values.private),
+                value: f64::from(plan.points[point].values.private()),
                 detail: String::new(),
             }));
         }

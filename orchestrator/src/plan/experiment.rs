@@ -15,15 +15,25 @@ pub enum Experiment {
     Bandwidth,
     /// How far it is through relays, and what becomes of a pair whose relay dies.
     Relay,
+    /// How long the halves of a partition need until they are one ring again.
+    Partition,
+    /// What is answered and kept while members come and go.
+    Churn,
 }
 
 /// Experiments that a later version may have, so that a file with one of them is refused for the right reason.
-const LATER: [&str; 5] = ["revocation", "nat-matrix", "partition", "churn", "vpn"];
+const LATER: [&str; 3] = ["revocation", "nat-matrix", "vpn"];
 
 impl Experiment {
     /// Every kind with its name.
-    pub const ALL: [(Self, &str); 4] =
-        [(Self::Join, "join"), (Self::Pool, "pool"), (Self::Bandwidth, "bandwidth"), (Self::Relay, "relay")];
+    pub const ALL: [(Self, &str); 6] = [
+        (Self::Join, "join"),
+        (Self::Pool, "pool"),
+        (Self::Bandwidth, "bandwidth"),
+        (Self::Relay, "relay"),
+        (Self::Partition, "partition"),
+        (Self::Churn, "churn"),
+    ];
 
     /// As it is written.
     #[must_use]
@@ -46,14 +56,27 @@ impl Experiment {
     /// Whether a key means something to it.
     #[must_use]
     pub fn takes(self, key: Key) -> bool {
-        match self {
-            Self::Join => true,
-            Self::Pool => !matches!(key, Key::Joiners | Key::Start | Key::Rest | Key::Measure),
-            Self::Bandwidth => !matches!(key, Key::Joiners | Key::Start),
-            Self::Relay => {
-                matches!(key, Key::Public | Key::Security | Key::Latency | Key::Nat | Key::Loss | Key::Rest)
-            }
+        if self == Self::Relay {
+            return matches!(
+                key,
+                Key::Public | Key::Security | Key::Latency | Key::Nat | Key::Loss | Key::Rest
+            );
         }
+        match key {
+            Key::Joiners => self == Self::Join,
+            Key::Start => matches!(self, Self::Join | Self::Partition),
+            Key::Partition => self == Self::Partition,
+            Key::Session => self == Self::Churn,
+            Key::Rest => matches!(self, Self::Join | Self::Bandwidth),
+            Key::Measure => matches!(self, Self::Join | Self::Bandwidth | Self::Churn),
+            _ => true,
+        }
+    }
+
+    /// Whether `private` counts some of the public members, and not pairs that come on top.
+    #[must_use]
+    pub fn shares(self) -> bool {
+        !matches!(self, Self::Pool | Self::Bandwidth)
     }
 
     /// The keys that mean something to it, in the order of the documentation.

@@ -31,11 +31,13 @@ pub(crate) use source::REPEATS_MAX;
 /// Most trials in one plan.
 const TRIALS_MAX: usize = 100_000;
 /// The experiments that are built into the program.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("join", include_str!("../../experiments/join.yaml")),
     ("pool", include_str!("../../experiments/pool.yaml")),
     ("bandwidth", include_str!("../../experiments/bandwidth.yaml")),
     ("relay", include_str!("../../experiments/relay.yaml")),
+    ("partition", include_str!("../../experiments/partition.yaml")),
+    ("churn", include_str!("../../experiments/churn.yaml")),
 ];
 
 /// What a user asks for beside the file.
@@ -229,6 +231,7 @@ impl Plan {
             }
             // A default that depends on another key stays unsaid.
             let unsaid = match key {
+                Key::Private => self.swept.contains(&Key::Public) && self.points[0].values.private.is_none(),
                 Key::Latency => self.points.iter().any(|point| point.values.latency.is_none()),
                 Key::Loss => self.points.iter().any(|point| point.values.loss.is_none()),
                 Key::Joiners => self.swept.contains(&Key::Start) && !self.swept.contains(&key),
@@ -260,11 +263,15 @@ fn check_key(experiment: Experiment, key: Key) -> Result<()> {
 }
 
 fn check_size(values: &Values) -> Result<()> {
-    if values.experiment == Experiment::Join && values.private > values.public {
-        let why = format!("{} of {} members are too many", values.private, values.public);
+    if values.experiment.shares() && values.private() > values.public {
+        let why = format!("{} of {} members are too many", values.private(), values.public);
         return Err(
             Error::new("private", why).with_hint("it counts those of `public` that are in both overlays")
         );
+    }
+    if matches!(values.experiment, Experiment::Partition | Experiment::Churn) && values.public < 2 {
+        let why = format!("the experiment `{}` needs two members or more", values.experiment.name());
+        return Err(Error::new("public", why).with_hint("raise `public`"));
     }
     if values.members() > values::MEMBERS_MAX {
         return Err(Error::new(

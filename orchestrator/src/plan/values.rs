@@ -15,6 +15,10 @@ pub(super) const MEMBERS_MAX: u32 = 1_000_000;
 const JOINERS: u32 = 30;
 /// Pairs that a pool has unless something else is said.
 const PAIRS: u32 = 200;
+/// Of so many public members one is in the private overlay, too, where that is not said and some have to be.
+const SHARED: u32 = 4;
+/// The shortest stay on average: who stays no longer than it takes to join is hardly ever a member.
+const SESSION_MIN: Duration = Duration::from_secs(1);
 /// The shortest and the longest time between two looks for other members of a private overlay.
 const QUERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
 const MINUTE: Duration = Duration::from_secs(60);
@@ -42,12 +46,16 @@ pub enum Key {
     QueryTimer,
     /// Time between the last join and the measurement at rest.
     Rest,
-    /// Length of the measurement at rest.
+    /// Length of the measurement.
     Measure,
+    /// How long the two halves cannot reach each other.
+    Partition,
+    /// How long a member stays on average.
+    Session,
 }
 
 /// Every key that means something, in the order of the documentation.
-pub const KEYS: [(Key, &str); 11] = [
+pub const KEYS: [(Key, &str); 13] = [
     (Key::Public, "public"),
     (Key::Private, "private"),
     (Key::Joiners, "joiners"),
@@ -59,6 +67,8 @@ pub const KEYS: [(Key, &str); 11] = [
     (Key::QueryTimer, "query_timer"),
     (Key::Rest, "rest"),
     (Key::Measure, "measure"),
+    (Key::Partition, "partition"),
+    (Key::Session, "session"),
 ];
 
 impl Key {
@@ -99,8 +109,8 @@ pub struct Values {
     pub experiment: Experiment,
     /// Members before the measurement starts (1 to 1,000,000).
     pub public: u32,
-    /// How many of them are members of a private overlay too; in a pool, the pairs that come at once.
-    pub private: u32,
+    /// How many of them are members of a private overlay too; in a pool, the pairs that come at once. `None`: it depends.
+    pub(super) private: Option<u32>,
     /// Further members, one after the other; `None`: 30 onto settled members, else none.
     joiners: Option<u32>,
     /// How the first members start.
@@ -117,8 +127,12 @@ pub struct Values {
     pub query_timer: QueryTimer,
     /// Time between the last join and the measurement at rest.
     pub rest: Duration,
-    /// Length of the measurement at rest; zero: none.
+    /// Length of the measurement; zero: none.
     pub measure: Duration,
+    /// How long the two halves cannot reach each other.
+    pub partition: Duration,
+    /// How long a member stays on average, 1 s or more.
+    pub session: Duration,
 }
 
 impl Values {
@@ -132,16 +146,15 @@ impl Values {
             (Experiment::Bandwidth, Clock::Virtual) => (60 * MINUTE, 60 * MINUTE),
             (Experiment::Bandwidth, Clock::Real) => (10 * MINUTE, 10 * MINUTE),
             (Experiment::Relay, _) => (5 * MINUTE, Duration::ZERO),
+            (Experiment::Partition, _) => (Duration::ZERO, Duration::ZERO),
+            (Experiment::Churn, Clock::Virtual) => (Duration::ZERO, 30 * MINUTE),
+            (Experiment::Churn, Clock::Real) => (Duration::ZERO, 5 * MINUTE),
         };
-        let (private, nat) = match experiment {
-            Experiment::Join => (0, "cones"),
-            Experiment::Pool | Experiment::Bandwidth => (PAIRS, "cones"),
-            Experiment::Relay => (0, "default"),
-        };
+        let nat = if experiment == Experiment::Relay { "default" } else { "cones" };
         Self {
             experiment,
             public: 200,
-            private,
+            private: None,
             joiners: None,
             start: Start::Settled,
             security: Security::default(),
@@ -151,7 +164,19 @@ impl Values {
             query_timer: QueryTimer::Dynamic,
             rest,
             measure,
+            partition: 5 * MINUTE,
+            session: 10 * MINUTE,
         }
+    }
+
+    /// How many of the public members are members of a private overlay too; in a pool, the pairs that come at once.
+    #[must_use]
+    pub fn private(&self) -> u32 {
+        self.private.unwrap_or(match self.experiment {
+            Experiment::Join | Experiment::Relay => 0,
+            Experiment::Pool | Experiment::Bandwidth => PAIRS,
+            Experiment::Partition | Experiment::Churn => self.public / SHARED,
+        })
     }
 
     /// Further members that are measured, one after the other.
@@ -169,8 +194,8 @@ impl Values {
         self.public
             + match self.experiment {
                 Experiment::Join => self.joiners(),
-                Experiment::Pool | Experiment::Bandwidth => self.private,
-                Experiment::Relay => 0,
+                Experiment::Pool | Experiment::Bandwidth => self.private(),
+                Experiment::Relay | Experiment::Partition | Experiment::Churn => 0,
             }
     }
 
@@ -178,7 +203,7 @@ impl Values {
     pub(super) fn set(&mut self, key: Key, text: &str, files: &Files) -> Result<(), Wrong> {
         match key {
             Key::Public => self.public = count(text, (1, MEMBERS_MAX))?,
-            Key::Private => self.private = count(text, (0, MEMBERS_MAX))?,
+            Key::Private => self.private = Some(count(text, (0, MEMBERS_MAX))?),
             Key::Joiners => self.joiners = Some(count(text, (0, MEMBERS_MAX))?),
             Key::Start => self.start = start(text)?,
             Key::Security => self.security = security(text)?,
@@ -188,6 +213,8 @@ impl Values {
             Key::QueryTimer => self.query_timer = query_timer(text)?,
             Key::Rest => self.rest = span(text)?,
             Key::Measure => self.measure = span(text)?,
+            Key::Partition => self.partition = span(text)?,
+            Key::Session => self.session = session(text)?,
         }
         Ok(())
     }
@@ -208,7 +235,7 @@ impl Values {
     pub fn show(&self, key: Key) -> String {
         match key {
             Key::Public => self.public.to_string(),
-            Key::Private => self.private.to_string(),
+            Key::Private => self.private().to_string(),
             Key::Joiners => self.joiners().to_string(),
             Key::Start => match self.start {
                 Start::Settled => "settled".to_owned(),
@@ -231,6 +258,8 @@ impl Values {
             },
             Key::Rest => Span(self.rest).to_string(),
             Key::Measure => Span(self.measure).to_string(),
+            Key::Partition => Span(self.partition).to_string(),
+            Key::Session => Span(self.session).to_string(),
         }
     }
 }
@@ -247,6 +276,14 @@ fn security(text: &str) -> Result<Security, Wrong> {
     let known = Security::ALL.into_iter().find(|(_, name)| *name == text);
     let names = Security::ALL.map(|(_, name)| name);
     known.map(|(security, _)| security).ok_or_else(|| Wrong::unknown("security engine", text, &names))
+}
+
+fn session(text: &str) -> Result<Duration, Wrong> {
+    let span = span(text)?;
+    if span < SESSION_MIN {
+        return Err(Wrong::new(format!("`{text}` is out of range")).with_hint("write a span of 1 s or more"));
+    }
+    Ok(span)
 }
 
 fn query_timer(text: &str) -> Result<QueryTimer, Wrong> {
@@ -304,8 +341,8 @@ mod tests {
     #[test]
     fn the_pairs_of_a_pool_come_on_top() {
         let values = Values::new(Experiment::Pool, Clock::Virtual);
-        assert_eq!((values.members(), values.private), (values.public + PAIRS, PAIRS));
-        assert_eq!(Values::new(Experiment::Join, Clock::Virtual).private, 0);
+        assert_eq!((values.members(), values.private()), (values.public + PAIRS, PAIRS));
+        assert_eq!(Values::new(Experiment::Join, Clock::Virtual).private(), 0);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn draw(values: &Values, turn: Turn) -> Result<Trial> {
         seed: turn.seed,
         nodes,
         security: values.security,
-        group: (values.private > 0)
+        group: (values.private() > 0)
             .then(|| Group { seed: rng.fork("group").next_u64(), query_timer: values.query_timer }),
         topology,
         internet_seed: rng.fork("internet").seed(0),
@@ -119,16 +119,16 @@ fn members(values: &Values, (topology, hosts): (&Topology, &[HostId]), rng: &Rng
 
 /// Who is a member of the private overlay, too.
 fn pairs(values: &Values, rng: &mut Rng) -> BTreeSet<u32> {
-    if values.private == 0 {
+    if values.private() == 0 {
         return BTreeSet::new();
     }
     let added = values.public..values.members();
-    if values.experiment != Experiment::Join {
+    if !values.experiment.shares() {
         return added.collect();
     }
     let mut first: Vec<u32> = (0..values.public).collect();
     rng.shuffle(&mut first);
-    first.into_iter().take(values.private as usize).chain(added).collect()
+    first.into_iter().take(values.private() as usize).chain(added).collect()
 }
 
 /// The presets, to find the name of a behaviour again.
@@ -155,7 +155,7 @@ impl Boxes {
 }
 
 /// At most [`BOOTSTRAPS_MAX`] different ones.
-fn sample(from: &[NodeIndex], rng: &mut Rng) -> Vec<NodeIndex> {
+pub(super) fn sample(from: &[NodeIndex], rng: &mut Rng) -> Vec<NodeIndex> {
     let mut sample: Vec<NodeIndex> = Vec::with_capacity(BOOTSTRAPS_MAX);
     while sample.len() < BOOTSTRAPS_MAX.min(from.len()) {
         let one = from[rng.below(from.len())];

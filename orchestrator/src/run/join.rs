@@ -12,7 +12,7 @@ use crate::metric::{self, Metric};
 use crate::plan::Start;
 
 /// The longest wait for one joiner; one that needs longer failed.
-const JOIN_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const JOIN_LIMIT: Duration = Duration::from_secs(60);
 /// How often a joiner is looked at.
 const GLANCE: Duration = Duration::from_millis(250);
 
@@ -50,7 +50,7 @@ impl Stage<'_> {
 
     /// The metrics of joining and of the rings that a trial with these values yields if nothing goes wrong.
     fn wanted(&self, joiners: &[NodeIndex], members: usize) -> Vec<Metric> {
-        let (private, first) = (self.values.private, self.values.start == Start::Together);
+        let (private, first) = (self.values.private(), self.values.start == Start::Together);
         let joined = (first || !joiners.is_empty()).then_some(metric::PUBLIC_JOIN);
         // The only one has nobody to find.
         let others = (first && private > 1) || (!joiners.is_empty() && private > 0);

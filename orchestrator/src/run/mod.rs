@@ -3,10 +3,12 @@
 //! An experiment is one file, made of steps that it shares with others: `settle`, `count`, `ways`, `routes`, `rest`.
 
 mod bandwidth;
+mod churn;
 mod count;
 mod draw;
 mod join;
 mod outcome;
+mod partition;
 mod pool;
 mod relay;
 mod rest;

@@ -49,6 +49,14 @@ impl<'a> Rings<'a> {
         self.private.as_ref().is_some_and(|private| private.has(member))
     }
 
+    /// Whether a member is one of this overlay.
+    pub(super) fn has(&self, member: NodeIndex, overlay: Overlay) -> bool {
+        match overlay {
+            Overlay::Public => self.public.has(member),
+            Overlay::Private => self.is_pair(member),
+        }
+    }
+
     /// Whether theory says that a member may fail to join, in either overlay.
     pub(super) fn excused(&self, member: NodeIndex, overlay: Overlay) -> bool {
         match (overlay, &self.private) {
@@ -59,6 +67,14 @@ impl<'a> Rings<'a> {
 }
 
 impl Standing {
+    /// That of one ring, if there is any in the trial.
+    pub(super) fn of(&self, overlay: Overlay) -> Option<&Census> {
+        match overlay {
+            Overlay::Public => Some(&self.public),
+            Overlay::Private => self.private.as_ref(),
+        }
+    }
+
     /// Nothing more can be expected.
     pub(super) fn settled(&self) -> bool {
         self.all().all(Census::settled)

@@ -139,6 +139,8 @@ fn perform(mut stage: Stage<'_>) -> std::result::Result<(), Cut> {
         Experiment::Pool => stage.run_pool(),
         Experiment::Bandwidth => stage.run_bandwidth(),
         Experiment::Relay => stage.run_relay(),
+        Experiment::Partition => stage.run_partition(),
+        Experiment::Churn => stage.run_churn(),
     }
 }
 

@@ -73,10 +73,11 @@ impl Stage<'_> {
 
     /// A sample of when a ring was complete, or a note why it is not.
     fn say_when_complete(&mut self, settled: &Settled, overlay: Overlay, since: Duration) {
-        let (census, metric, whose) = match (overlay, &settled.standing.private) {
-            (Overlay::Public, _) => (&settled.standing.public, metric::RING_COMPLETE, "ring"),
-            (Overlay::Private, Some(census)) => (census, metric::PRIVATE_RING_COMPLETE, "private ring"),
-            (Overlay::Private, None) => return,
+        let Some(census) = settled.standing.of(overlay) else { return };
+        let whose = overlay.whose();
+        let metric = match overlay {
+            Overlay::Public => metric::RING_COMPLETE,
+            Overlay::Private => metric::PRIVATE_RING_COMPLETE,
         };
         if census.pairs == 0 && census.members > 1 {
             return self.note(format!("no two of the members can be in one {whose}"));
@@ -85,11 +86,7 @@ impl Stage<'_> {
             let waited = (self.environment.now() - since).as_secs_f64();
             return self.note(incomplete(census, whose, waited));
         }
-        let changed = |status: &NodeStatus| {
-            let own = overlay.status(status)?;
-            Some(status.released.as_secs_f64() + own.neighbours_changed_seconds)
-        };
-        let last = settled.statuses.iter().flatten().filter_map(changed).fold(0.0, f64::max);
+        let last = last_change(overlay, &settled.statuses);
         self.sample(None, metric, (last - since.as_secs_f64()).max(0.0));
     }
 
@@ -118,7 +115,17 @@ impl Stage<'_> {
     }
 }
 
-fn incomplete(census: &Census, whose: &str, waited: f64) -> String {
+/// When anybody's neighbours in an overlay last changed, in seconds on the environment's clock.
+pub(super) fn last_change(overlay: Overlay, statuses: &[Option<NodeStatus>]) -> f64 {
+    let changed = |status: &NodeStatus| {
+        let own = overlay.status(status)?;
+        Some(status.released.as_secs_f64() + own.neighbours_changed_seconds)
+    };
+    statuses.iter().flatten().filter_map(changed).fold(0.0, f64::max)
+}
+
+/// Why a ring is not whole, after so many seconds.
+pub(super) fn incomplete(census: &Census, whose: &str, waited: f64) -> String {
     let (linked, pairs) = (census.linked, census.pairs);
     format!(
         "the {whose} had not settled after {waited:.0} s: {linked} of {pairs} pairs of neighbours are linked"

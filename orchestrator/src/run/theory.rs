@@ -36,6 +36,14 @@ impl Overlay {
         }
     }
 
+    /// Its ring, as notes call it.
+    pub(super) fn whose(self) -> &'static str {
+        match self {
+            Self::Public => "ring",
+            Self::Private => "private ring",
+        }
+    }
+
     /// A member's place there, if it is one.
     pub(super) fn address(self, node: &NodeSpec) -> Option<Address> {
         match self {
@@ -86,6 +94,11 @@ impl Census {
     /// Walking successors visits everyone who takes part.
     pub(super) fn complete(&self) -> bool {
         self.linked == self.pairs
+    }
+
+    /// It is complete, and all that can be connected say that they are.
+    pub(super) fn whole(&self) -> bool {
+        self.complete() && self.unexplained.is_empty()
     }
 
     /// Nothing more can be expected.

@@ -64,6 +64,10 @@ pub enum FaultOrder {
     Reboot(Vec<u32>),
     /// Every path loses this share of its packets, in `[0, 1]`.
     Loss(f64),
+    /// No packet leaves the sites of one side's hosts for those of the other.
+    Partition([Vec<u32>; 2]),
+    /// Ends the partition.
+    Heal,
 }
 
 /// What a fault did.

@@ -7,6 +7,9 @@ use atoll_topology::{Fault, HostId, Internet, Loss};
 use super::Fabric;
 use crate::api::{FaultDone, FaultOrder};
 
+/// Name of the partition in the model; there is one at a time.
+const PARTITION: &str = "partition";
+
 impl Fabric {
     /// Carries out a fault between two packets.
     pub(super) async fn apply(&self, order: FaultOrder) -> Result<FaultDone, String> {
@@ -24,6 +27,11 @@ fn carry_out(internet: &mut Internet, order: &FaultOrder, now: Duration) -> u32 
     let fault = match order {
         FaultOrder::Rebind(hosts) => Fault::RebindOwn(ids(hosts)),
         FaultOrder::Reboot(hosts) => Fault::RebootOwn(ids(hosts)),
+        FaultOrder::Partition(sides) => {
+            let sides = sides.each_ref().map(|side| ids(side));
+            Fault::PartitionHosts { name: PARTITION.to_owned(), sides }
+        }
+        FaultOrder::Heal => Fault::Heal { name: PARTITION.to_owned() },
         FaultOrder::Loss(ratio) => {
             Fault::Loss { sites: None, loss: Loss { independent: *ratio, burst: None } }
         }
@@ -34,7 +42,7 @@ fn carry_out(internet: &mut Internet, order: &FaultOrder, now: Duration) -> u32 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use atoll_topology::{Packet, Topology};
+    use atoll_topology::{Latency, Packet, Population, Topology};
 
     /// A server, and two homes at one carrier with a host in each.
     const TOWN: &str = "
@@ -64,5 +72,20 @@ sites:
             assert_eq!((carrier, home, other), (2, 0, 1));
             assert_eq!(carry_out(&mut internet, &order(vec![0]), Duration::ZERO), 0, "it is behind nothing");
         }
+    }
+
+    #[test]
+    fn a_partition_lasts_until_it_is_healed_and_there_is_one_at_a_time() {
+        let topology = Topology::draw(
+            &Population::named("none").unwrap(),
+            4,
+            Latency::Constant(Duration::ZERO),
+            [1; 32],
+        );
+        let mut internet = Internet::new(topology.unwrap(), [1; 32]).unwrap();
+        let cut = FaultOrder::Partition([vec![0, 1], vec![2, 3]]);
+        let hit = [&FaultOrder::Heal, &cut, &cut, &FaultOrder::Heal, &cut]
+            .map(|order| carry_out(&mut internet, order, Duration::ZERO));
+        assert_eq!(hit, [0, 4, 0, 4, 4]);
     }
 }

@@ -125,7 +125,8 @@ impl Overlay {
         if entries.is_empty() {
             return;
         }
-        self.discovered.get_or_insert((lent.now, u32::try_from(entries.len()).unwrap_or(u32::MAX)));
+        let members = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        self.discovered.get_or_insert((lent.now, members));
         if self.connections.is_empty() {
             self.meet(&entries, lent);
             self.pump(lent);
@@ -170,7 +171,8 @@ impl Overlay {
                 return;
             }
             let direct = found.iter().filter_map(|entry| entry.transport).take(DIRECT_KEPT).map(Remote::Udp);
-            let remotes: Vec<Remote> = found.iter().take(BOOTSTRAPS_KEPT).map(carried).chain(direct).collect();
+            let remotes: Vec<Remote> =
+                found.iter().take(BOOTSTRAPS_KEPT).map(carried).chain(direct).collect();
             self.bootstraps.replace(&remotes, lent.now);
             return self.dial_bootstraps(lent);
         }

@@ -61,6 +61,7 @@ const WORDS: [Word; 13] = [
             ("nat-topologies/src/nat", "RFC 4787 and RFC 5382 call it so: one flow through a mapping"),
             ("node/core/src/security/dtls/", "OpenSSL's word in the name of an option"),
             ("node/core/src/security/quic/", "an association, in names of quinn and rustls"),
+            ("orchestrator/src/", "how long a member stays, as studies of churn call it"),
         ],
     },
     Word { word: "tunnel", instead: "association", allowed: &[] },

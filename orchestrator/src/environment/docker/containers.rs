@@ -9,7 +9,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, WaitContainerOptions,
 };
 use futures_util::{StreamExt as _, stream};
 
@@ -144,14 +144,29 @@ pub(super) async fn launch(api: &Api, recipe: Recipe) -> Result<u32> {
     let options = CreateContainerOptionsBuilder::default().name(&name).build();
     let made = api.create_container(Some(options), body).await;
     made.map_err(|error| failed(format!("cannot make the container {name}"), &error))?;
-    let started = api.start_container(&name, None).await;
+    start(api, &name).await
+}
+
+/// Starts a container again once it has ended; returns the number of its first process.
+///
+/// # Errors
+/// The engine does not start it, or it ended at once.
+pub(super) async fn start_again(api: &Api, name: &str) -> Result<u32> {
+    let mut ends = api.wait_container(name, None::<WaitContainerOptions>);
+    // A killed program ends with an error of its own; that it has ended is all that is waited for.
+    while ends.next().await.is_some_and(|end| end.is_ok()) {}
+    start(api, name).await
+}
+
+async fn start(api: &Api, name: &str) -> Result<u32> {
+    let started = api.start_container(name, None).await;
     started.map_err(|error| failed(format!("cannot start the container {name}"), &error))?;
-    let seen = api.inspect_container(&name, None).await;
+    let seen = api.inspect_container(name, None).await;
     let seen = seen.map_err(|error| failed(format!("cannot look at the container {name}"), &error))?;
     let pid = seen.state.and_then(|state| state.pid).and_then(|pid| u32::try_from(pid).ok());
     match pid {
         Some(pid) if pid > 0 => Ok(pid),
-        _ => Err(Error::new(format!("the container {name} ended at once"), last_words(api, &name).await)),
+        _ => Err(Error::new(format!("the container {name} ended at once"), last_words(api, name).await)),
     }
 }
 

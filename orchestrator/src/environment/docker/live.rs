@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use atoll_core::control::{Command, Reply};
-use atoll_fabric::api::{Ask, Client, FaultOrder, NodeAnswer, NodeReport, Report};
+use atoll_fabric::api::{Ask, Attach, Client, FaultOrder, NodeAnswer, NodeReport, Report};
 use atoll_fabric::clock::{Clock, monotonic};
 use bollard::Docker as Api;
 use bollard::query_parameters::KillContainerOptionsBuilder;
@@ -13,10 +13,13 @@ use futures_util::{StreamExt as _, stream};
 use super::capture;
 use super::containers::{self, TOGETHER_MAX};
 use super::engine::failed;
+use super::files::Files;
 use super::place::RunPlace;
+use super::questions::Tray;
 use super::usage::{self, Usage};
 use crate::environment::{
-    Cost, Fault, FaultReport, Health, Lateness, NodeIndex, NodeStatus, Sample, Stop, Traffic,
+    Answer, Cost, Fault, FaultReport, Health, Lateness, NodeIndex, NodeSpec, NodeStatus, Question, Sample,
+    Stop, Traffic,
 };
 use crate::error::{Error, OrFail, Result};
 
@@ -36,11 +39,21 @@ pub(super) struct Member {
     dismissed: bool,
     /// What it had used when it was told so.
     used: Usage,
+    /// What it had sent and received when it had ended.
+    passed: Traffic,
+    /// What those used whose place it took.
+    earlier: Usage,
 }
 
 impl Member {
     pub(super) fn new(name: String, host: u32, pid: u32) -> Self {
-        Self { name, host, pid, released: None, dismissed: false, used: Usage::default() }
+        let (used, passed) = (Usage::default(), Traffic::default());
+        Self { name, host, pid, released: None, dismissed: false, used, passed, earlier: used }
+    }
+
+    /// What it and those before it used.
+    fn usage(&self) -> Usage {
+        self.earlier.and(usage::of(self.pid).filter(|_| !self.dismissed).unwrap_or(self.used))
     }
 }
 
@@ -48,7 +61,9 @@ impl Member {
 pub(super) struct Live {
     api: Api,
     place: RunPlace,
+    files: Files,
     client: Client,
+    tray: Tray,
     clock: Clock,
     fabric_pid: u32,
     members: Vec<Member>,
@@ -60,12 +75,13 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn new(
         api: Api,
-        place: RunPlace,
+        (place, files): (RunPlace, Files),
         client: Client,
         (clock, fabric_pid): (Clock, u32),
         members: Vec<Member>,
     ) -> Self {
-        Self { api, place, client, clock, fabric_pid, members, zero: monotonic(), captures: false }
+        let (tray, zero) = (Tray::new(), monotonic());
+        Self { api, place, files, client, tray, clock, fabric_pid, members, zero, captures: false }
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -102,13 +118,44 @@ impl Live {
             member.used = usage::of(member.pid).unwrap_or_default();
             member.dismissed = true;
         }
-        match how {
-            Stop::Leave => self.leave(nodes).await,
-            Stop::Kill => self.kill(nodes).await,
+        let report = match how {
+            Stop::Leave => self.leave(nodes).await?,
+            Stop::Kill => {
+                // The fabric forgets whom it detaches.
+                let report = self.report().await?;
+                self.kill(nodes).await?;
+                report
+            }
+        };
+        for node in nodes {
+            let member = &mut self.members[node.index()];
+            member.passed = passed(&report, &member.name);
         }
+        Ok(())
     }
 
-    async fn leave(&self, nodes: &[NodeIndex]) -> Result<()> {
+    /// Starts the container of a member that has ended again, as another member at its gate.
+    pub(super) async fn replace(&mut self, node: NodeIndex, member: &NodeSpec) -> Result<()> {
+        let what = || format!("cannot replace {}", member.name);
+        let before = &self.members[node.index()];
+        if !before.dismissed {
+            return Err(Error::new(what(), "it still runs"));
+        }
+        self.client.detach(&vec![member.name.clone()]).await.or_fail(what)?;
+        self.files.write(&self.place, member)?;
+        let pid = containers::start_again(&self.api, &self.place.container(&member.name)).await?;
+        let order = Attach { name: member.name.clone(), host: before.host, pid, held: true };
+        let answers = self.client.attach(&[order]).await.or_fail(what)?;
+        if let Some(why) = answers.into_iter().next().flatten() {
+            return Err(Error::new(what(), why));
+        }
+        let new = Member::new(before.name.clone(), before.host, pid);
+        self.members[node.index()] = Member { earlier: before.usage(), ..new };
+        Ok(())
+    }
+
+    /// Tells them to leave and waits until they have; what the fabric knows of them then.
+    async fn leave(&self, nodes: &[NodeIndex]) -> Result<Report> {
         let answers = self.ask(nodes, &Command::Leave).await?;
         for (node, answer) in nodes.iter().zip(answers) {
             answer.map_err(|why| {
@@ -123,7 +170,7 @@ impl Live {
                 .map(|node| &self.members[node.index()].name)
                 .find(|name| report.nodes.get(*name).is_some_and(|node| node.exited.is_none()));
             match stays {
-                None => return Ok(()),
+                None => return Ok(report),
                 Some(name) if self.now() > limit => {
                     return Err(Error::new(format!("{name} does not leave"), "it still runs"));
                 }
@@ -151,6 +198,8 @@ impl Live {
             Fault::Rebind { nodes } => FaultOrder::Rebind(hosts(nodes)),
             Fault::Reboot { nodes } => FaultOrder::Reboot(hosts(nodes)),
             Fault::Loss { ratio } => FaultOrder::Loss(*ratio),
+            Fault::Partition { sides } => FaultOrder::Partition(sides.each_ref().map(|side| hosts(side))),
+            Fault::Heal => FaultOrder::Heal,
         };
         let done = self.client.fault(&order).await.or_fail(|| "cannot change the Internet".to_owned())?;
         Ok(FaultReport { at: self.at_fabric(done.at), hosts: done.hosts })
@@ -161,6 +210,15 @@ impl Live {
         let answer = self.ask(&[node], command).await?.pop();
         let answer = answer.unwrap_or_else(|| Err("no answer".to_owned()));
         reply(answer).map_err(|why| Error::new(format!("{name} does not answer"), why))
+    }
+
+    pub(super) fn ask_only(&mut self, node: NodeIndex, command: &Command) -> Result<Question> {
+        let name = self.members[node.index()].name.clone();
+        self.tray.ask(&self.client, (name, command), self.zero)
+    }
+
+    pub(super) fn take_answers(&mut self) -> Vec<Answer> {
+        self.tray.take()
     }
 
     pub(super) async fn statuses(&self, nodes: &[NodeIndex]) -> Result<Vec<Option<NodeStatus>>> {
@@ -176,13 +234,8 @@ impl Live {
     pub(super) async fn traffic(&self, nodes: &[NodeIndex]) -> Result<Vec<Traffic>> {
         let report = self.report().await?;
         let traffic = |node: &NodeIndex| {
-            let seen = report.nodes.get(&self.members[node.index()].name);
-            seen.map_or_else(Traffic::default, |seen| Traffic {
-                sent_bytes: seen.traffic.sent_bytes,
-                received_bytes: seen.traffic.received_bytes,
-                sent_packets: seen.traffic.sent_packets,
-                received_packets: seen.traffic.received_packets,
-            })
+            let member = &self.members[node.index()];
+            if member.dismissed { member.passed } else { passed(&report, &member.name) }
         };
         Ok(nodes.iter().map(traffic).collect())
     }
@@ -250,9 +303,8 @@ impl Live {
     /// What fabric and members cost so far; the engine's own share is not in it.
     pub(super) async fn cost(&self) -> Cost {
         let report = self.report().await.unwrap_or_default();
-        let of_member = |member: &Member| usage::of(member.pid).unwrap_or(member.used);
         let fabric = usage::of(self.fabric_pid).unwrap_or_default();
-        let all = self.members.iter().map(of_member).chain([fabric]);
+        let all = self.members.iter().map(Member::usage).chain([fabric]);
         let sum = all.fold(Usage::default(), |sum, one| Usage {
             cpu: sum.cpu + one.cpu,
             peak_rss_bytes: sum.peak_rss_bytes + one.peak_rss_bytes,
@@ -303,6 +355,17 @@ impl Live {
     fn at_fabric(&self, seconds: f64) -> Duration {
         (self.clock.start() + Duration::from_secs_f64(seconds)).saturating_sub(self.zero)
     }
+}
+
+/// What a node sent and received, as far as the fabric knows it.
+fn passed(report: &Report, name: &str) -> Traffic {
+    let seen = report.nodes.get(name);
+    seen.map_or_else(Traffic::default, |seen| Traffic {
+        sent_bytes: seen.traffic.sent_bytes,
+        received_bytes: seen.traffic.received_bytes,
+        sent_packets: seen.traffic.sent_packets,
+        received_packets: seen.traffic.received_packets,
+    })
 }
 
 fn reply(answer: NodeAnswer) -> Result<Reply, String> {

@@ -8,12 +8,14 @@ mod config;
 mod containers;
 mod doctor;
 mod engine;
+mod files;
 mod images;
 mod live;
 mod papers;
 mod place;
 mod prepare;
 mod programs;
+mod questions;
 mod runs;
 mod usage;
 
@@ -25,8 +27,8 @@ use bollard::Docker as Api;
 use tokio::runtime::Runtime;
 
 use super::{
-    Cost, Environment, Fault, FaultReport, Health, NodeIndex, NodeStatus, Sample, Stop, Surroundings,
-    Traffic, Trial,
+    Answer, Cost, Environment, Fault, FaultReport, Health, NodeIndex, NodeSpec, NodeStatus, Question, Sample,
+    Stop, Surroundings, Traffic, Trial,
 };
 use crate::error::{Error, OrFail, Result};
 pub use doctor::{Finding, Verdict, doctor};
@@ -134,12 +136,24 @@ impl Environment for Docker {
         self.with_live(async |live| live.stop(nodes, how).await)
     }
 
+    fn replace(&mut self, node: NodeIndex, member: &NodeSpec) -> Result<()> {
+        self.with_live(async |live| live.replace(node, member).await)
+    }
+
     fn apply(&mut self, fault: &Fault) -> Result<FaultReport> {
         self.with_live(async |live| live.apply(fault).await)
     }
 
     fn command(&mut self, node: NodeIndex, command: Command) -> Result<Reply> {
         self.with_live(async |live| live.command(node, &command).await)
+    }
+
+    fn ask(&mut self, node: NodeIndex, command: Command) -> Result<Question> {
+        self.with_live(async |live| live.ask_only(node, &command))
+    }
+
+    fn take_answers(&mut self) -> Result<Vec<Answer>> {
+        self.with_live(async |live| Ok(live.take_answers()))
     }
 
     fn statuses(&mut self, nodes: &[NodeIndex]) -> Result<Vec<Option<NodeStatus>>> {

@@ -16,20 +16,20 @@ const PRIVATE: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
 
 /// Who makes the files of a trial's members.
-pub(super) struct Desk<'a> {
-    group: &'a Group,
+pub(super) struct Desk {
+    group: Group,
     /// Without security nobody proves anything, and there is none.
     authority: Option<Authority>,
 }
 
-impl<'a> Desk<'a> {
+impl Desk {
     /// For a group whose members are protected so.
     ///
     /// # Errors
     /// OpenSSL cannot make the authority.
-    pub(super) fn new(group: &'a Group, security: Security) -> Result<Self> {
+    pub(super) fn new(group: &Group, security: Security) -> Result<Self> {
         let authority = (security != Security::None).then(|| Authority::of(group)).transpose()?;
-        Ok(Self { group, authority })
+        Ok(Self { group: group.clone(), authority })
     }
 
     /// Makes the folder of a member's files.

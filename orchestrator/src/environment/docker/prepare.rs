@@ -1,7 +1,6 @@
 //! From a trial to containers that wait at their gates.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use atoll_fabric::api::{Attach, Client, ClientError};
@@ -11,10 +10,10 @@ use bollard::Docker as Api;
 use futures_util::{StreamExt as _, stream};
 
 use super::containers::{self, FABRIC, TOGETHER_MAX};
+use super::files::{Files, write};
 use super::live::{Live, Member};
-use super::papers::Desk;
 use super::place::RunPlace;
-use super::{Programs, config, images};
+use super::{Programs, images};
 use crate::environment::{Surroundings, Trial};
 use crate::error::{Error, OrFail, Result};
 
@@ -51,7 +50,7 @@ impl Preparation {
         progress.step("images", 1, 2);
         let fabric_image = images::ensure(&self.api, "atoll-fabric", &self.programs.fabric).await?;
         progress.step("images", 2, 2);
-        self.write_files(trial)?;
+        let files = self.write_files(trial)?;
         let fabric_pid =
             containers::launch(&self.api, containers::fabric(&self.place, &fabric_image)).await?;
         let client = Client::new(&self.place.socket());
@@ -62,7 +61,8 @@ impl Preparation {
         client.forget_counts().await.or_fail(|| "cannot begin to measure".to_owned())?;
         let clock = Clock::since(Duration::from_nanos(start));
         let captures = self.capture;
-        let mut live = Live::new(self.api, self.place, client, (clock, fabric_pid), members);
+        let place = (self.place, files);
+        let mut live = Live::new(self.api, place, client, (clock, fabric_pid), members);
         if captures {
             live.begin_capture().await?;
         }
@@ -76,23 +76,17 @@ impl Preparation {
         Ok(())
     }
 
-    fn write_files(&self, trial: &Trial) -> Result<()> {
+    fn write_files(&self, trial: &Trial) -> Result<Files> {
         let setting = Setting { topology: trial.topology.clone(), seed: trial.internet_seed };
         let setting = setting.to_json().or_fail(|| "cannot write the topology down".to_owned())?;
         write(&self.place.setting(), &setting)?;
-        for node in &trial.nodes {
-            write(&self.place.config(&node.name), config::of(trial, node).as_bytes())?;
-        }
-        if let Some(group) = &trial.group {
-            let desk = Desk::new(group, trial.security)?;
-            for node in trial.nodes.iter().filter(|node| node.private.is_some()) {
-                desk.write(&self.place.papers(&node.name), node)?;
-            }
-        }
+        let files = Files::of(trial)?;
+        trial.nodes.iter().try_for_each(|node| files.write(&self.place, node))?;
         let hold = self.place.hold();
         let what = || format!("cannot write {}", hold.display());
         std::fs::copy(&self.programs.hold, &hold).or_fail(what)?;
-        std::fs::set_permissions(&hold, std::fs::Permissions::from_mode(0o755)).or_fail(what)
+        std::fs::set_permissions(&hold, std::fs::Permissions::from_mode(0o755)).or_fail(what)?;
+        Ok(files)
     }
 
     /// Returns where the fabric's clock started on the kernel's monotonic clock, in nanoseconds.
@@ -163,10 +157,4 @@ impl Preparation {
             None => Ok(()),
         }
     }
-}
-
-fn write(path: &Path, content: &[u8]) -> Result<()> {
-    let what = || format!("cannot write {}", path.display());
-    std::fs::write(path, content).or_fail(what)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).or_fail(what)
 }

@@ -9,6 +9,14 @@ pub(super) struct Usage {
     pub(super) peak_rss_bytes: u64,
 }
 
+impl Usage {
+    /// Of two processes, one after the other.
+    pub(super) fn and(self, other: Self) -> Self {
+        let peak_rss_bytes = self.peak_rss_bytes.max(other.peak_rss_bytes);
+        Self { cpu: self.cpu + other.cpu, peak_rss_bytes }
+    }
+}
+
 /// What a process used so far; `None` if it is gone.
 pub(super) fn of(pid: u32) -> Option<Usage> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
