@@ -172,6 +172,35 @@ fn round_trips_through_relays_and_their_deaths_are_measured() {
 }
 
 #[test]
+fn halves_that_were_apart_merge_and_members_that_come_and_go_are_answered() {
+    let out = TempDir::new().expect("a folder for the test");
+    for (experiment, sets, none_is_bad, all_is_good) in [
+        ("partition", ["start=settled", "partition=5 min"], "split_ratio", None),
+        ("partition", ["start=together", "partition=1 min"], "split_ratio", None),
+        ("churn", ["session=2 min", "measure=4 min"], "failed_ratio", Some("dht_kept_ratio")),
+    ] {
+        let folder = out.path().join(format!("{experiment}-{}", sets[0].replace(' ', "")));
+        let mut arguments = vec!["run", experiment, "--quiet", "--repeats", "1", "--out"];
+        arguments.push(folder.to_str().expect("the path is plain"));
+        let small = ["public=40", "security=none", "nat=none"];
+        arguments.extend(small.iter().chain(&sets).flat_map(|set| ["--set", set]));
+        let output = atoll(&arguments);
+        let (summary, shown) = (summary(&folder), text(&output.stdout));
+        assert_eq!(summary["valid"], true, "{shown}");
+        let found = |metric: &str, statistic: &str| summary["metrics"][metric][statistic].as_f64();
+        assert_eq!(found(none_is_bad, "max"), Some(0.0), "{shown}");
+        if let Some(kept) = all_is_good {
+            assert_eq!(found(kept, "min"), Some(1.0), "{shown}");
+            assert!(found("answered_ratio", "min") > Some(0.95), "{shown}");
+            assert!(found("request_seconds", "count") > Some(100.0), "{shown}");
+        } else {
+            assert!(found("ring_merge_seconds", "max") <= Some(60.0), "{shown}");
+            assert!(found("private_ring_merge_seconds", "max") <= Some(60.0), "{shown}");
+        }
+    }
+}
+
+#[test]
 fn a_pool_and_its_bandwidth_are_measured_with_real_certificates() {
     let out = TempDir::new().expect("a folder for the test");
     for (experiment, set) in
