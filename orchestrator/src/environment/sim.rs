@@ -261,7 +261,8 @@ impl Environment for Sim {
             }
             if world.now() >= limit {
                 let name = &self.nodes[node.index()].name;
-                return Err(Error::new(format!("{name} does not answer"), "it was silent for ten seconds"));
+                let why = format!("it was silent for {} s", COMMAND_LIMIT.as_secs());
+                return Err(Error::new(format!("{name} does not answer"), why));
             }
             let next = world.now() + ANSWER;
             self.run_until(next)?;
