@@ -78,7 +78,16 @@ impl Drop for Stage<'_> {
     }
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
+    /// A trial whose five members form a ring.
+    fn settled(environment: &'a mut dyn Environment, trial: &'a Trial, all: &[NodeIndex]) -> Self {
+        let mut stage = Self { environment, trial };
+        stage.environment.prepare(trial).expect("it can be prepared");
+        stage.environment.start(all).expect("they can be released");
+        stage.wait_for_ring(&[0, 1, 2, 3, 4]);
+        stage
+    }
+
     fn address(&self, node: u32) -> Address {
         self.trial.nodes[node as usize].address
     }
@@ -204,10 +213,7 @@ fn faults_say_whom_they_hit(stage: &mut Stage<'_>, all: &[NodeIndex]) {
 fn script_of_a_partition(environment: &mut dyn Environment) {
     let trial = trial();
     let all: Vec<NodeIndex> = (0..5).map(NodeIndex).collect();
-    let stage = &mut Stage { environment, trial: &trial };
-    stage.environment.prepare(&trial).expect("it can be prepared");
-    stage.environment.start(&all).expect("they can be released");
-    stage.wait_for_ring(&[0, 1, 2, 3, 4]);
+    let stage = &mut Stage::settled(environment, &trial, &all);
     let hits =
         |stage: &mut Stage<'_>, fault: &Fault| stage.environment.apply(fault).expect("it can be").hosts;
     assert_eq!(hits(stage, &Fault::Heal), 0, "there is no partition");
@@ -280,10 +286,7 @@ fn answers_come_when_they_come(stage: &mut Stage<'_>) {
 fn script_of_nat_faults(environment: &mut dyn Environment) {
     let trial = trial_at_a_carrier();
     let all: Vec<NodeIndex> = (0..5).map(NodeIndex).collect();
-    let stage = &mut Stage { environment, trial: &trial };
-    stage.environment.prepare(&trial).expect("it can be prepared");
-    stage.environment.start(&all).expect("they can be released");
-    stage.wait_for_ring(&[0, 1, 2, 3, 4]);
+    let stage = &mut Stage::settled(environment, &trial, &all);
     let hits =
         |stage: &mut Stage<'_>, fault: Fault| stage.environment.apply(&fault).expect("it can be").hosts;
     let nodes = |nodes: &[u32]| nodes.iter().copied().map(NodeIndex).collect();
