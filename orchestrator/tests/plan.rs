@@ -62,6 +62,7 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("experiment: vpn\n", "test.yaml:1:13: experiment: this version has no experiment `vpn` | known: join, pool, bandwidth, relay, partition, churn".into()),
         ("experiment: pool\nsession: 1 min\n", "session: it means nothing to the experiment `pool` | known there: public, private, security, latency, nat, loss, query_timer".into()),
         ("experiment: churn\nsession: 0 s\n", "test.yaml:2:10: session: `0 s` is out of range | write a span of 1 s or more".into()),
+        ("experiment: churn\nmeasure: 24 h\n", "measure: 24 h: values of the DHT have to outlive it, and none is kept for more than a day | at most 23 h; `repeats` runs it with other seeds".into()),
         ("latency: slow\n", "test.yaml:1:10: latency: `slow` is no latency | write a one-way delay like `100 ms`, `builtin`, or a matrix file like `rtt-ms.csv`".into()),
         ("latency: 100\n", "test.yaml:1:10: latency: `100` has no unit | write it like `50 ms`, `2 s`, `5 min` or `1 h`".into()),
         ("repeats: [1, 2]\n", "test.yaml:1:10: repeats: a list stands where one value is expected | write one value".into()),

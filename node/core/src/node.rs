@@ -123,11 +123,11 @@ impl Node {
                 public.find_for(number as u64, wanted, &mut self.shared.lend(now));
             }
         }
-        while let Some((number, outcome)) = public.poll_dht() {
+        while let Some((number, news)) = public.poll_dht() {
             any = true;
             let (asker, kept) = Overlay::asker(number);
             if let Some(overlay) = private.get_mut(asker) {
-                overlay.on_outcome(kept, outcome, &mut self.shared.lend(now));
+                overlay.on_news(kept, news, &mut self.shared.lend(now));
             }
         }
         any

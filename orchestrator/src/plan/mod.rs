@@ -18,6 +18,7 @@ use atoll_core::Rng;
 
 use crate::environment::Security;
 use crate::error::{Error, OrFail, Result};
+use quantity::Span;
 use source::Setting;
 
 pub use expect::{Expectation, Op};
@@ -181,6 +182,7 @@ impl Plan {
         for point in &self.points {
             check_size(&point.values)?;
             check_security(point.values.security, clock)?;
+            check_measure(&point.values)?;
         }
         if self.points.len() * self.repeats as usize > TRIALS_MAX {
             return Err(too_many());
@@ -288,6 +290,17 @@ fn check_size(values: &Values) -> Result<()> {
             .with_hint("lower `public`, `private` or `joiners`, or add hosts to the file"));
     }
     Ok(())
+}
+
+/// The values of a churn are to outlive it, and no lease is longer than a day.
+fn check_measure(values: &Values) -> Result<()> {
+    if values.experiment != Experiment::Churn || values.measure <= values::CHURN_MAX {
+        return Ok(());
+    }
+    let what = format!("measure: {}", Span(values.measure));
+    let hint = format!("at most {}; `repeats` runs it with other seeds", Span(values::CHURN_MAX));
+    Err(Error::new(what, "values of the DHT have to outlive it, and none is kept for more than a day")
+        .with_hint(hint))
 }
 
 /// A model of a handshake is nothing that a container could run.

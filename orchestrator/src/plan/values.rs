@@ -19,6 +19,8 @@ const PAIRS: u32 = 200;
 const SHARED: u32 = 4;
 /// The shortest stay on average: who stays no longer than it takes to join is hardly ever a member.
 const SESSION_MIN: Duration = Duration::from_secs(1);
+/// The longest churn: values of the DHT outlive it, and no lease is longer than a day.
+pub(super) const CHURN_MAX: Duration = Duration::from_secs(23 * 3600);
 /// The shortest and the longest time between two looks for other members of a private overlay.
 const QUERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
 const MINUTE: Duration = Duration::from_secs(60);

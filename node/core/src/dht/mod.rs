@@ -27,7 +27,7 @@ pub use stats::Stats;
 pub use store::{
     BYTES_MAX, ITEM_COST, ITEMS_PER_KEY_MAX, KEYS_MAX, LEASE_MAX, WRITER_BYTES_MAX, WRITER_ITEMS_PER_KEY_MAX,
 };
-pub use terms::{Failure, Found, How, LEASE_MIN, Origin, Outcome, Wanted, Write};
+pub use terms::{Failure, Found, How, LEASE_MIN, News, Origin, Outcome, Wanted, Write};
 
 use crate::machine::Deadline;
 use crate::rng::Rng;
@@ -44,8 +44,8 @@ use upkeep::Copies;
 
 /// Operations under way at most; more are refused.
 pub const OPERATIONS_MAX: usize = 512;
-/// Outcomes that wait for the node; the oldest is forgotten for one more.
-pub const OUTCOMES_MAX: usize = 1024;
+/// News that wait for the node; the oldest are forgotten for more.
+pub const NEWS_MAX: usize = 1024;
 /// The DHT at one member.
 #[derive(Debug)]
 pub struct Dht {
@@ -59,7 +59,7 @@ pub struct Dht {
     operations: BTreeMap<u64, Operation>,
     last: u64,
     wanted: VecDeque<Wanted>,
-    outcomes: VecDeque<(u64, Outcome)>,
+    news: VecDeque<(u64, News)>,
     stats: Stats,
 }
 
@@ -78,7 +78,7 @@ impl Dht {
             operations: BTreeMap::new(),
             last: 0,
             wanted: VecDeque::new(),
-            outcomes: VecDeque::new(),
+            news: VecDeque::new(),
             stats: Stats::default(),
             rng,
         }
@@ -150,9 +150,9 @@ impl Dht {
         self.begin(Purpose::Asked(origin), key, Work::Get(after), now);
     }
 
-    /// The next outcome for the node itself: the number that it chose, and what came of it.
-    pub fn poll_outcome(&mut self) -> Option<(u64, Outcome)> {
-        self.outcomes.pop_front()
+    /// The next news for the node itself: the number that it chose, and what is heard of it.
+    pub fn poll_news(&mut self) -> Option<(u64, News)> {
+        self.news.pop_front()
     }
 
     fn check(&self, how: How, write: &Write) -> Result<(), Failure> {
@@ -223,13 +223,15 @@ impl Dht {
     fn tell(&mut self, origin: Origin, outcome: Outcome) {
         match origin {
             Origin::User(id) => self.wanted.push_back(Wanted::Reply(id, outcome)),
-            Origin::Node(number) => {
-                if self.outcomes.len() == OUTCOMES_MAX {
-                    self.outcomes.pop_front();
-                }
-                self.outcomes.push_back((number, outcome));
-            }
+            Origin::Node(number) => self.tell_node(number, News::Over(outcome)),
         }
+    }
+
+    fn tell_node(&mut self, number: u64, news: News) {
+        if self.news.len() == NEWS_MAX {
+            self.news.pop_front();
+        }
+        self.news.push_back((number, news));
     }
 
     /// Moves an operation on as far as it goes.
@@ -295,8 +297,8 @@ impl Dht {
         let Some((id, point)) = found else { return false };
         if let Some(operation) = self.operations.get_mut(&id) {
             operation.on_said(point, answer.said, &mut self.rng, now);
-            if let Some((origin, values)) = operation.glimpse(point) {
-                self.tell(origin, Outcome::Glimpse(values));
+            if let Some((number, values)) = operation.glimpse(point) {
+                self.tell_node(number, News::Glimpse(values));
             }
         }
         self.advance(id, now);

@@ -81,11 +81,18 @@ pub enum Outcome {
         /// Whether the points agreed; if not, there may be values that are not named.
         complete: bool,
     },
-    /// What one point says so far: it may lie, lag or lack. More is to come. Only [`Origin::Node`] hears it, who can tell
-    /// by the values themselves whether they are genuine.
-    Glimpse(Vec<Vec<u8>>),
     /// It could not be carried out, or nobody can tell whether it was.
     Failed(Failure),
+}
+
+/// What the node itself hears of an operation that it began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The values that one point names: it may lie, lag or lack, and more is to come. Whoever can tell by the values themselves
+    /// whether they are genuine need not wait for it.
+    Glimpse(Vec<Vec<u8>>),
+    /// It is over.
+    Over(Outcome),
 }
 
 /// Why an operation came to nothing. Of several reasons the last one here is told.

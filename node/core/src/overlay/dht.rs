@@ -6,7 +6,7 @@ use super::{Lent, Overlay};
 use crate::connection::{Connection, Role};
 use crate::control::{Command, DhtValue, FailureKind, Reply};
 use crate::counters::DropReason;
-use crate::dht::{Around, Failure, How, Origin, Outcome, Wanted, Write};
+use crate::dht::{Around, Failure, How, News, Origin, Outcome, Wanted, Write};
 use crate::machine::RequestId;
 use crate::router::{self, Route};
 use crate::security::Credentials;
@@ -57,9 +57,9 @@ impl Overlay {
         self.pump(lent);
     }
 
-    /// The next outcome of an operation of [`Origin::Node`].
-    pub fn poll_dht(&mut self) -> Option<(u64, Outcome)> {
-        self.dht.poll_outcome()
+    /// The next news of an operation of [`Origin::Node`].
+    pub fn poll_dht(&mut self) -> Option<(u64, News)> {
+        self.dht.poll_news()
     }
 
     /// The key of this text: anybody's, or of the owner with this address.
@@ -261,7 +261,6 @@ fn reply(outcome: Outcome) -> Reply {
             let values = values.into_iter().map(value).collect();
             Reply::DhtValues { values, next: next.map(|Mark(mark)| format!("{mark:032x}")), complete }
         }
-        Outcome::Glimpse(_) => Reply::failed(FailureKind::NoAnswer, "only one point answered"),
         Outcome::Failed(failure) => {
             let kind = match failure {
                 Failure::NoAnswer => FailureKind::NoAnswer,

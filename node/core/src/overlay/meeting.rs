@@ -4,7 +4,7 @@
 use super::{Lent, Overlay};
 use crate::config::OverlayConfig;
 use crate::control::EventKind;
-use crate::dht::{How, Origin, Outcome, Write};
+use crate::dht::{How, News, Origin, Outcome, Write};
 use crate::discovery::{Discovery, Found, LEASE, Wanted};
 use crate::rng::Rng;
 use crate::security::{Entry, Intent};
@@ -89,8 +89,15 @@ impl Overlay {
         (usize::try_from(origin >> 1).unwrap_or(usize::MAX), origin & 1 == 1)
     }
 
-    /// What came of a wish of ours.
-    pub fn on_outcome(&mut self, kept: bool, outcome: Outcome, lent: &mut Lent<'_>) {
+    /// What is heard of a wish of ours.
+    pub fn on_news(&mut self, kept: bool, news: News, lent: &mut Lent<'_>) {
+        match news {
+            News::Glimpse(values) => self.on_glimpse(&values, lent),
+            News::Over(outcome) => self.on_outcome(kept, outcome, lent),
+        }
+    }
+
+    fn on_outcome(&mut self, kept: bool, outcome: Outcome, lent: &mut Lent<'_>) {
         match outcome {
             Outcome::Stored { .. } if kept => {
                 if let Some(discovery) = &mut self.discovery {
@@ -101,7 +108,6 @@ impl Overlay {
                 let values: Vec<Vec<u8>> = values.into_iter().map(|found| found.value).collect();
                 self.on_discovered((&values, next, complete), lent);
             }
-            Outcome::Glimpse(values) => self.on_glimpse(&values, lent),
             // What is kept is tried again.
             _ if kept => {}
             _ => {

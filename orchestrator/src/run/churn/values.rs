@@ -15,8 +15,6 @@ use crate::run::stage::{LOOK, Stage};
 pub(super) const VALUES: usize = 100;
 /// How long a value outlives the measurement.
 const MARGIN: Duration = Duration::from_secs(1800);
-/// The longest lease that there is.
-const LEASE_MAX: Duration = Duration::from_secs(86_400);
 /// Members that are asked for a value in the end before it counts as lost.
 const READERS: usize = 5;
 /// Most lost values in one note.
@@ -36,7 +34,7 @@ impl Stage<'_> {
     /// Has random members put every value, for longer than the trial lasts. One that cannot be put makes the trial
     /// invalid.
     pub(super) fn put_values(&mut self, members: &[NodeIndex], rng: &mut Rng) -> Result<(), Cut> {
-        let lease = (self.values.measure + MARGIN).min(LEASE_MAX);
+        let lease = self.values.measure + MARGIN;
         for number in 0..VALUES {
             self.surroundings.progress.step("values put", number as u64, VALUES as u64);
             let command = Command::DhtPut {
