@@ -1,4 +1,5 @@
-//! What the node keeps in the DHT: renewed at half of its lease until it is released.
+//! What the node keeps in the DHT: renewed at half of its lease until it is released. A lease cannot be taken back, and
+//! who has been here for long is likely to stay, so that the first one is short, and each is twice as long as the one before.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use crate::wire::Key;
 
 /// Values that one member keeps at most; more are refused.
 pub const KEEPS_MAX: usize = 256;
+/// The longest first lease.
+const LEASE_FIRST: Duration = Duration::from_secs(240);
 /// The first wait after a renewal failed; it doubles.
 const BACK_OFF: Duration = Duration::from_secs(5);
 const BACK_OFF_MAX: Duration = Duration::from_secs(120);
@@ -17,7 +20,10 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 struct Keep {
     how: How,
+    /// With the longest lease that it shall have.
     write: Write,
+    /// The next one.
+    lease: Duration,
     /// Who waits for what becomes of the first writing.
     origin: Option<Origin>,
     next: Time,
@@ -51,7 +57,8 @@ impl Keeping {
             return false;
         }
         self.last += 1;
-        let keep = Keep { how, write, origin: Some(origin), next: now, failures: 0 };
+        let lease = write.lease.min(LEASE_FIRST);
+        let keep = Keep { how, write, lease, origin: Some(origin), next: now, failures: 0 };
         self.keeps.insert(self.last, keep);
         true
     }
@@ -64,12 +71,11 @@ impl Keeping {
     /// A renewal that is due; the next one is then scheduled as if it will fail.
     pub(super) fn due(&mut self, now: Time) -> Option<(u64, How, Write)> {
         let (id, keep) = self.keeps.iter_mut().find(|(_, keep)| keep.next <= now)?;
-        let wait =
-            BACK_OFF.saturating_mul(1 << keep.failures.min(8)).min(BACK_OFF_MAX).min(keep.write.lease / 4);
+        let wait = BACK_OFF.saturating_mul(1 << keep.failures.min(8)).min(BACK_OFF_MAX).min(keep.lease / 4);
         // No sooner than the renewal under way has given up.
         keep.next = now + super::operation::PATIENCE + self.rng.jitter(wait, 0.3);
         keep.failures += 1;
-        Some((*id, keep.how, keep.write.clone()))
+        Some((*id, keep.how, Write { lease: keep.lease, ..keep.write.clone() }))
     }
 
     /// What became of a writing; returns who waits for that.
@@ -77,6 +83,7 @@ impl Keeping {
         let keep = self.keeps.get_mut(&id)?;
         if let Some(lease) = granted {
             keep.failures = 0;
+            keep.lease = (keep.lease * 2).min(keep.write.lease);
             keep.next = now + self.rng.jitter(lease / 2, 0.1);
         }
         keep.origin.take()
@@ -112,6 +119,21 @@ mod tests {
         }
         keeping.release(&Key::named("a"), &[1]);
         assert_eq!(keeping.poll_timeout(), Time::MAX);
+    }
+
+    #[test]
+    fn leases_grow_with_the_time_that_a_value_is_kept() {
+        let mut keeping = Keeping::new(&Rng::new([1; 32]));
+        let wanted = Write { lease: Duration::from_secs(1800), ..write(1) };
+        keeping.insert(Origin::Node(1), How::Append, wanted, Time::ZERO);
+        let mut leases = Vec::new();
+        while leases.len() < 5 {
+            let now = keeping.poll_timeout();
+            let (id, _, Write { lease, .. }) = keeping.due(now).unwrap();
+            keeping.on_outcome(id, Some(lease), now);
+            leases.push(lease.as_secs());
+        }
+        assert_eq!(leases, [240, 480, 960, 1800, 1800]);
     }
 
     #[test]
