@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 pub use role::{Role, Roles};
 
 use crate::time::Time;
-use crate::wire::{Address, EdgeId, Way};
+use crate::wire::{Address, EdgeId, OPEN, RoleBits, Way};
 
 /// Connections of one member at most; beyond, links that only the peer wants are refused.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -26,6 +26,8 @@ pub struct Connection {
     pub ours: Roles,
     /// Why the peer keeps it.
     pub theirs: Roles,
+    /// Strangers reach the peer, it says.
+    pub open: bool,
     /// When it was made.
     pub since: Time,
     /// The peer's connections nearest to us, as it last said.
@@ -53,6 +55,7 @@ impl Connection {
             edges: vec![edge],
             ours: Roles::NONE,
             theirs: Roles::NONE,
+            open: false,
             since: now,
             neighbours: Vec::new(),
             closest: [None; 2],
@@ -100,6 +103,17 @@ impl Connection {
             others().min_by_key(|other| own.clockwise(*other)),
         ];
         std::mem::replace(&mut self.neighbours, list)
+    }
+
+    /// Takes what the peer says with its roles.
+    pub fn set_theirs(&mut self, bits: RoleBits) {
+        (self.theirs, self.open) = (Roles::from_bits(bits), bits & OPEN != 0);
+    }
+
+    /// What the peer last said with its roles.
+    #[must_use]
+    pub fn their_bits(&self) -> RoleBits {
+        self.theirs.bits() | if self.open { OPEN } else { 0 }
     }
 
     /// Whether packets for others may go through the peer: it has a place in the ring, or we put it to use.

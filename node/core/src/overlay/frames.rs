@@ -2,11 +2,10 @@
 
 use super::{Lent, Overlay};
 use crate::buffer::Buffer;
-use crate::connection::Roles;
 use crate::counters::DropReason;
 use crate::edge::{self, Again, Edge, Overdue, Receipt, Stage};
 use crate::wire::{
-    Address, CloseReason, EdgeId, FrameHeader, FrameKind, Link, Malformed, Neighbours, Ping, Remote,
+    Address, CloseReason, EdgeId, FrameHeader, FrameKind, Link, Malformed, Neighbours, OPEN, Ping, Remote,
     RoleBits, read_observed,
 };
 
@@ -154,7 +153,7 @@ impl Overlay {
 
     fn on_neighbours(&mut self, peer: Address, news: Neighbours, lent: &mut Lent<'_>) {
         let Some(connection) = self.connections.get_mut(peer) else { return };
-        connection.theirs = Roles::from_bits(news.roles);
+        connection.set_theirs(news.roles);
         let before = connection.set_neighbours(news.list, self.own);
         let now_named = connection.neighbours();
         let named_more = now_named.iter().any(|other| !before.contains(other));
@@ -187,8 +186,9 @@ impl Overlay {
     /// Tells a peer our roles and the list that it ought to have, if they are not what it was told.
     pub(super) fn tell_neighbours(&mut self, peer: Address, lent: &mut Lent<'_>) {
         let list = self.connections.around(peer, self.ring.near());
+        let open = self.open_bit(lent);
         let Some(connection) = self.connections.get_mut(peer) else { return };
-        let roles = connection.ours.bits();
+        let roles = connection.ours.bits() | open;
         let digest = digest(roles, &list);
         connection.stale = false;
         if digest == connection.told_digest {
@@ -200,6 +200,11 @@ impl Overlay {
         let mut body = lent.pool.take(200);
         Neighbours { roles, list }.write(&mut body);
         self.send_frame(id, FrameKind::Neighbours, body, lent);
+    }
+
+    /// What we say beside our roles.
+    pub(super) fn open_bit(&self, lent: &Lent<'_>) -> RoleBits {
+        if lent.paths.is_open() { OPEN } else { 0 }
     }
 
     fn send_again(&mut self, id: EdgeId, frame: Again, lent: &mut Lent<'_>) {

@@ -57,5 +57,9 @@ impl Overlay {
         if lasts {
             self.healing.on_lost(peer, path.remote, lent.now);
         }
+        if self.is_adjacent(peer) {
+            // Whoever leaves says so; of who does not, others may be out of reach as well.
+            self.doubt_ring(lent.now);
+        }
     }
 }

@@ -40,7 +40,7 @@ impl Overlay {
         }
     }
 
-    fn is_adjacent(&self, peer: Address) -> bool {
+    pub(super) fn is_adjacent(&self, peer: Address) -> bool {
         self.place.predecessor == Some(peer) || self.place.successor == Some(peer)
     }
 
@@ -65,7 +65,7 @@ impl Overlay {
     fn ping(&self, number: u16, peer: Address, [interval, bears]: [Duration; 2]) -> Ping {
         let neighbours = self.connections.get(peer);
         let digest = neighbours
-            .map_or(0, |connection| super::frames::digest(connection.theirs.bits(), connection.neighbours()));
+            .map_or(0, |connection| super::frames::digest(connection.their_bits(), connection.neighbours()));
         Ping { number, digest, interval: seconds(interval), interval_max: seconds(bears) }
     }
 

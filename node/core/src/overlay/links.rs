@@ -331,7 +331,7 @@ impl Overlay {
         path.heard = lent.now;
         let observed = path.remote.udp();
         let neighbours = self.connections.around(peer, self.ring.near());
-        let roles = self.roles_for(peer, id).bits();
+        let roles = self.roles_for(peer, id).bits() | self.open_bit(lent);
         let told_digest = super::frames::digest(roles, &neighbours);
         if let Some(edge) = self.edges.get_mut(id) {
             edge.told_digest = told_digest;
@@ -371,7 +371,7 @@ impl Overlay {
         }
         if let Some(connection) = self.connections.get_mut(peer) {
             connection.ours = connection.ours.union(roles);
-            connection.theirs = theirs;
+            connection.set_theirs(link.roles);
             connection.set_neighbours(link.neighbours, self.own);
             connection.suspected = false;
             connection.told_digest = told_digest;
@@ -515,7 +515,6 @@ impl Overlay {
         if self.place.predecessor == Some(peer) || self.place.successor == Some(peer) {
             self.ring.announce_again(lent.now);
             self.bootstraps.probe_again(lent.now);
-            self.doubt_ring(lent.now);
         }
         self.tell(EventKind::PeerLost { peer, why: why.to_owned() }, lent);
         if self.connections.is_empty() {

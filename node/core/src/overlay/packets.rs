@@ -88,7 +88,12 @@ impl Overlay {
                     self.hand_over(peer, packet, lent);
                 }
             }
-            Route::Drop(reason) => self.counters.drop(reason),
+            Route::Drop(reason) => {
+                self.counters.drop(reason);
+                if header.kind == PacketKind::Relayed {
+                    self.refuse_to_relay(&header, from, lent);
+                }
+            }
         }
         Ok(())
     }

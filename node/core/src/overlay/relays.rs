@@ -11,10 +11,12 @@ use crate::linker::Attempt;
 use crate::machine::Deadline;
 use crate::path::Path;
 use crate::time::Time;
-use crate::wire::{Address, Candidate, ConnectToMe, EdgeId, Relayed as Through, Remote, Way};
+use crate::wire::{Address, Candidate, ConnectToMe, EdgeId, RTT_MAX, Relayed as Through, Remote, Way};
 
 /// Peers of ours that a `ConnectToMe` names as relays at most.
 const RELAYS_NAMED_MAX: usize = 6;
+/// Of those, such as strangers reach as well, as far as we have any: where UDP is blocked nobody else is a relay.
+const RELAYS_OPEN: usize = 3;
 /// Common peers that a relayed connection keeps: one that is used, and others in reserve and to choose from.
 const RELAYS_KEPT: usize = 4;
 /// How much shorter another way through a common peer has to be for an edge to take it.
@@ -40,11 +42,21 @@ fn class(rtt: Duration) -> u128 {
     rtt.as_millis() / CLASS.as_millis()
 }
 
+/// A peer of a member, which would relay for it.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    via: Address,
+    /// The round trip between the two.
+    rtt: Duration,
+    /// Strangers reach that peer.
+    open: bool,
+}
+
 /// What is known about ways through others.
 #[derive(Debug)]
 pub(super) struct Relayed {
     /// Peers of members that we reach through others: which relays they named, and their round trips to those.
-    named: BTreeMap<Address, Vec<(Address, Duration)>>,
+    named: BTreeMap<Address, Vec<Named>>,
     /// Peers that do not relay for us until then: they have no room, or do not reach the other one.
     refused: BTreeMap<(Address, Address), Time>,
     improve_at: Time,
@@ -65,18 +77,21 @@ impl Default for Relayed {
 impl Overlay {
     /// Our peers that are the best to relay for us: the nearest in time, without anybody in between.
     pub(super) fn relays(&self, lent: &Lent<'_>) -> Vec<Candidate> {
-        let mut relays: Vec<(Duration, Address)> = self
+        let mut relays: Vec<(Duration, &Connection)> = self
             .connections
             .iter()
             .filter(|connection| connection.way().is_unaided() && !connection.suspected)
-            .map(|connection| (self.round_trip(connection, lent), connection.peer))
+            .map(|connection| (self.round_trip(connection, lent), connection))
             .collect();
         // Of those that are equally near in time each member names others, so that none relays for all.
-        relays.sort_by_key(|(rtt, via)| (class(*rtt), via.distance(self.own)));
+        relays.sort_by_key(|(rtt, via)| (class(*rtt), via.peer.distance(self.own)));
+        if let Some(rest) = relays.get_mut(RELAYS_NAMED_MAX - RELAYS_OPEN..) {
+            rest.sort_by_key(|(_, via)| !via.open);
+        }
         relays.truncate(RELAYS_NAMED_MAX);
-        let through = |(rtt, via): (Duration, Address)| {
-            let rtt = u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX);
-            Candidate::Through { via, rtt }
+        let through = |(rtt, via): (Duration, &Connection)| {
+            let rtt = u16::try_from(rtt.as_millis()).unwrap_or(RTT_MAX).min(RTT_MAX);
+            Candidate::Through { via: via.peer, rtt, open: via.open }
         };
         relays.into_iter().map(through).collect()
     }
@@ -95,12 +110,12 @@ impl Overlay {
         wait: Duration,
         lent: &mut Lent<'_>,
     ) {
-        let named: Vec<(Address, Duration)> = message
+        let named: Vec<Named> = message
             .candidates
             .iter()
             .filter_map(|candidate| match candidate {
-                Candidate::Through { via, rtt } if *via != self.own && *via != peer => {
-                    Some((*via, Duration::from_millis(u64::from(*rtt))))
+                Candidate::Through { via, rtt, open } if *via != self.own && *via != peer => {
+                    Some(Named { via: *via, rtt: Duration::from_millis(u64::from(*rtt)), open: *open })
                 }
                 _ => None,
             })
@@ -184,18 +199,21 @@ impl Overlay {
     fn make_relays(&mut self, peer: Address, lent: &mut Lent<'_>) {
         let Some(named) = self.relayed.named.get(&peer) else { return };
         let refused = |via: Address| self.is_refused(via, peer, lent.now);
-        let common = named.iter().filter(|(via, _)| self.has_direct(*via) && !refused(*via)).count();
-        let fresh: Vec<Address> = named
+        let common = named.iter().filter(|one| self.has_direct(one.via) && !refused(one.via)).count();
+        let mut fresh: Vec<Named> = named
             .iter()
-            .map(|(via, _)| *via)
-            .filter(|via| self.connections.get(*via).is_none() && !refused(*via))
+            .filter(|one| self.connections.get(one.via).is_none() && !refused(one.via))
+            .copied()
             .collect();
+        if lent.paths.is_shut(lent.now) {
+            fresh.sort_by_key(|one| !one.open);
+        }
         let lacking = RELAYS_KEPT.saturating_sub(common);
         if fresh.len() < lacking {
             self.ask_for_relays(peer, lent);
         }
-        for via in fresh.into_iter().take(lacking) {
-            self.link(via, Role::Overlap, Vec::new(), lent);
+        for one in fresh.into_iter().take(lacking) {
+            self.link(one.via, Role::Overlap, Vec::new(), lent);
         }
     }
 
@@ -225,8 +243,8 @@ impl Overlay {
         let Some(id) = self.connections.get(peer).map(Connection::edge) else { return };
         let Some(via) = self.relay_of(id, lent) else { return };
         let whole = |one: Address| {
-            let (_, rest) = self.relayed.named.get(&peer)?.iter().find(|(named, _)| *named == one)?;
-            Some(self.round_trip(self.connections.get(one)?, lent) + *rest)
+            let named = self.relayed.named.get(&peer)?.iter().find(|named| named.via == one)?;
+            Some(self.round_trip(self.connections.get(one)?, lent) + named.rtt)
         };
         let measured = self.edges.get(id).and_then(|edge| lent.paths.get(edge.path)?.rtt);
         let Some(now) = measured.or_else(|| whole(via)) else { return };
@@ -239,11 +257,11 @@ impl Overlay {
     /// The common peer with the shortest way to a member.
     fn best_relay(&self, peer: Address, avoid: Option<Address>, lent: &Lent<'_>) -> Option<Address> {
         let named = self.relayed.named.get(&peer)?;
-        let ways = named.iter().filter_map(|(via, rest)| {
+        let ways = named.iter().filter_map(|Named { via, rtt, .. }| {
             let connection = self.connections.get(*via)?;
             let refused = self.is_refused(*via, peer, lent.now);
             let usable = connection.way().is_unaided() && !connection.suspected && !refused;
-            let whole = self.round_trip(connection, lent) + *rest;
+            let whole = self.round_trip(connection, lent) + *rtt;
             (usable && Some(*via) != avoid).then(|| (class(whole), via.distance(peer), *via))
         });
         ways.min().map(|(.., via)| via)
@@ -275,7 +293,7 @@ impl Overlay {
         if way.is_unaided() {
             self.relayed.named.remove(&peer);
             let waiting =
-                self.relayed.named.iter().filter(|(_, named)| named.iter().any(|(via, _)| *via == peer));
+                self.relayed.named.iter().filter(|(_, named)| named.iter().any(|one| one.via == peer));
             let waiting: Vec<Address> = waiting.map(|(target, _)| *target).collect();
             for target in waiting {
                 if self.linker.get(target).is_some_and(Attempt::wants_relay) {
@@ -330,7 +348,7 @@ impl Overlay {
             let relayed = self.connections.get(*peer).is_some_and(|one| one.way() == Way::Relayed);
             if relayed || wanted(peer) {
                 let usable = |via: &Address| self.has_direct(*via) && !self.is_refused(*via, *peer, lent.now);
-                let common = named.iter().map(|(via, _)| *via).filter(usable);
+                let common = named.iter().map(|one| one.via).filter(usable);
                 overlaps.extend(common.take(RELAYS_KEPT));
             }
         }
@@ -365,8 +383,7 @@ impl Overlay {
         let is_relayed = |peer: &Address| {
             self.connections.get(*peer).is_some_and(|connection| connection.way() == Way::Relayed)
         };
-        let concerned =
-            self.relayed.named.iter().filter(|(_, named)| named.iter().any(|(one, _)| *one == via));
+        let concerned = self.relayed.named.iter().filter(|(_, named)| named.iter().any(|one| one.via == via));
         let concerned: Vec<Address> = concerned.map(|(peer, _)| *peer).filter(is_relayed).collect();
         for peer in concerned {
             self.make_relays(peer, lent);

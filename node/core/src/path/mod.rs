@@ -158,6 +158,12 @@ impl Table {
         self.observed.iter().copied().find(|observed| self.local.contains(observed))
     }
 
+    /// Whether strangers reach us, or have over TCP.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.unmapped().is_some() || !self.fallback.named(&self.local, &self.observed).is_empty()
+    }
+
     /// Transport addresses that may reach us, best first (RFC 8445: server-reflexive, then host candidates).
     #[must_use]
     pub fn candidates(&self, max: usize) -> Vec<Candidate> {
@@ -214,6 +220,12 @@ impl Table {
     #[must_use]
     pub fn is_hard(&self) -> bool {
         varies(&self.candidates(OBSERVED_MAX))
+    }
+
+    /// Whether few can be linked from here: UDP does not come through, or a NAT chooses a port for each peer.
+    #[must_use]
+    pub fn is_shut(&self, now: Time) -> bool {
+        self.is_hard() || self.tcp(now) == Some(Patience::AtOnce)
     }
 
     /// The longest silence that our NAT is known to bear; none while nothing speaks against the default.

@@ -125,10 +125,13 @@ impl FrameHeader {
 /// Why a connection is kept, as a set of bits on the wire (see `connection::Roles`).
 pub type RoleBits = u8;
 
+/// Beside the roles in a [`Link`] and in [`Neighbours`]: strangers reach the sender, over TCP as well if it takes it.
+pub const OPEN: RoleBits = 0x80;
+
 /// First frame on a fresh association: who we are to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Why the sender wants the connection; nothing if only the peer wants it.
+    /// Why the sender wants the connection, nothing if only the peer wants it; and [`OPEN`].
     pub roles: RoleBits,
     /// The receiver's transport address as the sender sees it; none if others pass its datagrams on.
     pub observed: Option<SocketAddr>,
@@ -158,7 +161,7 @@ impl Link {
 /// The sender's connections nearest to the receiver, after they or the roles changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbours {
-    /// Why the sender wants the connection.
+    /// Why the sender wants the connection; and [`OPEN`].
     pub roles: RoleBits,
     /// The list, in ring order.
     pub list: Vec<Address>,

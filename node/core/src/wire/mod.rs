@@ -21,10 +21,11 @@ pub use dht::{
 };
 pub use entry::{Content, Item, Key, Mark, OWNED_VALUE_MAX, POINTS, Proof, VALUE_MAX, points};
 pub use frame::{
-    Ack, CloseReason, FrameHeader, FrameKind, Link, NEIGHBOURS_MAX, Neighbours, Ping, RoleBits, read_observed,
+    Ack, CloseReason, FrameHeader, FrameKind, Link, NEIGHBOURS_MAX, Neighbours, OPEN, Ping, RoleBits,
+    read_observed,
 };
 pub use header::{DATAGRAM_MAX, EdgeId, Header, LONG_LEN, OverlayTag, SHORT_LEN, VERSION, is_record};
 pub use message::{CANDIDATES_MAX, ConnectToMe, Echo, Members, SAMPLE_MAX, read_address, read_id};
 pub use packet::{CARRIED_MAX, HOP_LIMIT, Mode, PacketHeader, PacketKind, ROUTE_MAX};
 pub use part::Part;
-pub use remote::{Candidate, Relayed, Remote, Transport, Way};
+pub use remote::{Candidate, RTT_MAX, Relayed, Remote, Transport, Way};

@@ -175,6 +175,9 @@ const CARRIED: u8 = 1;
 const THROUGH: u8 = 2;
 const TCP: u8 = 3;
 
+/// The longest round trip that a [`Candidate`] names, in ms.
+pub const RTT_MAX: u16 = 0x7fff;
+
 /// A remote that a member names so that others may reach it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Candidate {
@@ -188,8 +191,10 @@ pub enum Candidate {
     Through {
         /// That peer.
         via: Address,
-        /// The round trip between the two, in ms.
+        /// The round trip between the two, from 0 to [`RTT_MAX`] ms.
         rtt: u16,
+        /// Strangers reach that peer.
+        open: bool,
     },
 }
 
@@ -199,7 +204,10 @@ impl Candidate {
             UDP => Ok(Self::Udp(reader.transport()?)),
             TCP => Ok(Self::Tcp(reader.transport()?)),
             CARRIED => Ok(Self::Carried(reader.address()?)),
-            THROUGH => Ok(Self::Through { via: reader.address()?, rtt: reader.u16()? }),
+            THROUGH => {
+                let (via, bits) = (reader.address()?, reader.u16()?);
+                Ok(Self::Through { via, rtt: bits & RTT_MAX, open: bits > RTT_MAX })
+            }
             _ => Err(Malformed),
         }
     }
@@ -218,10 +226,10 @@ impl Candidate {
                 out.put_u8(CARRIED);
                 out.put_address(member);
             }
-            Self::Through { via, rtt } => {
+            Self::Through { via, rtt, open } => {
                 out.put_u8(THROUGH);
                 out.put_address(via);
-                out.put_u16(rtt);
+                out.put_u16(rtt.min(RTT_MAX) | if open { RTT_MAX + 1 } else { 0 });
             }
         }
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use atoll_core::wire::{
     Ack, Address, BROADCAST_MAX, Broadcast, BroadcastId, CANDIDATES_MAX, Candidate, ConnectToMe, Covered,
     Echo, EdgeId, FrameHeader, FrameKind, Header, Link, Members, Mode, NEIGHBOURS_MAX, Neighbours,
-    OverlayTag, PacketHeader, PacketKind, Part, Ping, ROUTE_MAX, Range,
+    OverlayTag, PacketHeader, PacketKind, Part, Ping, ROUTE_MAX, RTT_MAX, Range,
 };
 use atoll_core::{Buffer, Pool};
 use proptest::prelude::*;
@@ -29,7 +29,11 @@ fn candidate() -> impl Strategy<Value = Candidate> {
         transport().prop_map(Candidate::Udp),
         transport().prop_map(Candidate::Tcp),
         address().prop_map(Candidate::Carried),
-        (address(), any::<u16>()).prop_map(|(via, rtt)| Candidate::Through { via, rtt }),
+        (address(), 0..=RTT_MAX, any::<bool>()).prop_map(|(via, rtt, open)| Candidate::Through {
+            via,
+            rtt,
+            open
+        }),
     ]
 }
 
