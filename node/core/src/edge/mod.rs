@@ -43,6 +43,8 @@ pub struct Edge {
     pub path: PathId,
     /// Since when it is that one.
     pub moved: Time,
+    /// Whether a record has come that way since.
+    pub proven: bool,
     /// Whether the handshake began here.
     pub initiated: bool,
     /// The member that must answer; anyone if it is not known.
@@ -69,6 +71,7 @@ impl Edge {
             remote: remote.unwrap_or_default(),
             path,
             moved: now,
+            proven: false,
             initiated: remote.is_none(),
             target: None,
             identity: None,

@@ -105,6 +105,12 @@ impl Probe {
         self.expects.filter(|_| !self.waiting)
     }
 
+    /// The number of the next ping.
+    #[must_use]
+    pub fn upcoming(&self) -> u16 {
+        self.number.wrapping_add(1)
+    }
+
     /// Pings now, because there is reason to doubt the peer.
     pub fn ask(&mut self, now: Time) {
         if !self.waiting {
@@ -149,7 +155,7 @@ impl Probe {
             return Some(Wanted::Dead);
         }
         let rto = rto.max(RTO_MIN);
-        self.number = self.number.wrapping_add(1);
+        self.number = self.upcoming();
         let expected = self.asked().map_or(self.expects, |asked| asked.expected);
         self.waiting = true;
         self.latest = Some(Asked {

@@ -5,8 +5,8 @@ use crate::buffer::Buffer;
 use crate::counters::DropReason;
 use crate::edge::{self, Again, Edge, Overdue, Receipt, Stage};
 use crate::wire::{
-    Address, CloseReason, EdgeId, FrameHeader, FrameKind, Link, Malformed, Neighbours, OPEN, Ping, Remote,
-    RoleBits, read_observed,
+    Address, CloseReason, EdgeId, FrameHeader, FrameKind, Link, Malformed, Neighbours, OPEN, Ping, RoleBits,
+    read_observed,
 };
 
 /// The retransmission at which a packet also takes the next best way.
@@ -82,11 +82,14 @@ impl Overlay {
         if let Some(silence) = silence.filter(|_| remote.udp().is_some()) {
             lent.paths.mapping_closed(silence);
         }
-        // What we left for a reason may still bring records that it held back.
-        let is_left = |from: &Remote| matches!(from, Remote::Relayed(one) if self.is_refused(one.via, one.peer, lent.now));
-        let moved = |from: &Remote| *from != remote && remote.may_move_to(*from) && !is_left(from);
-        let Some(from) = self.arriving.filter(moved) else { return };
+        let Some(from) = self.arriving else { return };
+        let Some(edge) = self.edges.get(id) else { return };
+        let moves = from != remote && remote.may_move_to(from) && self.follows(edge, from, lent.now);
         let Some(edge) = self.edges.get_mut(id) else { return };
+        edge.proven |= moves || from == remote;
+        if !moves {
+            return;
+        }
         let old = std::mem::replace(&mut edge.path, lent.paths.hold(from, lent.now));
         edge.moved = lent.now;
         lent.paths.release(old);

@@ -148,15 +148,19 @@ impl Overlay {
                 if self.edges.get(id).is_some_and(|edge| edge.probe.is_unanswered()) {
                     self.doubt_relay(id, lent);
                 }
-                let Some(edge) = self.edges.get(id) else { return };
-                let bears = self.bears(edge, lent);
-                let interval = self.next_interval(peer, &edge.probe, bears);
-                let ping = self.ping(number, peer, [interval, bears]);
-                let mut body = lent.pool.take(8);
-                ping.write(&mut body);
-                self.send_frame_once(id, FrameKind::Ping, body, lent);
+                self.send_ping(id, (number, peer), lent);
             }
         }
+    }
+
+    pub(super) fn send_ping(&mut self, id: EdgeId, (number, peer): (u16, Address), lent: &mut Lent<'_>) {
+        let Some(edge) = self.edges.get(id) else { return };
+        let bears = self.bears(edge, lent);
+        let interval = self.next_interval(peer, &edge.probe, bears);
+        let ping = self.ping(number, peer, [interval, bears]);
+        let mut body = lent.pool.take(8);
+        ping.write(&mut body);
+        self.send_frame_once(id, FrameKind::Ping, body, lent);
     }
 
     pub(super) fn edges_timeout(&self) -> Option<Deadline> {

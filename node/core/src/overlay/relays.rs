@@ -1,12 +1,14 @@
 //! Relayed edges (section III-B of the paper, Fig. 3): two members that cannot reach each other find a peer of both, make
 //! one if there is none, keep a second one in reserve, and move their edge from one to the other without a new handshake.
 
+mod failover;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Lent, Overlay};
 use crate::connection::{Connection, Role, Roles};
-use crate::edge::{Edge, Stage};
+use crate::edge::Stage;
 use crate::linker::Attempt;
 use crate::machine::Deadline;
 use crate::path::Path;
@@ -31,8 +33,6 @@ const IMPROVE_WAIT_MAX: Duration = Duration::from_secs(1800);
 const REFUSED_MAX: usize = 64;
 /// How long a peer that refused, or that seems not to pass anything on, is not asked again.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
-/// How long an edge outlives the common peer that failed it while another one is being linked.
-const RELAY_PATIENCE: Duration = Duration::from_secs(4);
 /// How long a handshake through one common peer keeps out those through others.
 const RELAY_TURN: Duration = Duration::from_millis(2500);
 /// Round trips that differ by less are as good as equal.
@@ -226,18 +226,6 @@ impl Overlay {
         }
     }
 
-    /// A peer of ours that a member whose relay fails is likely to have in common with us, as we named it. If it has not, that
-    /// peer says so.
-    fn guess_relay(&self, peer: Address, avoid: Address, lent: &Lent<'_>) -> Option<Address> {
-        let named = self.relays(lent).into_iter().filter_map(|candidate| match candidate {
-            Candidate::Through { via, .. } => Some(via),
-            _ => None,
-        });
-        let mut likely =
-            named.filter(|via| *via != peer && *via != avoid && !self.is_refused(*via, peer, lent.now));
-        likely.next()
-    }
-
     /// Moves an edge to a common peer through which the way is clearly shorter.
     fn shorten(&mut self, peer: Address, lent: &mut Lent<'_>) {
         let Some(id) = self.connections.get(peer).map(Connection::edge) else { return };
@@ -248,15 +236,23 @@ impl Overlay {
         };
         let measured = self.edges.get(id).and_then(|edge| lent.paths.get(edge.path)?.rtt);
         let Some(now) = measured.or_else(|| whole(via)) else { return };
-        let better = self.best_relay(peer, Some(via), lent).and_then(whole);
-        if better.is_some_and(|better| better + GAIN_MIN < now) {
-            self.switch_relay(id, lent);
+        let better = self.best_relay(peer, Some(via), lent).and_then(|better| Some((better, whole(better)?)));
+        if let Some((better, rtt)) = better
+            && rtt + GAIN_MIN < now
+        {
+            self.move_edge(id, Through { overlay: self.slot, peer, via: better }, lent);
+            self.make_relays(peer, lent);
         }
     }
 
     /// The common peer with the shortest way to a member.
     fn best_relay(&self, peer: Address, avoid: Option<Address>, lent: &Lent<'_>) -> Option<Address> {
-        let named = self.relayed.named.get(&peer)?;
+        self.good_relays(peer, avoid, lent).first().copied()
+    }
+
+    /// The common peers through which a member is reached, the shortest way first.
+    fn good_relays(&self, peer: Address, avoid: Option<Address>, lent: &Lent<'_>) -> Vec<Address> {
+        let named = self.relayed.named.get(&peer).map(Vec::as_slice).unwrap_or_default();
         let ways = named.iter().filter_map(|Named { via, rtt, .. }| {
             let connection = self.connections.get(*via)?;
             let refused = self.is_refused(*via, peer, lent.now);
@@ -264,27 +260,9 @@ impl Overlay {
             let whole = self.round_trip(connection, lent) + *rtt;
             (usable && Some(*via) != avoid).then(|| (class(whole), via.distance(peer), *via))
         });
-        ways.min().map(|(.., via)| via)
-    }
-
-    /// A peer does not pass our datagrams on to `peer`: another one shall.
-    pub(super) fn on_not_relayed(&mut self, via: Address, peer: Address, lent: &mut Lent<'_>) {
-        if !self.remember_refusal(via, peer, lent.now) {
-            return;
-        }
-        let remote = Remote::Relayed(Through { overlay: self.slot, peer, via });
-        let over = |edge: &Edge| lent.paths.get(edge.path).is_some_and(|path| path.remote == remote);
-        let ids: Vec<EdgeId> = self.edges.iter().filter(|(_, edge)| over(edge)).map(|(id, _)| id).collect();
-        for id in ids {
-            if matches!(self.edges.get(id).map(|edge| edge.stage), Some(Stage::Linked(_))) {
-                self.switch_relay(id, lent);
-            } else {
-                self.drop_edge(id, "not relayed", lent);
-            }
-        }
-        if self.linker.get(peer).is_some_and(Attempt::wants_relay) {
-            self.relay_to(peer, lent);
-        }
+        let mut ways: Vec<_> = ways.collect();
+        ways.sort_unstable();
+        ways.into_iter().map(|(.., via)| via).collect()
     }
 
     /// There is a new way to a peer: others may now be reached through it, or it is itself reached through another and
@@ -364,89 +342,5 @@ impl Overlay {
             Remote::Relayed(one) => Some(one.via),
             _ => None,
         }
-    }
-
-    /// A peer is lost or doubted: the edges that go through it take another common peer, and those that kept it in reserve
-    /// find another one for that.
-    pub(super) fn leave_relay(&mut self, via: Address, lent: &mut Lent<'_>) {
-        let over = self.edges.iter().map(|(id, _)| id).filter(|id| self.relay_of(*id, lent) == Some(via));
-        let is_lost = self.connections.get(via).is_none();
-        for id in over.collect::<Vec<_>>() {
-            if let Some(peer) = self.edges.get(id).and_then(Edge::peer).filter(|_| is_lost) {
-                self.remember_refusal(via, peer, lent.now);
-            }
-            self.switch_relay(id, lent);
-        }
-        if !is_lost {
-            return;
-        }
-        let is_relayed = |peer: &Address| {
-            self.connections.get(*peer).is_some_and(|connection| connection.way() == Way::Relayed)
-        };
-        let concerned = self.relayed.named.iter().filter(|(_, named)| named.iter().any(|one| one.via == via));
-        let concerned: Vec<Address> = concerned.map(|(peer, _)| *peer).filter(is_relayed).collect();
-        for peer in concerned {
-            self.make_relays(peer, lent);
-        }
-    }
-
-    /// Nothing comes through on an edge. If a common peer passes its datagrams on, that one may be why, whatever else it says
-    /// and answers: another one shall. Each gets the time that an answer needs.
-    pub(super) fn doubt_relay(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
-        let Some(via) = self.relay_of(id, lent) else { return };
-        let Some(edge) = self.edges.get(id) else { return };
-        if lent.paths.get(edge.path).is_none_or(|path| edge.moved + path.rto() > lent.now) {
-            return;
-        }
-        if let Stage::Linked(peer) = edge.stage {
-            // A peer that is dead itself answers through none of them.
-            if self.remember_refusal(via, peer, lent.now) {
-                self.switch_relay(id, lent);
-            }
-        }
-    }
-
-    /// Whether an edge without an answer may still come to life again: the common peer that failed it has only just done so, and
-    /// another is not there yet.
-    pub(super) fn outlives_relay(&mut self, id: EdgeId, lent: &Lent<'_>) -> bool {
-        let Some(via) = self.relay_of(id, lent) else { return false };
-        let Some(edge) = self.edges.get_mut(id) else { return false };
-        let rto = lent.paths.get(edge.path).map(Path::rto).unwrap_or_default();
-        let Stage::Linked(peer) = edge.stage else { return false };
-        let failed = self.relayed.refused.get(&(via, peer));
-        let hopes = failed.is_some_and(|until| lent.now + REFUSED_WAIT < *until + RELAY_PATIENCE);
-        if hopes {
-            edge.probe.start_over(lent.now);
-            edge.reliable.start_over(lent.now + rto);
-        }
-        hopes
-    }
-
-    /// A common peer is new: the edge to a member takes it if the one that it has is of no use.
-    fn leave_useless_relay(&mut self, peer: Address, lent: &mut Lent<'_>) {
-        let Some(id) = self.connections.get(peer).map(Connection::edge) else { return };
-        let Some(via) = self.relay_of(id, lent) else { return };
-        let suspected = self.connections.get(via).is_none_or(|connection| connection.suspected);
-        if suspected || !self.has_direct(via) || self.is_refused(via, peer, lent.now) {
-            self.switch_relay(id, lent);
-        }
-    }
-
-    /// Moves a relayed edge to the next best common peer; its peer follows the first record that comes that way.
-    pub(super) fn switch_relay(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
-        let Some(via) = self.relay_of(id, lent) else { return };
-        let Some(Stage::Linked(peer)) = self.edges.get(id).map(|edge| edge.stage) else { return };
-        let better = self.best_relay(peer, Some(via), lent).or_else(|| self.guess_relay(peer, via, lent));
-        let Some(better) = better else {
-            return self.make_relays(peer, lent);
-        };
-        let remote = Remote::Relayed(Through { overlay: self.slot, peer, via: better });
-        let path = lent.paths.hold(remote, lent.now);
-        let Some(edge) = self.edges.get_mut(id) else { return };
-        lent.paths.release(std::mem::replace(&mut edge.path, path));
-        edge.moved = lent.now;
-        edge.probe.start_over(lent.now);
-        self.counters.relays_changed += 1;
-        self.make_relays(peer, lent);
     }
 }
