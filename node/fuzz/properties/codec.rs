@@ -2,7 +2,8 @@
 
 use atoll_core::wire::{
     Broadcast, CloseReason, ConnectToMe, Covered, DhtAnswer, DhtRequest, Echo, FrameHeader, Header, Link,
-    Members, Neighbours, PacketHeader, Part, Ping, ROUTE_MAX, Upkeep, read_address, read_id, read_observed,
+    Members, Neighbours, PacketHeader, Part, Ping, ROUTE_MAX, Sample, Upkeep, read_address, read_id,
+    read_observed,
 };
 use atoll_core::{Buffer, Pool};
 
@@ -53,6 +54,7 @@ fn bodies(bytes: &[u8]) {
     same(bytes, Ping::read(bytes), Ping::write);
     same(bytes, ConnectToMe::read(bytes), ConnectToMe::write);
     same(bytes, Members::read(bytes), Members::write);
+    same(bytes, Sample::read(bytes), Sample::write);
     same(bytes, Echo::read(bytes), Echo::write);
     same(bytes, Part::read(bytes), Part::write);
     same(bytes, Broadcast::read(bytes), Broadcast::write);

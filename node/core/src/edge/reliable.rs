@@ -138,7 +138,7 @@ impl Reliable {
     /// Counts retransmissions anew, the next at `due`, because there is a reason for the silence other than the peer.
     pub fn start_over(&mut self, due: Time) {
         for frame in &mut self.unacked {
-            (frame.retransmissions, frame.due) = (0, frame.due.max(due));
+            (frame.retransmissions, frame.due) = (0, due);
         }
     }
 

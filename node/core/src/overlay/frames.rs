@@ -6,7 +6,7 @@ use crate::counters::DropReason;
 use crate::edge::{self, Again, Edge, Overdue, Receipt, Stage};
 use crate::wire::{
     Address, CloseReason, EdgeId, FrameHeader, FrameKind, Link, Malformed, Neighbours, OPEN, Ping, RoleBits,
-    read_observed,
+    Way, read_observed,
 };
 
 /// The retransmission at which a packet also takes the next best way.
@@ -92,6 +92,10 @@ impl Overlay {
         }
         let old = std::mem::replace(&mut edge.path, lent.paths.hold(from, lent.now));
         edge.moved = lent.now;
+        if from.way() == Way::Relayed {
+            // What went the old way is probably lost.
+            edge.reliable.start_over(lent.now);
+        }
         lent.paths.release(old);
         let Some(from) = from.udp() else { return };
         let mut body = lent.pool.take(20);

@@ -13,7 +13,7 @@ use crate::router::{self, Route};
 use crate::wire::codec::Write as _;
 use crate::wire::{
     Address, ConnectToMe, Echo, EdgeId, FrameHeader, FrameKind, Malformed, Members, Mode, PacketHeader,
-    PacketKind, SAMPLE_MAX, read_address, read_id,
+    PacketKind, SAMPLE_MAX, Sample, read_address, read_id,
 };
 
 /// Sending packets that nobody acknowledges into a silence this long asks the peer whether it lives.
@@ -158,7 +158,7 @@ impl Overlay {
             }
             PacketKind::ConnectReply => self.on_connect_reply(header, &ConnectToMe::read(body)?, lent),
             PacketKind::SampleRequest => self.on_sample_request(header, read_id(body)?, lent),
-            PacketKind::SampleReply => self.on_sample_reply(&Members::read(body)?, lent),
+            PacketKind::SampleReply => self.on_sample_reply(&Sample::read(body)?, lent),
             PacketKind::EchoRequest => self.on_echo_request(header, read_id(body)?, lent),
             PacketKind::EchoReply => {
                 let echo = Echo::read(body)?;
@@ -208,17 +208,22 @@ impl Overlay {
 
     fn on_sample_request(&mut self, header: &PacketHeader, id: u32, lent: &mut Lent<'_>) {
         let near = self.connections.around(self.own, self.ring.near());
-        let ourselves = Some(self.own).filter(|_| self.takes_shortcuts());
-        let members = near.into_iter().chain(ourselves).filter(|one| *one != header.source);
-        let sample = Members { id, members: members.take(SAMPLE_MAX).collect() };
+        let is_open = |peer: &Address| self.connections.get(*peer).is_some_and(|one| one.open);
+        let near = near.into_iter().filter(|one| *one != header.source).take(SAMPLE_MAX - 1);
+        let (mut open, mut others): (Vec<Address>, Vec<Address>) = near.partition(is_open);
+        if self.takes_shortcuts() {
+            if lent.paths.is_open() { &mut open } else { &mut others }.push(self.own);
+        }
+        let sample = Sample { id, open, others };
         let mut body = lent.pool.take(400);
         sample.write(&mut body);
         let back = PacketHeader::sourced(PacketKind::SampleReply, self.own, header.way_back());
         self.send_packet(&back, body, lent);
     }
 
-    fn on_sample_reply(&mut self, sample: &Members, lent: &mut Lent<'_>) {
-        let fresh = self.shortcuts.on_sample(sample.id, &sample.members, &self.connections, lent.now);
+    fn on_sample_reply(&mut self, sample: &Sample, lent: &mut Lent<'_>) {
+        let needs_open = lent.paths.is_blocked(lent.now);
+        let fresh = self.shortcuts.on_sample(sample, needs_open, &self.connections, lent.now);
         let Some(fresh) = fresh else {
             self.counters.drop(DropReason::Unasked);
             return;

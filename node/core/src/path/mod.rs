@@ -225,7 +225,13 @@ impl Table {
     /// Whether few can be linked from here: UDP does not come through, or a NAT chooses a port for each peer.
     #[must_use]
     pub fn is_shut(&self, now: Time) -> bool {
-        self.is_hard() || self.tcp(now) == Some(Patience::AtOnce)
+        self.is_hard() || self.is_blocked(now)
+    }
+
+    /// Whether UDP seems not to come through, so that only members that take TCP connections are linked.
+    #[must_use]
+    pub fn is_blocked(&self, now: Time) -> bool {
+        self.tcp(now) == Some(Patience::AtOnce)
     }
 
     /// The longest silence that our NAT is known to bear; none while nothing speaks against the default.

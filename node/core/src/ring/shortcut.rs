@@ -7,7 +7,7 @@ use crate::connection::{Role, Table};
 use crate::machine::Deadline;
 use crate::rng::Rng;
 use crate::time::Time;
-use crate::wire::{Address, Distance};
+use crate::wire::{Address, Distance, Sample};
 
 const RETRY_WAIT: Duration = Duration::from_secs(4);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(300);
@@ -72,20 +72,21 @@ impl Shortcuts {
         if size < SIZE_MIN { 0 } else { (self.config.shortcuts * size.log2()).ceil() as usize }
     }
 
-    /// A sample arrived: the members to link, at most as many as one draw tries.
+    /// A sample arrived: the members to link, at most as many as one draw tries. Who needs open ones links no others.
     pub fn on_sample(
         &mut self,
-        id: u32,
-        members: &[Address],
+        sample: &Sample,
+        needs_open: bool,
         table: &Table,
         now: Time,
     ) -> Option<Vec<Address>> {
         let Stage::Asked { id: asked, .. } = self.stage else { return None };
-        if asked != id {
+        if asked != sample.id {
             return None;
         }
-        let mut fresh: Vec<Address> =
-            members.iter().copied().filter(|one| *one != self.own && table.get(*one).is_none()).collect();
+        let others = sample.others.iter().filter(|_| !needs_open);
+        let is_fresh = |one: &Address| *one != self.own && table.get(*one).is_none();
+        let mut fresh: Vec<Address> = sample.open.iter().chain(others).copied().filter(is_fresh).collect();
         self.rng.shuffle(&mut fresh);
         fresh.truncate(self.config.shortcut_sample);
         self.stage = if fresh.is_empty() {

@@ -48,7 +48,37 @@ impl ConnectToMe {
     }
 }
 
-/// An id and a list of members: sample and trace replies.
+/// Members around the one that was asked: the reply to a request for a sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The id of the request.
+    pub id: u32,
+    /// Those that strangers reach.
+    pub open: Vec<Address>,
+    /// The others.
+    pub others: Vec<Address>,
+}
+
+impl Sample {
+    /// To bytes.
+    pub fn write(&self, body: &mut Buffer) {
+        body.put_u32(self.id);
+        body.put_list(SAMPLE_MAX, &self.open, Write::put_address);
+        body.put_list(SAMPLE_MAX, &self.others, Write::put_address);
+    }
+
+    /// From bytes.
+    pub fn read(body: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body);
+        let id = reader.u32()?;
+        let open = reader.list(SAMPLE_MAX, Reader::address)?;
+        let others = reader.list(SAMPLE_MAX, Reader::address)?;
+        reader.end()?;
+        Ok(Self { id, open, others })
+    }
+}
+
+/// An id and a list of members: the reply to a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members {
     /// The id of the request.

@@ -25,7 +25,7 @@ pub use frame::{
     read_observed,
 };
 pub use header::{DATAGRAM_MAX, EdgeId, Header, LONG_LEN, OverlayTag, SHORT_LEN, VERSION, is_record};
-pub use message::{CANDIDATES_MAX, ConnectToMe, Echo, Members, SAMPLE_MAX, read_address, read_id};
+pub use message::{CANDIDATES_MAX, ConnectToMe, Echo, Members, SAMPLE_MAX, Sample, read_address, read_id};
 pub use packet::{CARRIED_MAX, HOP_LIMIT, Mode, PacketHeader, PacketKind, ROUTE_MAX};
 pub use part::Part;
 pub use remote::{Candidate, RTT_MAX, Relayed, Remote, Transport, Way};

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use atoll_core::wire::{
     Ack, Address, BROADCAST_MAX, Broadcast, BroadcastId, CANDIDATES_MAX, Candidate, ConnectToMe, Covered,
     Echo, EdgeId, FrameHeader, FrameKind, Header, Link, Members, Mode, NEIGHBOURS_MAX, Neighbours,
-    OverlayTag, PacketHeader, PacketKind, Part, Ping, ROUTE_MAX, RTT_MAX, Range,
+    OverlayTag, PacketHeader, PacketKind, Part, Ping, ROUTE_MAX, RTT_MAX, Range, SAMPLE_MAX, Sample,
 };
 use atoll_core::{Buffer, Pool};
 use proptest::prelude::*;
@@ -120,11 +120,15 @@ proptest! {
         id: u32, roles: u8, token: u64,
         candidates in prop::collection::vec(candidate(), 0..=CANDIDATES_MAX),
         members in addresses(ROUTE_MAX),
+        open in addresses(SAMPLE_MAX),
+        others in addresses(SAMPLE_MAX),
     ) {
         let connect = ConnectToMe { id, roles, token, candidates };
         prop_assert_eq!(ConnectToMe::read(&written(|buffer| connect.write(buffer))), Ok(connect));
         let members = Members { id, members };
         prop_assert_eq!(Members::read(&written(|buffer| members.write(buffer))), Ok(members));
+        let sample = Sample { id, open, others };
+        prop_assert_eq!(Sample::read(&written(|buffer| sample.write(buffer))), Ok(sample));
         let echo = Echo { id, hops: roles };
         prop_assert_eq!(Echo::read(&written(|buffer| echo.write(buffer))), Ok(echo));
     }

@@ -152,6 +152,7 @@ impl Overlay {
         lent.paths.release(std::mem::replace(&mut edge.path, path));
         (edge.moved, edge.proven) = (lent.now, false);
         edge.probe.start_over(lent.now);
+        edge.reliable.start_over(lent.now);
         self.counters.relays_changed += 1;
     }
 
