@@ -20,7 +20,7 @@ const REPLACED_LIMIT: Duration = Duration::from_secs(15);
 /// How often a pair is looked at meanwhile.
 const GLANCE: Duration = Duration::from_millis(25);
 /// Between one relay and the next: the ring closes, and pairs find another relay to keep in reserve.
-const PAUSE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_secs(30);
 /// The way of an edge through a common peer, as members call it.
 const RELAYED: &str = "relayed";
 

@@ -509,7 +509,10 @@ impl Overlay {
 
     fn lose(&mut self, peer: Address, why: &str, lent: &mut Lent<'_>) {
         self.mark_stale_around(peer);
-        self.connections.remove(peer);
+        let lost = self.connections.remove(peer);
+        if self.connected && lost.is_some_and(|connection| connection.ours.has(Role::Shortcut)) {
+            self.shortcuts.begin(lent.now);
+        }
         self.leave_relay(peer, lent);
         self.cover_for(peer, lent);
         if self.place.predecessor == Some(peer) || self.place.successor == Some(peer) {

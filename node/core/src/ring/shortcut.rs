@@ -58,7 +58,7 @@ impl Shortcuts {
         Self { own, config, rng: rng.fork("shortcut"), stage: Stage::Idle(Time::MAX), wait: RETRY_WAIT }
     }
 
-    /// The member is connected: draw soon.
+    /// The member is connected, or lost a shortcut: draw soon.
     pub fn begin(&mut self, now: Time) {
         self.wait = RETRY_WAIT;
         if let Stage::Idle(at) = &mut self.stage {
