@@ -28,6 +28,8 @@ const RTT_UNKNOWN: Duration = Duration::from_millis(500);
 /// First wait between two looks for a better way; it doubles.
 const IMPROVE_WAIT: Duration = Duration::from_secs(30);
 const IMPROVE_WAIT_MAX: Duration = Duration::from_secs(1800);
+/// The same after a common peer is lost: once the other end has noticed, too, it names others.
+const RENEW_WAIT: Duration = Duration::from_secs(8);
 
 /// Refusals to relay that are remembered at most; more are not acted on.
 const REFUSED_MAX: usize = 64;
@@ -283,11 +285,15 @@ impl Overlay {
         } else {
             self.make_relays(peer, lent);
         }
-        if way == Way::Direct {
-            return;
+        if way != Way::Direct {
+            self.improve_in(IMPROVE_WAIT, lent.now);
         }
+    }
+
+    /// Looks for better ways after about `wait`, and then ever more rarely.
+    fn improve_in(&mut self, wait: Duration, now: Time) {
         self.relayed.improve_wait = IMPROVE_WAIT;
-        let soon = lent.now + self.rng.jitter(IMPROVE_WAIT, 0.3);
+        let soon = now + self.rng.jitter(wait, 0.3);
         self.relayed.improve_at = self.relayed.improve_at.min(soon);
     }
 

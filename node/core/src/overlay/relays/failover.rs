@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{REFUSED_WAIT, Through};
+use super::{REFUSED_WAIT, RENEW_WAIT, Through};
 use crate::connection::Connection;
 use crate::edge::{Edge, Stage};
 use crate::linker::Attempt;
@@ -64,6 +64,9 @@ impl Overlay {
         };
         let concerned = self.relayed.named.iter().filter(|(_, named)| named.iter().any(|one| one.via == via));
         let concerned: Vec<Address> = concerned.map(|(peer, _)| *peer).filter(is_relayed).collect();
+        if !concerned.is_empty() {
+            self.improve_in(RENEW_WAIT, lent.now);
+        }
         for peer in concerned {
             self.make_relays(peer, lent);
         }
