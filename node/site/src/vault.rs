@@ -65,10 +65,10 @@ pub enum NoVault {
 /// What does not open: it was sealed with another key, for another place, or was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("sealed with another key, or changed")]
-pub struct Unopened;
+pub(crate) struct Unopened;
 
 /// The keys.
-pub struct Vault {
+pub(crate) struct Vault {
     seal: Zeroizing<[u8; KEY]>,
     forms: Zeroizing<[u8; KEY]>,
 }
@@ -81,7 +81,7 @@ impl std::fmt::Debug for Vault {
 
 /// Whether a missing file is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
+pub(crate) enum Missing {
     /// Nothing is sealed yet.
     Make,
     /// Something is.
@@ -93,7 +93,7 @@ impl Vault {
     ///
     /// # Errors
     /// There is no key, or none that nobody else may read.
-    pub fn open(path: &Path, missing: Missing) -> Result<Self, NoVault> {
+    pub(crate) fn open(path: &Path, missing: Missing) -> Result<Self, NoVault> {
         match files::read(path, Access::Private, SMALL) {
             Ok(bytes) => Self::of(path, &Zeroizing::new(bytes)),
             Err(Unreadable::Io(why)) if why.kind() == ErrorKind::NotFound => match missing {
@@ -124,7 +124,7 @@ impl Vault {
     ///
     /// # Errors
     /// There is no randomness.
-    pub fn seal(&self, place: &str, bytes: &[u8]) -> Result<Vec<u8>, ErrorStack> {
+    pub(crate) fn seal(&self, place: &str, bytes: &[u8]) -> Result<Vec<u8>, ErrorStack> {
         let (mut nonce, mut tag) = ([0; NONCE], [0; TAG]);
         openssl::rand::rand_bytes(&mut nonce)?;
         let cipher = Cipher::aes_256_gcm();
@@ -136,7 +136,7 @@ impl Vault {
     ///
     /// # Errors
     /// It was not sealed here and for this place.
-    pub fn open_sealed(&self, place: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unopened> {
+    pub(crate) fn open_sealed(&self, place: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unopened> {
         let (nonce, rest) = sealed.split_at_checked(NONCE).ok_or(Unopened)?;
         let (body, tag) = rest.split_at_checked(rest.len().wrapping_sub(TAG)).ok_or(Unopened)?;
         let cipher = Cipher::aes_256_gcm();
@@ -155,7 +155,7 @@ impl Vault {
 ///
 /// # Errors
 /// OpenSSL does not take the key.
-pub fn mac(key: &[u8], parts: &[&[u8]]) -> Result<[u8; 32], ErrorStack> {
+pub(crate) fn mac(key: &[u8], parts: &[&[u8]]) -> Result<[u8; 32], ErrorStack> {
     let key = PKey::hmac(key)?;
     let mut signer = Signer::new(MessageDigest::sha256(), &key)?;
     for part in parts {
@@ -169,7 +169,7 @@ pub fn mac(key: &[u8], parts: &[&[u8]]) -> Result<[u8; 32], ErrorStack> {
 
 /// Whether two secrets are the same, in a time that does not depend on where they differ.
 #[must_use]
-pub fn same(one: &[u8], other: &[u8]) -> bool {
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && memcmp::eq(one, other)
 }
 

@@ -43,7 +43,7 @@ pub enum Unopened {
 
 /// The open database.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     writer: Writer,
     readers: Readers,
     _lock: File,
@@ -54,7 +54,7 @@ impl Store {
     ///
     /// # Errors
     /// It cannot be opened, or another process has it.
-    pub fn open(folder: &Path) -> Result<Self, Unopened> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, Unopened> {
         make_folder(folder)?;
         let lock = OpenOptions::new().create(true).append(true).open(folder.join(LOCK))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Unopened::InUse)?;
@@ -69,7 +69,7 @@ impl Store {
     ///
     /// # Errors
     /// What `act` refuses, or that nothing can be written.
-    pub async fn write<T, F>(&self, act: F) -> Result<T, Refusal>
+    pub(crate) async fn write<T, F>(&self, act: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Refusal> + Send + 'static,
@@ -81,7 +81,7 @@ impl Store {
     ///
     /// # Errors
     /// What `ask` refuses, or that nothing can be read.
-    pub async fn read<T, F>(&self, ask: F) -> Result<T, Refusal>
+    pub(crate) async fn read<T, F>(&self, ask: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Refusal> + Send + 'static,
