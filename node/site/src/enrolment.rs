@@ -137,7 +137,7 @@ fn prove(db: &Connection, vault: &Vault, ask: &Enrol, now: i64) -> Result<Proved
     if !same(ask.code(&key)?.as_bytes(), ask.mac.as_bytes()) {
         return Err(Refusal::Forged);
     }
-    if (ask.time - now).saturating_abs() > FRESH {
+    if ask.time.abs_diff(now) > FRESH.unsigned_abs() {
         return Err(Refusal::Stale);
     }
     let request = X509Req::from_pem(ask.request.as_bytes()).map_err(|_| Refusal::BadRequest)?;

@@ -17,6 +17,9 @@ const TITLE: &str = "atoll revocations 1";
 /// Bytes of a list at most: some hundred thousand lines.
 pub const LIST_MAX: usize = 16 * 1024 * 1024;
 
+/// Numbers and times at most, far from where sums overflow.
+const NUMBER_MAX: i64 = 1 << 53;
+
 /// What a list says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserList {
@@ -51,7 +54,10 @@ impl UserList {
         let mut lines = text.strip_suffix('\n').filter(|_| text.len() <= LIST_MAX)?.split('\n');
         let mut next = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');
         let (_, group) = (next("atoll").filter(|rest| *rest == "revocations 1")?, next("group")?);
-        let (number, at) = (next("number")?.parse().ok()?, next("at")?.parse().ok()?);
+        let (number, at): (i64, i64) = (next("number")?.parse().ok()?, next("at")?.parse().ok()?);
+        if !(0..=NUMBER_MAX).contains(&number) || !(0..=NUMBER_MAX).contains(&at) {
+            return None;
+        }
         let mut list = Self { group: group.to_owned(), number, at, ..Self::default() };
         for line in lines {
             let (kind, rest) = line.split_once(' ')?;
@@ -132,6 +138,7 @@ mod tests {
             ("user ann", "user a n"),
             ("revocations 1", "revocations 2"),
             ("user ann 5", "user ann 5\n"),
+            ("number 7", "number 9223372036854775807"),
         ] {
             let changed = text.replacen(old, new, 1);
             assert_ne!(UserList::read(&changed), Some(sample()), "{old} -> {new}");

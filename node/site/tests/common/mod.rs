@@ -47,7 +47,8 @@ impl Served {
 
     /// A site over a folder, as it is.
     pub fn on(folder: TempDir, wall: u64) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let clock = Arc::new(AtomicU64::new(wall));
         let hand = Arc::clone(&clock);
         let read = Clock::new(move || Wall(hand.load(Ordering::Relaxed)));
@@ -109,8 +110,18 @@ impl Served {
 
     /// A program that is logged in with a new account.
     pub fn program(&self, name: &str) -> Program<'_> {
+        self.enter("/api/v1/accounts", name)
+    }
+
+    /// A program that logs in.
+    pub fn again(&self, name: &str) -> Program<'_> {
+        self.enter("/api/v1/logins", name)
+    }
+
+    #[track_caller]
+    fn enter(&self, path: &str, name: &str) -> Program<'_> {
         let body = json!({"name": name, "password": PASSWORD}).to_string();
-        let answer = self.ask(&Request::json("POST", "/api/v1/accounts", &body));
+        let answer = self.ask(&Request::json("POST", path, &body));
         assert_eq!(answer.status, 200, "{}", answer.body);
         let token = answer.json()["token"].as_str().unwrap().to_owned();
         Program { served: self, token }
@@ -257,7 +268,10 @@ impl Browser<'_> {
 
     /// Sends a form whose token is this.
     pub fn post_with(&mut self, path: &str, token: &str, fields: &[(&str, &str)]) -> Answer {
-        let pairs = [("form", token)].iter().chain(fields).map(|(name, value)| format!("{name}={}", escaped(value)));
+        let pairs = [("form", token)]
+            .into_iter()
+            .chain(fields.iter().copied())
+            .map(|(name, value)| format!("{name}={}", escaped(value)));
         let body = pairs.collect::<Vec<_>>().join("&");
         let kind = "application/x-www-form-urlencoded".to_owned();
         let headers = vec![("Content-Type", kind)];
@@ -280,10 +294,12 @@ impl Browser<'_> {
 }
 
 pub fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
-        other => format!("%{other:02X}"),
-    }).collect()
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
 }
 
 /// What a program of a user uses.
