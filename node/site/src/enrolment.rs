@@ -127,9 +127,6 @@ fn prove(db: &Connection, vault: &Vault, ask: &Enrol, now: i64) -> Result<Proved
     }
     let group = group(db, &ask.group)?.ok_or(Refusal::Forged)?;
     let member = member_called(db, group.id, &ask.user)?.ok_or(Refusal::Forged)?;
-    if member.state == State::Revoked {
-        return Err(Refusal::Revoked);
-    }
     let key = member.key(vault, &group).map_err(|why| match why {
         Refusal::NotMember => Refusal::Forged,
         other => other,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
-use crate::groups::{At, Group, Member, Rank, group_numbered, member, note};
+use crate::groups::{At, Group, Member, Rank, State, group_numbered, member, note};
 use crate::refusal::Refusal;
 use crate::revocation::hex;
 use crate::site::{Site, Told};
@@ -154,7 +154,8 @@ impl Site {
             let found = db.query_row(sql, params![proof, now], |row| Ok((row.get(0)?, row.get(1)?)));
             let (id, account): (i64, i64) = found.optional()?.ok_or(Refusal::Ended)?;
             let group = group_numbered(db, id)?.ok_or(Refusal::Ended)?;
-            let member = member(db, id, account)?.ok_or(Refusal::Ended)?;
+            let member = member(db, id, account)?.filter(|member| member.state == State::Member);
+            let member = member.ok_or(Refusal::Ended)?;
             note(db, (id, now), [&member.name, "use link", &member.name])?;
             MemberFile::of(&told, &vault, (&group, &member))
         };

@@ -25,8 +25,9 @@ use crate::refusal::Refusal;
 use crate::site::Site;
 
 const PLACE: &str = "tls key";
-/// How long the own certificate is valid; it is made anew at every start.
-const DAYS: u32 = 3_650;
+const DAY: i64 = 86_400;
+/// How long the own certificate is valid, in seconds; it is made anew at every start.
+const LIFE: i64 = 3_650 * DAY;
 
 /// Why there is no HTTPS.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +67,7 @@ impl Site {
             Some(files) => read(files)?,
             None => {
                 let key = self.own_key().await?;
-                (vec![own_certificate(&key, &self.told.urls)?], key)
+                (vec![own_certificate(&key, &self.told.urls, self.now())?], key)
             }
         };
         self.told.pin = sha256(&key.public_key_to_der()?);
@@ -124,7 +125,7 @@ fn host(url: &str) -> &str {
     }
 }
 
-fn own_certificate(key: &PKey<Private>, urls: &[String]) -> Result<X509, NoTls> {
+fn own_certificate(key: &PKey<Private>, urls: &[String], now: i64) -> Result<X509, NoTls> {
     let mut name = X509Name::builder()?;
     name.append_entry_by_nid(Nid::COMMONNAME, "atoll site")?;
     let name = name.build();
@@ -134,8 +135,8 @@ fn own_certificate(key: &PKey<Private>, urls: &[String]) -> Result<X509, NoTls> 
     builder.set_serial_number(&*Asn1Integer::from_bn(&*BigNum::from_slice(&serial.0)?)?)?;
     builder.set_subject_name(&name)?;
     builder.set_issuer_name(&name)?;
-    builder.set_not_before(&*Asn1Time::days_from_now(0)?)?;
-    builder.set_not_after(&*Asn1Time::days_from_now(DAYS)?)?;
+    builder.set_not_before(&*Asn1Time::from_unix(now - DAY)?)?;
+    builder.set_not_after(&*Asn1Time::from_unix(now + LIFE)?)?;
     builder.set_pubkey(key)?;
     let mut names = SubjectAlternativeName::new();
     names.dns("localhost");

@@ -26,6 +26,12 @@ impl Token {
         Ok(Self(bytes))
     }
 
+    /// The one with these bytes.
+    #[must_use]
+    pub fn of(bytes: [u8; BYTES]) -> Self {
+        Self(bytes)
+    }
+
     /// Reads what [`Token::text`] wrote.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {

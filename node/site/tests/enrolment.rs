@@ -149,9 +149,11 @@ fn a_file_is_of_no_use_once_its_user_was_revoked_left_or_made_a_new_one() {
     assert_eq!(old.enrol(&served).reason(), "forged");
     ann.done("DELETE", "/api/v1/groups/chess/members/bob", &json!(null));
     assert_eq!(stolen.enrol(&served).reason(), "revoked");
-    assert_eq!(Node { key: fresh(), ..stolen }.enrol(&served).reason(), "revoked");
+    assert_eq!(Node { key: fresh(), file: stolen.file.clone() }.enrol(&served).reason(), "revoked");
     eve.done("DELETE", "/api/v1/groups/chess/membership", &json!(null));
-    assert_eq!(left.enrol(&served).reason(), "forged");
+    assert_eq!(left.enrol(&served).reason(), "not_member");
+    let guess = Enrol { mac: "0".repeat(64), ..stolen.draft(served.now()) };
+    assert_eq!(Node::send(&served, &guess).reason(), "forged", "strangers do not learn who is revoked");
     bob.refused(("POST", "/api/v1/groups/chess/requests"), &json!(null), "revoked");
     eve.done("POST", "/api/v1/groups/chess/requests", &json!(null));
     ann.done("PUT", "/api/v1/groups/chess/requests/eve", &json!({"admitted": true}));
@@ -245,4 +247,29 @@ fn every_certificate_is_in_the_audit_log() {
         .collect();
     let log = ann.done("GET", "/api/v1/groups/chess/audit", &json!(null)).body;
     assert!(serials.iter().all(|serial| log.contains(serial)), "{log}");
+}
+
+#[test]
+fn of_many_at_once_with_one_nonce_one_is_answered_and_each_invitation_is_used_once() {
+    let served = Served::new();
+    let ann = founder(&served, "chess");
+    let node = Node::of(&ann, "chess");
+    let ask = node.signed(node.draft(served.now()));
+    let at_once = |ask: &(dyn Fn(usize) -> u16 + Sync)| -> Vec<u16> {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|number| scope.spawn(move || ask(number))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        })
+    };
+    let statuses = at_once(&|_| Node::send(&served, &ask).status);
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| [200, 409].contains(status)), "{statuses:?}");
+
+    let made = ann.done("POST", "/api/v1/groups/chess/invitations", &json!({"uses": 3, "days": 1})).json();
+    let users: Vec<Program<'_>> = (0..8).map(|number| served.program(&format!("user{number}"))).collect();
+    let accept = json!({"token": made["token"]});
+    let path = "/api/v1/groups/chess/membership";
+    let statuses = at_once(&|number| users[number].ask("POST", path, &accept).status);
+    assert_eq!(statuses.iter().filter(|status| **status == 204).count(), 3, "{statuses:?}");
+    assert!(statuses.iter().all(|status| [204, 410].contains(status)), "{statuses:?}");
 }

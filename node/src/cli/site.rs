@@ -92,10 +92,16 @@ impl Site {
             level: self.log.unwrap_or(log.level),
             format: self.log_format.unwrap_or(log.format),
         });
-        let running = Running::start(self, member.as_ref(), clock).await?;
-        let ended = match member {
-            Some(settings) => driver::run(settings, clock).await,
-            None => driver::asked_to_leave().await.map(|signal| tracing::info!(signal, "leaving")),
+        let mut running = Running::start(self, member.as_ref(), clock).await?;
+        let beside = async {
+            match member {
+                Some(settings) => driver::run(settings, clock).await,
+                None => driver::asked_to_leave().await.map(|signal| tracing::info!(signal, "leaving")),
+            }
+        };
+        let ended = tokio::select! {
+            ended = beside => ended,
+            _ = &mut running.served => return Err(Failure::new("the site", "it ended by itself")),
         };
         running.stop().await;
         ended.map(|()| Verdict::Yes)
@@ -138,8 +144,8 @@ impl Site {
 
 /// The site, which is served by threads of its own.
 struct Running {
-    runtime: Runtime,
-    stop: watch::Sender<()>,
+    runtime: Option<Runtime>,
+    stop: Option<watch::Sender<()>>,
     served: JoinHandle<()>,
 }
 
@@ -158,7 +164,7 @@ impl Running {
         let started = runtime.spawn(start(site, (listener, told), clock, stopped)).await;
         let started = started.map_err(|why| Failure::new("the site", why)).and_then(|started| started);
         match started {
-            Ok(served) => Ok(Self { runtime, stop, served }),
+            Ok(served) => Ok(Self { runtime: Some(runtime), stop: Some(stop), served }),
             Err(failure) => {
                 runtime.shutdown_background();
                 Err(failure)
@@ -166,10 +172,18 @@ impl Running {
         }
     }
 
-    async fn stop(self) {
-        drop(self.stop);
-        let _ = self.served.await;
-        self.runtime.shutdown_background();
+    async fn stop(mut self) {
+        drop(self.stop.take());
+        let _ = (&mut self.served).await;
+    }
+}
+
+/// A runtime that ends inside of another one waits for nothing.
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

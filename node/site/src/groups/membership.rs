@@ -106,6 +106,7 @@ impl Site {
             let member = scene.member.clone().ok_or(Refusal::NotMember)?;
             keep_administrator(scene, &member)?;
             set_state(scene, &member, State::Left)?;
+            forget_invitations(scene, &member)?;
             scene.note("leave", &member.name)?;
             revocation::end_nodes(scene, &member, "gone")
         })
@@ -202,7 +203,8 @@ pub(super) fn may_enter(scene: &Scene<'_>) -> Result<(), Refusal> {
 }
 
 fn set_state(scene: &Scene<'_>, member: &Member, state: State) -> Result<(), Refusal> {
-    let sql = "UPDATE members SET state = ?3, admin = 0, key = NULL, since = ?4
+    // The key stays: it proves who is told that the membership is over.
+    let sql = "UPDATE members SET state = ?3, admin = 0, since = ?4
         WHERE group_id = ?1 AND account = ?2";
     scene.db.execute(sql, params![scene.group.id, member.account, state, scene.now])?;
     Ok(())

@@ -48,6 +48,15 @@ impl Site {
     pub(crate) async fn hold_restored(&self) -> Result<(), Refusal> {
         for one in self.store.read(|db| numbered(db, false)).await? {
             let newest = self.watermark.of(&one.name);
+            if one.number > newest {
+                if newest == 0 {
+                    tracing::warn!(
+                        group = one.name,
+                        "no watermark: whether the database was restored is not known"
+                    );
+                }
+                self.remember_list(&one.name, one.number).await;
+            }
             if one.number < newest {
                 let (group, number) = (&one.name, one.number);
                 tracing::warn!(group, number, newest, "the database was restored: nothing is signed");
@@ -158,7 +167,7 @@ fn merge(db: &Connection, group: i64, list: &UserList) -> Result<usize, Refusal>
     Ok(fresh)
 }
 
-const REVOKE_NAMED: &str = "UPDATE members SET state = 'revoked', admin = 0, key = NULL
+const REVOKE_NAMED: &str = "UPDATE members SET state = 'revoked', admin = 0
     WHERE group_id = ?1 AND name IN (SELECT user FROM revoked_users WHERE group_id = ?1)";
 const REVOKE_NODES_OF_NAMED: &str = "UPDATE nodes SET state = 'revoked' WHERE group_id = ?1
     AND account IN (SELECT account FROM members WHERE group_id = ?1 AND state = 'revoked')";
