@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command as Process, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -51,8 +51,13 @@ struct Site {
 impl Site {
     /// Starts it over a folder and waits until it is ready.
     fn start(folder: &Path, flags: &[&str]) -> Self {
+        Self::start_as(program(&[]), folder, flags)
+    }
+
+    /// The same by a process that becomes the program, whose arguments follow.
+    fn start_as(mut process: Process, folder: &Path, flags: &[&str]) -> Self {
         let (data, key) = (folder.join("data"), folder.join("key"));
-        let mut process = program(&["site", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+        process.args(["site", "--listen", "127.0.0.1:0", "--log-format", "json"]);
         process.args(["--data", text(&data), "--key-file", text(&key)]).args(flags);
         let mut child = process.stderr(Stdio::piped()).spawn().unwrap();
         let lines = follow(child.stderr.take().unwrap());
@@ -116,7 +121,7 @@ impl Site {
 
     fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+        assert!(Process::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 }
 
@@ -288,4 +293,49 @@ fn every_mistake_is_named_with_a_way_out() {
     drop(site);
     fs::remove_file(&key).unwrap();
     says(refused(&["--data", &data, "--key-file", &key]), "put the key file back");
+}
+
+/// On a disk of two megabytes, in a mount namespace of its own.
+#[test]
+fn on_a_full_disk_a_site_refuses_loses_nothing_and_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let mount = format!("mount -t tmpfs -o size=2m none {} || exit 77; exec \"$@\"", text(&data));
+    let isolated = |words: &[&str]| {
+        let mut process = Process::new("unshare");
+        process
+            .args(["--map-root-user", "--mount", "sh", "-c", &mount, "sh"])
+            .args(words)
+            .stdin(Stdio::null());
+        process
+    };
+    let may = isolated(&["true"]).status().is_ok_and(|status| status.success());
+    if !may {
+        return println!("SKIPPED: a full disk: no mount namespace may be made here");
+    }
+    let site = Site::start_as(isolated(&[common::BINARY]), folder.path(), &[]);
+    let token = site.account("ann");
+    site.ask("POST", "/api/v1/groups", (&token, &json!({"name": "chess"})));
+    let filler = format!("/proc/{}/root{}/filler", site.child.id(), text(&data));
+    // Longer than there is room.
+    let filled = fs::write(&filler, vec![7; 4 << 20]);
+    assert!(filled.is_err());
+    let mut refusals = Vec::new();
+    let mut founded = Vec::new();
+    for number in 0..8 {
+        let body = json!({"name": format!("group{number}")}).to_string();
+        let (status, said) = site.try_ask("POST", "/api/v1/groups", (&token, &body)).unwrap();
+        match status {
+            201 => founded.push(format!("group{number}")),
+            503 => refusals.push(said),
+            other => panic!("{other}: {said}"),
+        }
+    }
+    assert!(!refusals.is_empty() && refusals.iter().all(|said| said.contains("unavailable")), "{refusals:?}");
+    let own = site.ask("GET", "/api/v1/groups", (&token, &Value::Null));
+    let own: Vec<Value> = serde_json::from_str(&own).unwrap();
+    assert_eq!(own.len(), founded.len() + 1, "what was answered is there, what was refused is not");
+    fs::remove_file(&filler).unwrap();
+    site.ask("POST", "/api/v1/groups", (&token, &json!({"name": "room"})));
 }
