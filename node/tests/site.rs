@@ -231,7 +231,7 @@ fn killed_at_any_moment_a_site_has_lost_nothing_that_it_answered() {
                 })
                 .collect();
             // Another moment in every round.
-            std::thread::sleep(Duration::from_millis(5 + 9 * round));
+            std::thread::sleep(Duration::from_millis(10 + 17 * round));
             site.signal("KILL");
             stop.store(true, Ordering::Relaxed);
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
@@ -338,4 +338,24 @@ fn on_a_full_disk_a_site_refuses_loses_nothing_and_goes_on_when_there_is_room() 
     assert_eq!(own.len(), founded.len() + 1, "what was answered is there, what was refused is not");
     fs::remove_file(&filler).unwrap();
     site.ask("POST", "/api/v1/groups", (&token, &json!({"name": "room"})));
+}
+
+#[test]
+fn an_operator_s_certificate_is_shown_and_pinned() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = common::group::key();
+    let forger = common::group::Forger::alone(&common::group::Leaf::new(&["https://site.example"]));
+    let (certificate, path) = (folder.path().join("tls.pem"), folder.path().join("tls.key"));
+    fs::write(&certificate, forger.certificate.to_pem().unwrap()).unwrap();
+    common::group::private(&path, &forger.key.private_key_to_pem_pkcs8().unwrap());
+    let flags = ["--tls-certificate", text(&certificate), "--tls-key", text(&path)];
+    let site = Site::start(folder.path(), &flags);
+    let spki = forger.key.public_key_to_der().unwrap();
+    assert_eq!(site.pin, hex(&sha256(&spki)));
+    site.account("ann");
+    drop(site);
+    common::group::private(&path, &key.private_key_to_pem_pkcs8().unwrap());
+    let (data, own) = (folder.path().join("data"), folder.path().join("key"));
+    let said = refused(&[&["--data", text(&data), "--key-file", text(&own)][..], &flags].concat());
+    assert!(said.contains("that belong together"), "{said}");
 }

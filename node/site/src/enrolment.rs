@@ -235,17 +235,17 @@ impl<'a> Desk<'a> {
     /// What the policy says of a node that is new.
     fn first_state(&self) -> Result<NodeState, Refusal> {
         let sql = "SELECT count(*) FILTER (WHERE state NOT IN ('gone', 'revoked')),
-            count(*) FILTER (WHERE state = 'admitted'), count(*)
+            count(*) FILTER (WHERE state IN ('admitted', 'revoked')), count(*)
             FROM nodes WHERE group_id = ?1 AND account = ?2";
         let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
         let place = params![self.group.id, self.ask.account];
-        let (own, admitted, ever): (i64, i64, i64) = self.db.query_row(sql, place, read)?;
+        let (own, signed, ever): (i64, i64, i64) = self.db.query_row(sql, place, read)?;
         if own >= NODES_MAX || ever >= NODES_EVER_MAX {
             return Err(Refusal::TooMany);
         }
         let at_once = match self.group.policy {
             Policy::Sign => true,
-            Policy::First(number) => admitted < i64::from(number),
+            Policy::First(number) => signed < i64::from(number),
             Policy::Ask => false,
         };
         Ok(if at_once { NodeState::Admitted } else { NodeState::Waiting })

@@ -57,12 +57,18 @@ pub struct Places {
 /// What members are told about the site.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    /// Under which `https://` URLs it is reached, the best first.
-    pub urls: Vec<String>,
+    pub(crate) urls: Vec<String>,
     /// The SHA-256 of the public key of its TLS certificate.
-    pub pin: [u8; 32],
-    /// Members of the public overlay.
-    pub bootstraps: Vec<String>,
+    pub(crate) pin: [u8; 32],
+    pub(crate) bootstraps: Vec<String>,
+}
+
+impl Told {
+    /// Under which `https://` URLs the site is reached, the best first, and members of the public overlay.
+    #[must_use]
+    pub fn new(urls: Vec<String>, bootstraps: Vec<String>) -> Self {
+        Self { urls, pin: [0; 32], bootstraps }
+    }
 }
 
 /// Why the site does not open.

@@ -273,3 +273,16 @@ fn of_many_at_once_with_one_nonce_one_is_answered_and_each_invitation_is_used_on
     assert_eq!(statuses.iter().filter(|status| **status == 204).count(), 3, "{statuses:?}");
     assert!(statuses.iter().all(|status| [204, 410].contains(status)), "{statuses:?}");
 }
+
+#[test]
+fn a_node_that_was_revoked_still_counts_among_the_first() {
+    let served = Served::new();
+    let ann = founder(&served, "chess");
+    ann.done("PUT", "/api/v1/groups/chess/policy", &json!({"policy": "first", "first": 1}));
+    let bob = member(&served, &ann, "bob");
+    let node = Node::of(&bob, "chess");
+    node.certificate(&served);
+    let address = atoll_core::security::address_of(&node.key).unwrap();
+    ann.done("DELETE", &format!("/api/v1/groups/chess/nodes/{address}"), &json!(null));
+    assert_eq!(Node::of(&bob, "chess").enrol(&served).status, 202, "nobody gets around a revocation");
+}

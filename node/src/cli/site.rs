@@ -133,7 +133,7 @@ impl Site {
         let bootstraps = if self.bootstrap.is_empty() { known } else { &self.bootstrap };
         let own = || vec![format!("https://localhost:{}", local.port())];
         let urls = if self.url.is_empty() { own() } else { self.url.clone() };
-        Told { urls, pin: [0; 32], bootstraps: bootstraps.iter().map(ToString::to_string).collect() }
+        Told::new(urls, bootstraps.iter().map(ToString::to_string).collect())
     }
 
     fn tls(&self) -> Option<TlsFiles> {

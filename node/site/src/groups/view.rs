@@ -141,17 +141,17 @@ impl Site {
         self.look(at, Rank::Anyone, |scene| {
             let member = scene.member.as_ref();
             let is_in = member.is_some_and(|member| member.state == State::Member);
-            let of = |state: &str| {
-                let sql = format!("SELECT count(*) FROM members WHERE group_id = ?1 AND state = '{state}'");
-                count(scene.db, &sql, scene.group.id)
+            let of = |state: State| -> Result<i64, Refusal> {
+                let sql = "SELECT count(*) FROM members WHERE group_id = ?1 AND state = ?2";
+                Ok(scene.db.query_row(sql, params![scene.group.id, state], |row| row.get(0))?)
             };
             let (group, policy) = (&scene.group, scene.group.policy);
             let inside = || -> Result<Inside, Refusal> {
                 let waiting = "SELECT count(*) FROM nodes WHERE group_id = ?1 AND state = 'waiting'";
                 let list = "SELECT coalesce(max(number), 0) FROM lists WHERE group_id = ?1";
                 Ok(Inside {
-                    members: of("member")?,
-                    asking: of("asking")?,
+                    members: of(State::Member)?,
+                    asking: of(State::Asking)?,
                     waiting: count(scene.db, waiting, group.id)?,
                     policy: policy.word(),
                     first: Policy::number(policy),

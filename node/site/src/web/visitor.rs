@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use hyper::Method;
 use hyper::header::{COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
 use hyper::http::request::Parts;
 
@@ -100,7 +101,8 @@ impl FromRequestParts<Arc<Site>> for Me {
         match site.who(&visitor.token).await {
             Ok(account) => Ok(Self(account)),
             Err(Refusal::NotLoggedIn) => {
-                let next = parts.uri.path();
+                // What a form does is not done by coming back.
+                let next = if parts.method == Method::GET { parts.uri.path() } else { "/" };
                 Err(Redirect::to(&format!("/login?next={next}")).into_response())
             }
             Err(other) => Err(Failed(other).into_response()),

@@ -55,11 +55,7 @@ impl Served {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let local = listener.local_addr().unwrap();
-        let told = Told {
-            urls: vec![format!("https://{local}")],
-            pin: [0; 32],
-            bootstraps: vec!["192.0.2.1:4001".to_owned()],
-        };
+        let told = Told::new(vec![format!("https://{local}")], vec!["192.0.2.1:4001".to_owned()]);
         let (stop, stopped) = watch::channel(());
         let (site, served) = runtime.block_on(async {
             let mut site = Site::open(&places(folder.path()), told, read).await.unwrap();

@@ -14,7 +14,7 @@ use crate::groups::{At, Policy, State};
 use crate::refusal::Refusal;
 use crate::site::Site;
 
-type Site_ = Held<Arc<Site>>;
+type OfSite = Held<Arc<Site>>;
 
 #[derive(Deserialize)]
 pub(super) struct Places {
@@ -30,7 +30,7 @@ pub(super) struct Before {
 }
 
 pub(super) async fn requests(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path(group): Path<String>,
     Query(places): Query<Places>,
     visitor: Visitor,
@@ -44,7 +44,7 @@ pub(super) async fn requests(
 }
 
 pub(super) async fn decide(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path((group, user)): Path<(String, String)>,
     Me(me): Me,
     fields: Fields,
@@ -59,7 +59,7 @@ pub(super) async fn decide(
 }
 
 pub(super) async fn node(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path((group, address)): Path<(String, String)>,
     Me(me): Me,
     fields: Fields,
@@ -78,7 +78,7 @@ pub(super) async fn node(
 }
 
 pub(super) async fn member(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path((group, user)): Path<(String, String)>,
     Me(me): Me,
     fields: Fields,
@@ -94,7 +94,7 @@ pub(super) async fn member(
 }
 
 pub(super) async fn policy(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path(group): Path<String>,
     Me(me): Me,
     fields: Fields,
@@ -116,7 +116,7 @@ async fn invitations_page(
 }
 
 pub(super) async fn invitations(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path(group): Path<String>,
     visitor: Visitor,
     Me(me): Me,
@@ -125,7 +125,7 @@ pub(super) async fn invitations(
 }
 
 pub(super) async fn invite(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path(group): Path<String>,
     visitor: Visitor,
     Me(me): Me,
@@ -138,7 +138,7 @@ pub(super) async fn invite(
 }
 
 pub(super) async fn withdraw(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path((group, id)): Path<(String, i64)>,
     Me(me): Me,
     _: Fields,
@@ -148,7 +148,7 @@ pub(super) async fn withdraw(
 }
 
 pub(super) async fn audit(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path(group): Path<String>,
     Query(before): Query<Before>,
     visitor: Visitor,

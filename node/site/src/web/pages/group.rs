@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::token::Token;
 
-type Site_ = Held<Arc<Site>>;
+type OfSite = Held<Arc<Site>>;
 
 #[derive(Deserialize)]
 pub(super) struct Called {
@@ -37,14 +37,14 @@ pub(super) async fn go(Me(_): Me, Query(called): Query<Called>) -> Shown {
     if is_site_name(name) { Ok(to(&format!("/groups/{name}"))) } else { Err(Refusal::NotFound.into()) }
 }
 
-pub(super) async fn found(Held(site): Site_, Me(me): Me, fields: Fields) -> Shown {
+pub(super) async fn found(Held(site): OfSite, Me(me): Me, fields: Fields) -> Shown {
     let name = fields.text("name").trim();
     site.found(&me, name).await?;
     Ok(to(&format!("/groups/{name}")))
 }
 
 pub(super) async fn page(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path(group): Path<String>,
     Query(after): Query<After>,
     visitor: Visitor,
@@ -60,22 +60,22 @@ pub(super) async fn page(
     Ok(show(&GroupPage { shell, me: me.name, view, members })?)
 }
 
-pub(super) async fn ask(Held(site): Site_, Path(group): Path<String>, Me(me): Me, _: Fields) -> Shown {
+pub(super) async fn ask(Held(site): OfSite, Path(group): Path<String>, Me(me): Me, _: Fields) -> Shown {
     site.ask(&At::new(&me, &group)).await?;
     Ok(to(&format!("/groups/{group}")))
 }
 
-pub(super) async fn leave(Held(site): Site_, Path(group): Path<String>, Me(me): Me, _: Fields) -> Shown {
+pub(super) async fn leave(Held(site): OfSite, Path(group): Path<String>, Me(me): Me, _: Fields) -> Shown {
     site.leave(&At::new(&me, &group)).await?;
     Ok(to("/"))
 }
 
-pub(super) async fn renew(Held(site): Site_, Path(group): Path<String>, Me(me): Me, _: Fields) -> Shown {
+pub(super) async fn renew(Held(site): OfSite, Path(group): Path<String>, Me(me): Me, _: Fields) -> Shown {
     site.renew_key(&At::new(&me, &group)).await?;
     Ok(to(&format!("/groups/{group}")))
 }
 
-pub(super) async fn file(Held(site): Site_, Path(group): Path<String>, Me(me): Me) -> Shown {
+pub(super) async fn file(Held(site): OfSite, Path(group): Path<String>, Me(me): Me) -> Shown {
     let file = site.file(&At::new(&me, &group)).await?;
     let name = format!("attachment; filename=\"{}.atoll\"", file.group.name);
     let headers = [(CONTENT_TYPE, "application/yaml".to_owned()), (CONTENT_DISPOSITION, name)];
@@ -83,7 +83,7 @@ pub(super) async fn file(Held(site): Site_, Path(group): Path<String>, Me(me): M
 }
 
 pub(super) async fn link(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path(group): Path<String>,
     visitor: Visitor,
     Me(me): Me,
@@ -98,7 +98,7 @@ pub(super) async fn link(
 }
 
 pub(super) async fn member(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path((group, user)): Path<(String, String)>,
     visitor: Visitor,
     Me(me): Me,
@@ -112,7 +112,7 @@ pub(super) async fn member(
 }
 
 pub(super) async fn invited(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path((group, token)): Path<(String, String)>,
     visitor: Visitor,
     Me(me): Me,
@@ -125,7 +125,7 @@ pub(super) async fn invited(
 }
 
 pub(super) async fn accept(
-    Held(site): Site_,
+    Held(site): OfSite,
     Path((group, token)): Path<(String, String)>,
     Me(me): Me,
     _: Fields,
