@@ -37,5 +37,5 @@ pub use site::{Clock, NotOpened, Places, Site, Told};
 pub use store::Unopened;
 pub use tls::{NoTls, TlsFiles};
 pub use token::Token;
-pub use vault::NoVault;
+pub use vault::{KeyFile, NoVault};
 pub use watermark::NoWatermark;

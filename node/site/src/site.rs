@@ -15,11 +15,13 @@ use crate::limits::{Limiter, Rate, place};
 use crate::refusal::Refusal;
 use crate::revocation::hex;
 use crate::store::{self, Store};
-use crate::vault::{Missing, NoVault, Vault};
+use crate::vault::{KeyFile, Missing, NoVault, Vault};
 use crate::watermark::{NoWatermark, Watermark};
 
 /// How often what has ended is removed from the database.
 const CHORES: Duration = Duration::from_secs(60);
+/// How long an invitation stays that has ended, in seconds: a clock that was wrong for a while takes none away.
+const KEPT: i64 = 30 * 86_400;
 const SEALED_CHECK: &str = "check";
 
 /// Reads the wall clock.
@@ -48,8 +50,8 @@ impl fmt::Debug for Clock {
 pub struct Places {
     /// The folder of the database.
     pub data: PathBuf,
-    /// The file of the key that secrets are sealed with; outside `data`.
-    pub key: PathBuf,
+    /// The key that secrets are sealed with; outside `data`.
+    pub key: KeyFile,
     /// The file that remembers the newest list of each group; outside `data`.
     pub watermark: PathBuf,
 }
@@ -146,8 +148,8 @@ impl Site {
     /// # Errors
     /// The database or its key cannot be used, or do not belong together.
     pub async fn open(places: &Places, told: Told, clock: Clock) -> Result<Self, NotOpened> {
-        if is_inside(&places.key, &places.data) {
-            return Err(NoVault::Beside(places.key.clone()).into());
+        if is_inside(places.key.path(), &places.data) {
+            return Err(NoVault::Beside(places.key.path().to_owned()).into());
         }
         let folder = places.data.clone();
         let store = Store::open(&places.data).map_err(|why| NotOpened::Store { folder, why })?;
@@ -156,7 +158,7 @@ impl Site {
         let vault = Arc::new(Vault::open(&places.key, missing)?);
         match sealed {
             Some(sealed) if vault.open_sealed(SEALED_CHECK, &sealed).is_err() => {
-                return Err(NoVault::Other(places.key.clone()).into());
+                return Err(NoVault::Other(places.key.path().to_owned()).into());
             }
             Some(_) => {}
             None => keep_check(&store, &vault).await?,
@@ -238,6 +240,6 @@ fn remove_ended(db: &Connection, now: i64) -> Result<(), Refusal> {
     db.execute("DELETE FROM logins WHERE made < ?1 OR seen < ?2", params![now - LOGIN_MAX, now - IDLE_MAX])?;
     db.execute("DELETE FROM nonces WHERE at < ?1", [now - 2 * FRESH])?;
     db.execute("DELETE FROM links WHERE ends < ?1", [now])?;
-    db.execute("DELETE FROM invitations WHERE ends < ?1", [now])?;
+    db.execute("DELETE FROM invitations WHERE ends < ?1", [now - KEPT])?;
     Ok(())
 }

@@ -79,6 +79,25 @@ impl std::fmt::Debug for Vault {
     }
 }
 
+/// Where the key is.
+#[derive(Clone, Debug)]
+pub enum KeyFile {
+    /// Made at the first start; refused if anybody but its owner may read it.
+    Own(PathBuf),
+    /// Handed over by what starts the site and keeps others from it, whatever its mode says; never made.
+    Handed(PathBuf),
+}
+
+impl KeyFile {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Own(path) | Self::Handed(path) => path,
+        }
+    }
+}
+
 /// Whether a missing file is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
@@ -93,14 +112,21 @@ impl Vault {
     ///
     /// # Errors
     /// There is no key, or none that nobody else may read.
-    pub(crate) fn open(path: &Path, missing: Missing) -> Result<Self, NoVault> {
-        match files::read(path, Access::Private, SMALL) {
+    pub(crate) fn open(file: &KeyFile, missing: Missing) -> Result<Self, NoVault> {
+        let (path, access) = match file {
+            KeyFile::Own(path) => (path, Access::Private),
+            KeyFile::Handed(path) => (path, Access::Public),
+        };
+        match files::read(path, access, SMALL) {
             Ok(bytes) => Self::of(path, &Zeroizing::new(bytes)),
-            Err(Unreadable::Io(why)) if why.kind() == ErrorKind::NotFound => match missing {
-                Missing::Refuse => Err(NoVault::Missing(path.to_owned())),
-                Missing::Make => Self::make(path),
+            Err(Unreadable::Io(why)) if why.kind() == ErrorKind::NotFound => match (missing, file) {
+                (Missing::Refuse, _) => Err(NoVault::Missing(path.clone())),
+                (Missing::Make, KeyFile::Own(path)) => Self::make(path),
+                (Missing::Make, KeyFile::Handed(path)) => {
+                    Err(NoVault::Unreadable { path: path.clone(), why: why.into() })
+                }
             },
-            Err(why) => Err(NoVault::Unreadable { path: path.to_owned(), why }),
+            Err(why) => Err(NoVault::Unreadable { path: path.clone(), why }),
         }
     }
 
@@ -182,8 +208,8 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_for_its_place_and_with_its_key_only() {
         let folder = tempfile::tempdir().unwrap();
-        let vault = Vault::open(&folder.path().join("key"), Missing::Make).unwrap();
-        let other = Vault::open(&folder.path().join("other"), Missing::Make).unwrap();
+        let vault = Vault::open(&KeyFile::Own(folder.path().join("key")), Missing::Make).unwrap();
+        let other = Vault::open(&KeyFile::Own(folder.path().join("other")), Missing::Make).unwrap();
         let sealed = vault.seal("a", b"secret").unwrap();
         assert_eq!(&**vault.open_sealed("a", &sealed).unwrap(), b"secret");
         assert_eq!(vault.open_sealed("b", &sealed), Err(Unopened));
@@ -201,14 +227,27 @@ mod tests {
     fn a_key_is_made_once_private_and_never_instead_of_one_that_is_needed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        assert!(matches!(Vault::open(&path, Missing::Refuse), Err(NoVault::Missing(_))));
-        let sealed = Vault::open(&path, Missing::Make).unwrap().seal("a", b"x").unwrap();
-        assert!(Vault::open(&path, Missing::Refuse).unwrap().open_sealed("a", &sealed).is_ok());
+        let file = KeyFile::Own(path.clone());
+        assert!(matches!(Vault::open(&file, Missing::Refuse), Err(NoVault::Missing(_))));
+        let sealed = Vault::open(&file, Missing::Make).unwrap().seal("a", b"x").unwrap();
+        assert!(Vault::open(&file, Missing::Refuse).unwrap().open_sealed("a", &sealed).is_ok());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(Vault::open(&path, Missing::Make), Err(NoVault::Unreadable { .. })));
+        assert!(matches!(Vault::open(&file, Missing::Make), Err(NoVault::Unreadable { .. })));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "short").unwrap();
-        assert!(matches!(Vault::open(&path, Missing::Make), Err(NoVault::Length { length: 5, .. })));
+        assert!(matches!(Vault::open(&file, Missing::Make), Err(NoVault::Length { length: 5, .. })));
+    }
+
+    #[test]
+    fn a_key_that_is_handed_over_may_have_any_mode_and_is_never_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::Handed(folder.path().join("key"));
+        assert!(matches!(Vault::open(&file, Missing::Make), Err(NoVault::Unreadable { .. })));
+        assert!(matches!(Vault::open(&file, Missing::Refuse), Err(NoVault::Missing(_))));
+        assert!(!file.path().exists());
+        fs::write(file.path(), [7; 32]).unwrap();
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o440)).unwrap();
+        assert!(Vault::open(&file, Missing::Refuse).is_ok());
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 
 use atoll_core::security::Wall;
-use atoll_site::{Clock, NoVault, NotOpened, Places, Site, Told};
+use atoll_site::{Clock, KeyFile, NoVault, NotOpened, Places, Site, Told};
 use common::node::{Node, unhex};
 use common::{PASSWORD, Served, places};
 use serde_json::json;
@@ -23,17 +23,17 @@ fn a_site_refuses_to_start_without_the_key_of_its_database() {
     served.program("ann").done("POST", "/api/v1/groups", &json!({"name": "chess"}));
     let folder = served.end();
     let places = places(folder.path());
-    let key = fs::read(&places.key).unwrap();
-    fs::remove_file(&places.key).unwrap();
+    let key = fs::read(places.key.path()).unwrap();
+    fs::remove_file(places.key.path()).unwrap();
     assert!(matches!(open(&places), Err(NotOpened::Vault(NoVault::Missing(_)))));
-    assert!(!places.key.exists(), "none is made in its place");
+    assert!(!places.key.path().exists(), "none is made in its place");
     let other = tempfile::tempdir().unwrap();
-    let strange = Places { key: other.path().join("key"), ..places.clone() };
-    atoll_site::files::publish(&strange.key, &[7; 32], atoll_site::files::Access::Private).unwrap();
+    let strange = Places { key: KeyFile::Own(other.path().join("key")), ..places.clone() };
+    atoll_site::files::publish(strange.key.path(), &[7; 32], atoll_site::files::Access::Private).unwrap();
     assert!(matches!(open(&strange), Err(NotOpened::Vault(NoVault::Other(_)))));
-    let beside = Places { key: places.data.join("key"), ..places.clone() };
+    let beside = Places { key: KeyFile::Own(places.data.join("key")), ..places.clone() };
     assert!(matches!(open(&beside), Err(NotOpened::Vault(NoVault::Beside(_)))));
-    atoll_site::files::publish(&places.key, &key, atoll_site::files::Access::Private).unwrap();
+    atoll_site::files::publish(places.key.path(), &key, atoll_site::files::Access::Private).unwrap();
     assert!(open(&places).is_ok());
 }
 

@@ -2,12 +2,15 @@
 //!
 //! The site has threads of its own: what it computes holds up no datagram of the member.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use atoll_core::security::Wall;
-use atoll_site::{Clock as SiteClock, NoVault, NotOpened, Places, Site as Opened, TlsFiles, Told, serve};
+use atoll_site::{
+    Clock as SiteClock, KeyFile, NoVault, NotOpened, Places, Site as Opened, TlsFiles, Told, serve,
+};
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -72,6 +75,12 @@ pub(super) struct Site {
     log_format: Option<LogFormat>,
 }
 
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 fn url(text: &str) -> Result<String, String> {
     let host = text.strip_prefix("https://").map(|rest| rest.trim_end_matches('/'));
     let fits = |host: &&str| {
@@ -107,19 +116,21 @@ impl Site {
         ended.map(|()| Verdict::Yes)
     }
 
-    fn places(&self) -> Result<Places, Failure> {
-        let handed =
-            std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(CREDENTIAL));
-        let key = self.key_file.clone().or_else(|| handed.clone()).ok_or_else(|| {
-            Failure::new("the key file", "nothing says where it is")
-                .hint("give --key-file a place outside --data, such as /etc/atoll/site.key")
-        })?;
-        // What systemd hands over lies in a folder that nobody writes to.
-        let beside = (self.key_file.is_some() || handed.is_none()).then(|| {
-            let mut name = key.clone().into_os_string();
-            name.push(".watermark");
-            PathBuf::from(name)
-        });
+    /// `credentials` is the folder of what systemd hands over: nobody writes to it.
+    fn places(&self, credentials: Option<&OsStr>) -> Result<Places, Failure> {
+        let handed = credentials.map(|folder| Path::new(folder).join(CREDENTIAL));
+        let key = match (&self.key_file, handed) {
+            (Some(own), _) => KeyFile::Own(own.clone()),
+            (None, Some(handed)) => KeyFile::Handed(handed),
+            (None, None) => {
+                return Err(Failure::new("the key file", "nothing says where it is")
+                    .hint("give --key-file a place outside --data, such as /etc/atoll/site.key"));
+            }
+        };
+        let beside = match &key {
+            KeyFile::Own(path) => Some(with_suffix(path, ".watermark")),
+            KeyFile::Handed(_) => None,
+        };
         let watermark = self.watermark.clone().or(beside).ok_or_else(|| {
             Failure::new("the watermark", "nothing says where it is")
                 .hint("give --watermark a place outside --data that is not restored with it")
@@ -194,7 +205,8 @@ async fn start(
     stopped: watch::Receiver<()>,
 ) -> Result<JoinHandle<()>, Failure> {
     let clock = SiteClock::new(move || Wall(clock.wall()));
-    let mut opened = Opened::open(&site.places()?, told, clock).await.map_err(|why| explain(&why))?;
+    let places = site.places(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
+    let mut opened = Opened::open(&places, told, clock).await.map_err(|why| explain(&why))?;
     if site.release_restored {
         let groups = opened.release().await.map_err(|why| Failure::new("groups that are held", why))?;
         tracing::warn!(groups = groups.join(", "), "signs again although revocations may be missing");
@@ -246,6 +258,30 @@ fn explain(why: &NotOpened) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        site: Site,
+    }
+
+    fn places(words: &[&str], credentials: Option<&str>) -> Result<Places, Failure> {
+        let line = Line::parse_from(["x", "--data", "/data"].iter().chain(words));
+        line.site.places(credentials.map(OsStr::new))
+    }
+
+    #[test]
+    fn the_key_is_the_flag_s_or_else_systemd_s_and_the_watermark_lies_where_one_may_write() {
+        let own = places(&["--key-file", "/etc/key"], Some("/run/credentials")).unwrap();
+        assert!(matches!(&own.key, KeyFile::Own(path) if path == Path::new("/etc/key")));
+        assert_eq!(own.watermark, Path::new("/etc/key.watermark"));
+        let handed = places(&["--watermark", "/var/mark"], Some("/run/credentials")).unwrap();
+        assert!(matches!(&handed.key, KeyFile::Handed(path) if path.ends_with("credentials/atoll-site.key")));
+        assert_eq!(handed.watermark, Path::new("/var/mark"));
+        assert!(places(&[], Some("/run/credentials")).unwrap_err().to_string().contains("watermark"));
+        assert!(places(&[], None).unwrap_err().to_string().contains("key file"));
+    }
 
     #[test]
     fn a_site_has_a_url_of_https_without_a_path() {

@@ -39,8 +39,9 @@ impl Site {
         let token = Token::fresh()?;
         let proof = token.hash();
         self.change(at, Rank::Administrator, move |scene| {
-            let sql = "SELECT count(*) FROM invitations WHERE group_id = ?1";
-            let count: i64 = scene.db.query_row(sql, [scene.group.id], |row| row.get(0))?;
+            let sql = "SELECT count(*) FROM invitations WHERE group_id = ?1 AND ends > ?2 AND uses > 0";
+            let place = params![scene.group.id, scene.now];
+            let count: i64 = scene.db.query_row(sql, place, |row| row.get(0))?;
             if count >= INVITATIONS_MAX {
                 return Err(Refusal::TooMany);
             }

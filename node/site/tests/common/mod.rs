@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use atoll_core::security::Wall;
-use atoll_site::{Clock, Places, Site, Told, serve};
+use atoll_site::{Clock, KeyFile, Places, Site, Told, serve};
 use openssl::sha::sha256;
 use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
 use serde_json::{Value, json};
@@ -26,7 +26,11 @@ pub const START: u64 = 1_800_000_000;
 
 /// Where a site keeps what it keeps.
 pub fn places(folder: &Path) -> Places {
-    Places { data: folder.join("data"), key: folder.join("key"), watermark: folder.join("watermark") }
+    Places {
+        data: folder.join("data"),
+        key: KeyFile::Own(folder.join("key")),
+        watermark: folder.join("watermark"),
+    }
 }
 
 /// A site that is served; it ends with this.
