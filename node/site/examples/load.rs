@@ -1,6 +1,6 @@
 //! How many enrolments a second, and how long the page of a large group takes, over HTTPS on the loopback.
 //!
-//! `cargo run --release -p atoll-site --example load -- [MEMBERS] [SECONDS]`. Site and nodes share the machine: the
+//! `cargo run -p atoll-site --example load -- [MEMBERS] [SECONDS]`. Site and nodes share the machine: the
 //! processor time of the site's own threads says what it would do on a core of its own.
 
 #![allow(clippy::unwrap_used, reason = "it measures and stops at once if anything is wrong")]
