@@ -9,10 +9,9 @@ pub mod identity;
 pub mod logging;
 
 mod authority;
-mod date;
 mod failure;
-mod files;
 mod group;
-mod keys;
+
+use atoll_site::{date, files, keys};
 
 pub use failure::Failure;

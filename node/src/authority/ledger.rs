@@ -7,11 +7,9 @@ use std::path::Path;
 
 use atoll_core::security::Serial;
 use atoll_core::wire::Address;
+use atoll_site::authority::random_serial;
 use rustix::fs::{FlockOperation, flock};
-use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
-
-const SERIAL_BYTES: usize = 16;
 
 /// One certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,15 +84,6 @@ impl Ledger {
     }
 }
 
-/// 128 random bits; the highest byte is never zero, so that all have one length.
-pub(super) fn random_serial() -> io::Result<Serial> {
-    let mut bytes = [0; SERIAL_BYTES];
-    while bytes[0] == 0 {
-        getrandom(&mut bytes, GetRandomFlags::empty())?;
-    }
-    Ok(Serial(bytes.to_vec()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,14 +121,5 @@ mod tests {
         assert_eq!(Ledger::open(&path).unwrap().entries(), [entry("01"), entry("02")]);
         fs::write(&path, format!("{text}{{}}\n{text}")).unwrap();
         assert!(matches!(Ledger::open(&path), Err(Broken::Line(2))));
-    }
-
-    #[test]
-    fn serials_have_128_bits_and_differ() {
-        let serials: std::collections::BTreeSet<Serial> =
-            (0..100).map(|_| random_serial().unwrap()).collect();
-        assert!(
-            serials.len() == 100 && serials.iter().all(|serial| serial.0.len() == 16 && serial.0[0] != 0)
-        );
     }
 }

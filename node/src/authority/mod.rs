@@ -4,24 +4,24 @@
 
 mod ledger;
 mod revoke;
-mod sign;
 
 use std::path::{Path, PathBuf};
 
-use atoll_core::security::{GROUP_NAME, Serial, Wall};
+use atoll_core::security::{Serial, Wall};
 use atoll_core::wire::Address;
+use atoll_site::authority::{self as signing, LIFE, Leaf, List, Pen, SLACK, Span, random_serial};
 use openssl::pkey::{PKey, Private, Public};
-use openssl::x509::{X509, X509Ref};
+use openssl::x509::X509;
 use rustix::rand::{GetRandomFlags, getrandom};
 use zeroize::{Zeroize as _, Zeroizing};
 
+pub(crate) use atoll_site::authority::{SECRET_BYTES, group_of};
 pub(crate) use revoke::Which;
 
 use crate::failure::Failure;
 use crate::files::{self, Access, Page, SMALL};
 use crate::{date, keys};
 use ledger::{Entry, Ledger};
-use sign::{Leaf, List, Pen, Span};
 
 /// Names of the files in an authority's folder and in a member's.
 const AUTHORITY_KEY: &str = "authority.key";
@@ -32,11 +32,7 @@ const ISSUED: &str = "issued.log";
 pub(crate) const KEY: &str = "node.key";
 pub(crate) const CERTIFICATE: &str = "node.pem";
 
-/// Bytes of a group's secret.
-pub(crate) const SECRET_BYTES: usize = 32;
 const DAY: u64 = 86_400;
-/// How long an authority lives: 10 years.
-const LIFE: u64 = 3_652 * DAY;
 
 /// The open folder of an authority; nobody else works in it meanwhile.
 #[derive(Debug)]
@@ -93,9 +89,9 @@ pub(crate) fn found(folder: &Path, group: &str, now: Wall) -> Result<Founded, Fa
     let wrong = |why: &dyn std::fmt::Display| Failure::new("a new authority", why);
     let key = keys::generate().map_err(|why| wrong(&why))?;
     let (pen, until) = (Pen { key: &key, group }, Wall(now.0 + LIFE));
-    let serial = ledger::random_serial().map_err(|why| wrong(&why))?;
+    let serial = random_serial().map_err(|why| wrong(&why))?;
     let certificate = pen.root(&serial, Span { now, until }).map_err(|why| wrong(&why))?;
-    let first = List { number: 1, at: Wall(now.0.saturating_sub(sign::SLACK)), revoked: Vec::new() };
+    let first = List { number: 1, at: Wall(now.0.saturating_sub(SLACK)), revoked: Vec::new() };
     let list = pen.list(&first, until).and_then(|list| Ok(list.to_pem()?)).map_err(|why| wrong(&why))?;
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
     getrandom(&mut *secret, GetRandomFlags::empty()).map_err(|why| wrong(&why))?;
@@ -138,7 +134,7 @@ impl Authority {
         let wrong = |why: &dyn std::fmt::Display| Failure::new("the certificate", why);
         let until = self.until(now)?.min(Wall(now.0 + u64::from(request.days) * DAY));
         let (private, public) = request.key.halves().map_err(|why| wrong(&why))?;
-        let derived = sign::own_address(&public).map_err(|why| wrong(&why))?;
+        let derived = signing::own_address(&public).map_err(|why| wrong(&why))?;
         let address = request.address.unwrap_or(derived);
         let serial = self.ledger.fresh_serial().map_err(|why| wrong(&why))?;
         let entry =
@@ -211,12 +207,6 @@ impl Issued {
     pub(crate) fn write_certificate(&self, path: &Path) -> Result<(), Failure> {
         files::publish(path, &self.certificate, Access::Public).map_err(|why| unwritten(path, &why))
     }
-}
-
-/// The group that a certificate names.
-pub(crate) fn group_of(certificate: &X509Ref) -> Option<String> {
-    let names = certificate.subject_alt_names()?;
-    names.iter().find_map(|name| name.uri()?.strip_prefix(GROUP_NAME).map(str::to_owned))
 }
 
 fn read(path: &Path, access: Access) -> Result<Vec<u8>, Failure> {

@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 
 use atoll_core::security::{Serial, Wall};
-use openssl::error::ErrorStack;
-use openssl::x509::{CrlNumber, X509, X509Crl};
+use atoll_site::authority::{List, Revoked, take_apart};
+use openssl::x509::{X509, X509Crl};
 
-use super::sign::{List, Revoked};
 use super::{AUTHORITY, Authority, ISSUED, REVOCATIONS, unusable, unwritten};
-use crate::date;
 use crate::failure::Failure;
 use crate::files::{self, Access, LARGE};
 
@@ -125,17 +123,4 @@ impl Authority {
         }
         take_apart(&list).map_err(|why| unusable(&path, &why))?.ok_or_else(|| wrong("it has no number"))
     }
-}
-
-fn take_apart(list: &X509Crl) -> Result<Option<List>, ErrorStack> {
-    let Some((_, number)) = list.extension::<CrlNumber>()? else { return Ok(None) };
-    let bytes = number.to_bn()?.to_vec();
-    let number = bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
-    let mut revoked = Vec::new();
-    for one in list.get_revoked().into_iter().flatten() {
-        let serial = Serial(one.serial_number().to_bn()?.to_vec());
-        revoked.push(Revoked { serial, at: date::wall(one.revocation_date()).unwrap_or_default() });
-    }
-    let at = date::wall(list.last_update()).unwrap_or_default();
-    Ok(Some(List { number, at, revoked }))
 }

@@ -14,6 +14,7 @@ mod route;
 mod run;
 mod send;
 mod show;
+mod site;
 mod status;
 
 use std::io::Write;
@@ -50,6 +51,7 @@ enum Verb {
     Dht(dht::Dht),
     Leave(leave::Leave),
     Cert(cert::Cert),
+    Site(Box<site::Site>),
 }
 
 /// How a verb ended that did what it could.
@@ -126,6 +128,7 @@ fn act(verb: Verb, clock: Clock) -> Result<Verdict, Failure> {
         Verb::Dht(verb) => runtime.block_on(verb.act()),
         Verb::Leave(verb) => runtime.block_on(verb.act()),
         Verb::Cert(verb) => verb.act(clock),
+        Verb::Site(verb) => runtime.block_on(verb.act(clock)),
     };
     // A lookup of a name may be under way in the C library, which nothing interrupts.
     runtime.shutdown_background();

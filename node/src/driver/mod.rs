@@ -40,6 +40,7 @@ use tokio::time::{Interval, interval, sleep_until};
 pub use clock::Clock;
 pub use journal::{EVENTS_MAX, Entry, Page};
 pub use run::run;
+pub(crate) use signals::asked_to_leave;
 pub use transfer::{Line, RECEIVED_MAX, Received, TRANSFERS_MAX};
 
 use crate::failure::Failure;

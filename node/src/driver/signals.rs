@@ -31,3 +31,8 @@ impl Signals {
         }
     }
 }
+
+/// Waits until the process is asked to leave; gives the signal's name.
+pub(crate) async fn asked_to_leave() -> Result<&'static str, Failure> {
+    Ok(Signals::new()?.next().await)
+}

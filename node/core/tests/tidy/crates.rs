@@ -6,10 +6,11 @@ use crate::none;
 use crate::source::root;
 
 /// A crate, its folder, and the crates of the workspace that it may name.
-const ARROWS: [(&str, &str, &[&str]); 6] = [
+const ARROWS: [(&str, &str, &[&str]); 7] = [
     ("atoll-core", "node/core", &[]),
     ("atoll-topology", "nat-topologies", &[]),
-    ("atoll-node", "node", &["atoll-core"]),
+    ("atoll-site", "node/site", &["atoll-core"]),
+    ("atoll-node", "node", &["atoll-core", "atoll-site"]),
     ("atoll-sim", "orchestrator/sim", &["atoll-core", "atoll-topology"]),
     ("atoll-fabric", "docker/fabric", &["atoll-topology"]),
     ("atoll", "orchestrator", &["atoll-core", "atoll-fabric", "atoll-sim", "atoll-topology"]),

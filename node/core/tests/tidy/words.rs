@@ -34,7 +34,7 @@ const WORDS: [Word; 13] = [
             ("node/core/benches/security_quic.rs", "the same"),
             ("docker/fabric/src/", "the asking side of HTTP"),
             ("docker/fabric/tests/", "the asking side of HTTP"),
-            ("node/src/authority/sign.rs", "X.509's name of an extended key usage"),
+            ("node/site/src/authority/sign.rs", "X.509's name of an extended key usage"),
             ("node/src/cli/", "the asking side of HTTP"),
             ("node/src/driver/", "the asking side of HTTP, and Prometheus' own word"),
             ("orchestrator/src/environment/docker/", "the asking side of HTTP"),

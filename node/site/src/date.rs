@@ -6,13 +6,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// Seconds since 1970 (UTC) as RFC 3339 writes them.
-pub(crate) fn shown(seconds: u64) -> String {
+pub fn shown(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{seconds} s after 1970"))
 }
 
 /// A time of a certificate or a list; nothing if it lies before 1970.
-pub(crate) fn wall(time: &Asn1TimeRef) -> Option<Wall> {
+pub fn wall(time: &Asn1TimeRef) -> Option<Wall> {
     let span = Asn1Time::from_unix(0).ok()?.diff(time).ok()?;
     u64::try_from(i64::from(span.days) * 86_400 + i64::from(span.secs)).ok().map(Wall)
 }

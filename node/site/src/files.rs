@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Bytes of a key, a secret or a certificate at most.
-pub(crate) const SMALL: u64 = 64 * 1024;
+pub const SMALL: u64 = 64 * 1024;
 /// Bytes of a revocation list at most: some hundred thousand entries.
-pub(crate) const LARGE: u64 = 16 * 1024 * 1024;
+pub const LARGE: u64 = 16 * 1024 * 1024;
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+pub enum Access {
     /// Its owner.
     Private,
     /// Anyone.
@@ -32,18 +32,23 @@ impl Access {
 
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unreadable {
+pub enum Unreadable {
+    /// The system refuses.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The mode of a private file.
     #[error("others may use this private file (mode {0:04o})")]
     Open(u32),
+    /// A folder, or a file that is too long.
     #[error("no file of a fitting size")]
     Size,
 }
 
 /// Reads a file that has at most `most` bytes.
-pub(crate) fn read(path: &Path, access: Access, most: u64) -> Result<Vec<u8>, Unreadable> {
+///
+/// # Errors
+/// It cannot be read, is private and others may read it, or is longer.
+pub fn read(path: &Path, access: Access, most: u64) -> Result<Vec<u8>, Unreadable> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(Unreadable::Size);
@@ -56,8 +61,11 @@ pub(crate) fn read(path: &Path, access: Access, most: u64) -> Result<Vec<u8>, Un
     if bytes.len() as u64 > most { Err(Unreadable::Size) } else { Ok(bytes) }
 }
 
-/// Makes a file with this content; fails if there is one.
-pub(crate) fn publish(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+/// Makes a file with this content.
+///
+/// # Errors
+/// There is one, or it cannot be written.
+pub fn publish(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     let draft = Draft::new(path)?;
     write(&draft.0, bytes, access)?;
     fs::hard_link(&draft.0, path)?;
@@ -65,7 +73,10 @@ pub(crate) fn publish(path: &Path, bytes: &[u8], access: Access) -> io::Result<(
 }
 
 /// Makes a file with this content in place of the one that is there.
-pub(crate) fn replace(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+///
+/// # Errors
+/// It cannot be written; the old one stays.
+pub fn replace(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     let draft = Draft::new(path)?;
     write(&draft.0, bytes, access)?;
     fs::rename(&draft.0, path)?;
@@ -74,14 +85,20 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], access: Access) -> io::Result<(
 
 /// A file of a folder that is to be made.
 #[derive(Debug)]
-pub(crate) struct Page<'a> {
-    pub(crate) name: &'static str,
-    pub(crate) bytes: &'a [u8],
-    pub(crate) access: Access,
+pub struct Page<'a> {
+    /// Its name in the folder.
+    pub name: &'static str,
+    /// Its content.
+    pub bytes: &'a [u8],
+    /// Who may read it.
+    pub access: Access,
 }
 
-/// Makes a folder with these files, for its owner alone; fails if there is anything at its place but an empty folder.
-pub(crate) fn publish_folder(path: &Path, pages: &[Page<'_>]) -> io::Result<()> {
+/// Makes a folder with these files, for its owner alone.
+///
+/// # Errors
+/// There is anything at its place but an empty folder, or it cannot be written.
+pub fn publish_folder(path: &Path, pages: &[Page<'_>]) -> io::Result<()> {
     let draft = Draft::new(path)?;
     DirBuilder::new().mode(0o700).create(&draft.0)?;
     for page in pages {

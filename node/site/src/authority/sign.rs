@@ -19,59 +19,74 @@ use time::OffsetDateTime;
 
 use crate::keys;
 
-/// How far the clocks of members may be behind the authority's.
-pub(super) const SLACK: u64 = 600;
+/// How far the clocks of members may be behind the authority's: seconds.
+pub const SLACK: u64 = 600;
 /// Bytes of a key's identifier (RFC 7093 section 2).
 const KEY_ID: usize = 20;
 
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unsigned {
+pub enum Unsigned {
+    /// A name or a serial number does not fit.
     #[error(transparent)]
     Certificate(#[from] Error),
+    /// OpenSSL does not work with the key.
     #[error(transparent)]
     Library(#[from] ErrorStack),
+    /// A time that no certificate can say.
     #[error(transparent)]
     Time(#[from] time::error::ComponentRange),
 }
 
 /// From when until when.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    pub(super) now: Wall,
-    pub(super) until: Wall,
+pub struct Span {
+    /// When it is signed.
+    pub now: Wall,
+    /// When it ends.
+    pub until: Wall,
 }
 
 /// What a certificate says of a member.
-pub(super) struct Leaf<'a> {
-    pub(super) key: &'a PKeyRef<Public>,
-    pub(super) group: &'a str,
-    pub(super) user: &'a str,
-    pub(super) address: Address,
-    pub(super) serial: &'a Serial,
+pub struct Leaf<'a> {
+    /// Its key.
+    pub key: &'a PKeyRef<Public>,
+    /// The group.
+    pub group: &'a str,
+    /// Whose node it is.
+    pub user: &'a str,
+    /// Its place on the ring.
+    pub address: Address,
+    /// A number that no other certificate of the authority has.
+    pub serial: &'a Serial,
 }
 
 /// A revocation that a list holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Revoked {
-    pub(super) serial: Serial,
-    pub(super) at: Wall,
+pub struct Revoked {
+    /// Of the certificate.
+    pub serial: Serial,
+    /// When it was revoked.
+    pub at: Wall,
 }
 
 /// What a list says.
 #[derive(Debug)]
-pub(super) struct List {
+pub struct List {
     /// It grows from list to list.
-    pub(super) number: u64,
+    pub number: u64,
     /// So does this.
-    pub(super) at: Wall,
-    pub(super) revoked: Vec<Revoked>,
+    pub at: Wall,
+    /// All of them.
+    pub revoked: Vec<Revoked>,
 }
 
 /// The key of an authority, with the name of its group.
-pub(super) struct Pen<'a> {
-    pub(super) key: &'a PKeyRef<Private>,
-    pub(super) group: &'a str,
+pub struct Pen<'a> {
+    /// The authority's key.
+    pub key: &'a PKeyRef<Private>,
+    /// The group.
+    pub group: &'a str,
 }
 
 struct Point(Vec<u8>);
@@ -110,7 +125,10 @@ impl SigningKey for Hand<'_> {
 
 impl Pen<'_> {
     /// The authority's own certificate.
-    pub(super) fn root(&self, serial: &Serial, span: Span) -> Result<X509, Unsigned> {
+    ///
+    /// # Errors
+    /// Something does not fit into a certificate.
+    pub fn root(&self, serial: &Serial, span: Span) -> Result<X509, Unsigned> {
         let hand = self.hand()?;
         let mut params = self.params(span)?;
         params.serial_number = Some(number(serial));
@@ -118,7 +136,10 @@ impl Pen<'_> {
     }
 
     /// The certificate of a member.
-    pub(super) fn leaf(&self, leaf: &Leaf<'_>, span: Span) -> Result<X509, Unsigned> {
+    ///
+    /// # Errors
+    /// Something does not fit into a certificate.
+    pub fn leaf(&self, leaf: &Leaf<'_>, span: Span) -> Result<X509, Unsigned> {
         let issuer = Issuer::new(self.params(span)?, self.hand()?);
         let names = [
             format!("{GROUP_NAME}{}", leaf.group),
@@ -139,7 +160,10 @@ impl Pen<'_> {
     }
 
     /// A list of the revoked.
-    pub(super) fn list(&self, list: &List, until: Wall) -> Result<X509Crl, Unsigned> {
+    ///
+    /// # Errors
+    /// Something does not fit into a list.
+    pub fn list(&self, list: &List, until: Wall) -> Result<X509Crl, Unsigned> {
         let issuer = Issuer::new(self.params(Span { now: list.at, until })?, self.hand()?);
         let revoked = list.revoked.iter().map(|one| {
             Ok(RevokedCertParams {
@@ -200,6 +224,9 @@ fn key_id<T: HasPublic>(key: &PKeyRef<T>) -> Result<KeyIdMethod, ErrorStack> {
 }
 
 /// The address that belongs to a key.
-pub(super) fn own_address(key: &PKey<Public>) -> Result<Address, ErrorStack> {
+///
+/// # Errors
+/// OpenSSL cannot encode the key.
+pub fn own_address(key: &PKey<Public>) -> Result<Address, ErrorStack> {
     address_of(key)
 }

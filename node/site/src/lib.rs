@@ -1,0 +1,41 @@
+//! The web site and certificate authority of groups.
+//!
+//! It owns accounts, groups, their authorities' keys, certificates and revocations, and shows them as pages and as JSON. It
+//! has no part in the overlay: whoever serves it runs a member beside it.
+
+pub mod authority;
+pub mod date;
+pub mod files;
+pub mod keys;
+
+mod accounts;
+mod enrolment;
+mod groups;
+mod limits;
+mod member_file;
+mod refusal;
+mod revocation;
+mod serve;
+mod site;
+mod store;
+mod tls;
+mod token;
+mod vault;
+mod watermark;
+mod web;
+
+pub use accounts::{Account, Change};
+pub use enrolment::{Enrol, Enrolled, FRESH, VALID};
+pub use groups::{
+    At, Entry, Inside, Invitation, MemberRow, Mine, Node, NodeState, Overview, Page, Policy, ROWS_MAX, State,
+};
+pub use member_file::{GroupPart, MemberFile, SitePart, UserPart};
+pub use refusal::Refusal;
+pub use revocation::{Given, LIST_MAX, SignedList, UserList, digest, reader_proof, verified};
+pub use serve::serve;
+pub use site::{Clock, NotOpened, Places, Site, Told};
+pub use store::Unopened;
+pub use tls::{NoTls, TlsFiles};
+pub use token::Token;
+pub use vault::{KeyFile, NoVault};
+pub use watermark::NoWatermark;

@@ -1,0 +1,210 @@
+//! Revocation: a set of users and serial numbers for each group that only grows, and the lists that are signed of it.
+//!
+//! A database that was restored from an older copy has forgotten some. Then nothing is signed for the group until a member
+//! gives the newest list back, or the operator says that there is none.
+
+mod list;
+mod restored;
+
+use atoll_core::security::{Serial, Wall};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde::Serialize;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::task::spawn_blocking;
+
+pub(crate) use list::hex;
+pub use list::{LIST_MAX, UserList, digest, verified};
+pub use restored::Given;
+
+use crate::authority::{List, Revoked};
+use crate::groups::{Group, Member, Scene, wall};
+use crate::refusal::Refusal;
+use crate::site::{Site, Try};
+use crate::vault::{Vault, mac, same};
+
+/// How long an ended certificate's number stays on lists: members' clocks may be behind, in seconds.
+const KEEP: i64 = 86_400;
+
+/// The newest list of a group.
+#[derive(Clone, Debug, Serialize)]
+pub struct SignedList {
+    /// Its number.
+    pub number: i64,
+    /// The SHA-256 of its text.
+    pub digest: String,
+    /// What is signed.
+    pub text: String,
+    /// By the authority's key: ECDSA with SHA-256, in DER and then in Base64.
+    pub signature: String,
+    /// The same serial numbers as a list of X.509 (PEM), under the same number.
+    pub x509: String,
+}
+
+struct Last {
+    number: i64,
+    at: i64,
+}
+
+fn last(db: &Connection, group: i64) -> Result<Last, Refusal> {
+    let sql = "SELECT number, at FROM lists WHERE group_id = ?1";
+    let read = |row: &Row<'_>| Ok(Last { number: row.get(0)?, at: row.get(1)? });
+    Ok(db.query_row(sql, [group], read).optional()?.unwrap_or(Last { number: 0, at: 0 }))
+}
+
+/// Signs the next list of a group, its number `floor` or higher; gives the number.
+pub(crate) fn sign(
+    db: &Connection,
+    vault: &Vault,
+    (group, now): (&Group, i64),
+    floor: i64,
+) -> Result<i64, Refusal> {
+    let (last, key) = (last(db, group.id)?, group.key(vault, now)?);
+    let (number, at) = ((last.number + 1).max(floor), now.max(last.at + 1));
+    let (users, serials) = (users(db, group.id)?, serials(db, group.id, now)?);
+    let x509 = x509(group, (number, at), &serials, &group.pen(&key))?;
+    let text = UserList { group: group.name.clone(), number, at, users, serials }.text();
+    if text.len() > LIST_MAX {
+        return Err(Refusal::TooMany);
+    }
+    let signature = list::sign(&key, &text)?;
+    let sql =
+        "INSERT INTO lists (group_id, number, at, text, signature, x509) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        ON CONFLICT DO UPDATE SET number = excluded.number, at = excluded.at, text = excluded.text,
+            signature = excluded.signature, x509 = excluded.x509";
+    db.execute(sql, params![group.id, number, at, text, signature, x509])?;
+    Ok(number)
+}
+
+fn x509(
+    group: &Group,
+    (number, at): (i64, i64),
+    serials: &[(String, i64)],
+    pen: &crate::authority::Pen<'_>,
+) -> Result<Vec<u8>, Refusal> {
+    let revoked = serials.iter().map(|(serial, at)| {
+        let serial: Serial = serial.parse().map_err(|_| Refusal::Broken)?;
+        Ok(Revoked { serial, at: wall(*at) })
+    });
+    let revoked = revoked.collect::<Result<_, Refusal>>()?;
+    let list = List { number: u64::try_from(number).unwrap_or(0), at: wall(at), revoked };
+    let until = group.until().max(Wall(list.at.0 + 1));
+    Ok(pen.list(&list, until)?.to_der()?)
+}
+
+fn users(db: &Connection, group: i64) -> Result<Vec<(String, i64)>, Refusal> {
+    let mut rows = db.prepare("SELECT user, at FROM revoked_users WHERE group_id = ?1 ORDER BY user")?;
+    let rows = rows.query_map([group], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Those whose certificates have not ended, as far as the site knows.
+fn serials(db: &Connection, group: i64, now: i64) -> Result<Vec<(String, i64)>, Refusal> {
+    let sql = "SELECT one.serial, one.at FROM revoked_serials AS one
+        LEFT JOIN certificates AS of ON of.group_id = one.group_id AND of.serial = one.serial
+        WHERE one.group_id = ?1 AND coalesce(of.ends, ?2) >= ?2 ORDER BY one.serial";
+    let mut rows = db.prepare(sql)?;
+    let rows = rows.query_map(params![group, now - KEEP], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Ends all nodes of a member: its certificates are revoked, and a new list is signed.
+pub(crate) fn end_nodes(scene: &Scene<'_>, member: &Member, state: &str) -> Result<(), Refusal> {
+    let sql = "INSERT INTO revoked_serials (group_id, serial, at)
+        SELECT ?1, certificates.serial, ?3 FROM certificates JOIN nodes ON nodes.id = certificates.node
+        WHERE nodes.group_id = ?1 AND nodes.account = ?2 AND certificates.ends > ?3 ON CONFLICT DO NOTHING";
+    scene.db.execute(sql, params![scene.group.id, member.account, scene.now])?;
+    let sql = "UPDATE nodes SET state = ?3 WHERE group_id = ?1 AND account = ?2 AND state <> 'revoked'";
+    scene.db.execute(sql, params![scene.group.id, member.account, state])?;
+    sign_in(scene)
+}
+
+/// Ends one node for good.
+pub(crate) fn end_node(scene: &Scene<'_>, node: i64) -> Result<(), Refusal> {
+    let sql = "INSERT INTO revoked_serials (group_id, serial, at)
+        SELECT group_id, serial, ?2 FROM certificates WHERE node = ?1 AND ends > ?2 ON CONFLICT DO NOTHING";
+    scene.db.execute(sql, params![node, scene.now])?;
+    scene.db.execute("UPDATE nodes SET state = 'revoked' WHERE id = ?1", [node])?;
+    sign_in(scene)
+}
+
+fn sign_in(scene: &Scene<'_>) -> Result<(), Refusal> {
+    let number = sign(scene.db, scene.vault, (&scene.group, scene.now), 0)?;
+    scene.note("sign list", &number.to_string())?;
+    scene.listed.set(Some(number));
+    Ok(())
+}
+
+/// What proves to the site that somebody knows the group's secret, and may read its lists.
+///
+/// # Errors
+/// OpenSSL refuses.
+pub fn reader_proof(secret: &[u8]) -> Result<String, Refusal> {
+    Ok(hex(&mac(secret, &[b"atoll lists 1"])?))
+}
+
+/// Whether a word proves that.
+pub(crate) fn check_reader(vault: &Vault, group: &Group, proof: &str) -> Result<(), Refusal> {
+    let own = reader_proof(&group.secret(vault)?)?;
+    if same(own.as_bytes(), proof.as_bytes()) { Ok(()) } else { Err(Refusal::Forged) }
+}
+
+fn signed(db: &Connection, group: i64) -> Result<SignedList, Refusal> {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let sql = "SELECT number, text, signature, x509 FROM lists WHERE group_id = ?1";
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let (number, text, signature, x509): (i64, String, Vec<u8>, Vec<u8>) =
+        db.query_row(sql, [group], read).optional()?.ok_or(Refusal::NotFound)?;
+    let x509 = openssl::x509::X509Crl::from_der(&x509)?.to_pem()?;
+    Ok(SignedList {
+        number,
+        digest: digest(&text),
+        text,
+        signature: STANDARD.encode(signature),
+        x509: String::from_utf8(x509).map_err(|_| Refusal::Broken)?,
+    })
+}
+
+impl Site {
+    /// Whether somebody may read a group's lists.
+    ///
+    /// # Errors
+    /// There is no such group or the proof is wrong, or there were too many such attempts.
+    pub async fn check_reader(&self, group: &str, proof: &str, from: IpAddr) -> Result<(), Refusal> {
+        let (name, proof, vault) = (group.to_owned(), proof.to_owned(), Arc::clone(&self.vault));
+        let ask = move |db: &Connection| {
+            // A group that does not exist and a wrong proof have one answer.
+            check_reader(&vault, &crate::groups::group(db, &name)?.ok_or(Refusal::Forged)?, &proof)
+        };
+        let checked = self.store.read(ask).await;
+        if checked == Err(Refusal::Forged) {
+            self.attempt(&Try::Forgery(from))?;
+        }
+        checked
+    }
+
+    /// The newest list of a group, for whoever knows the group's secret.
+    ///
+    /// # Errors
+    /// There is no such group, the proof is wrong, or the list may be missing revocations.
+    pub async fn list(&self, group: &str, proof: &str, from: IpAddr) -> Result<SignedList, Refusal> {
+        self.check_reader(group, proof, from).await?;
+        let name = group.to_owned();
+        let ask = move |db: &Connection| {
+            let group = crate::groups::group(db, &name)?.ok_or(Refusal::NotFound)?;
+            if group.held { Err(Refusal::Restored) } else { signed(db, group.id) }
+        };
+        self.store.read(ask).await
+    }
+
+    /// Keeps the number of a list that was signed apart from the database.
+    pub(crate) async fn remember_list(&self, group: &str, number: i64) {
+        let (watermark, name) = (Arc::clone(&self.watermark), group.to_owned());
+        let raised = spawn_blocking(move || watermark.raise(&name, number)).await;
+        if let Err(why) = raised.unwrap_or_else(|why| Err(std::io::Error::other(why))) {
+            let hint = "let the site write there, or it does not know when its database is restored";
+            tracing::warn!(group, %why, hint, "the list's number is not kept");
+        }
+    }
+}

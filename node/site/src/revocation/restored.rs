@@ -1,0 +1,181 @@
+//! What happens when the database is older than what the site has signed: the group is held until what is missing is back.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+
+use super::{UserList, check_reader, last, sign, verified};
+use crate::groups::{Group, group, note};
+use crate::refusal::Refusal;
+use crate::site::Site;
+use crate::vault::Vault;
+
+/// Who stands in the audit log for what the site does by itself, and its operator.
+const SITE: &str = "(site)";
+
+/// A list that a member gives back.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The text.
+    pub text: String,
+    /// The authority's signature.
+    pub signature: Vec<u8>,
+}
+
+struct Numbered {
+    id: i64,
+    name: String,
+    number: i64,
+}
+
+fn numbered(db: &Connection, held: bool) -> Result<Vec<Numbered>, Refusal> {
+    let sql = "SELECT groups.id, groups.name, coalesce(lists.number, 0) FROM groups
+        LEFT JOIN lists ON lists.group_id = groups.id WHERE groups.held = ?1 ORDER BY groups.id";
+    let mut rows = db.prepare(sql)?;
+    let read =
+        |row: &rusqlite::Row<'_>| Ok(Numbered { id: row.get(0)?, name: row.get(1)?, number: row.get(2)? });
+    let rows = rows.query_map([held], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn set_held(db: &Connection, group: i64, held: bool) -> Result<(), Refusal> {
+    db.execute("UPDATE groups SET held = ?2 WHERE id = ?1", params![group, held])?;
+    Ok(())
+}
+
+impl Site {
+    /// Holds every group whose newest list the database does not know.
+    pub(crate) async fn hold_restored(&self) -> Result<(), Refusal> {
+        for one in self.store.read(|db| numbered(db, false)).await? {
+            let newest = self.watermark.of(&one.name);
+            if one.number > newest {
+                if newest == 0 {
+                    tracing::warn!(
+                        group = one.name,
+                        "no watermark: whether the database was restored is not known"
+                    );
+                }
+                self.remember_list(&one.name, one.number).await;
+            }
+            if one.number < newest {
+                let (group, number) = (&one.name, one.number);
+                tracing::warn!(group, number, newest, "the database was restored: nothing is signed");
+                let now = self.now();
+                let hold = move |db: &Connection| {
+                    set_held(db, one.id, true)?;
+                    note(db, (one.id, now), [SITE, "hold", "the database was restored"])
+                };
+                self.store.write(hold).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets every held group sign again although revocations may be missing; gives their names. It is for the operator to
+    /// say, who knows that no member has a newer list.
+    ///
+    /// # Errors
+    /// Nothing can be written.
+    pub async fn release(&self) -> Result<Vec<String>, Refusal> {
+        let mut names = Vec::new();
+        for one in self.store.read(|db| numbered(db, true)).await? {
+            let (vault, now) = (Arc::clone(&self.vault), self.now());
+            let (name, floor) = (one.name.clone(), self.watermark.of(&one.name) + 1);
+            let free = move |db: &Connection| {
+                set_held(db, one.id, false)?;
+                note(db, (one.id, now), [SITE, "release", "by the operator"])?;
+                let group = group(db, &one.name)?.ok_or(Refusal::Broken)?;
+                sign(db, &vault, (&group, now), floor)
+            };
+            let number = self.store.write(free).await?;
+            self.remember_list(&name, number).await;
+            names.push(name);
+        }
+        Ok(names)
+    }
+
+    /// Takes back a list of the group that the site may have forgotten; whether it said anything new.
+    ///
+    /// # Errors
+    /// The proof is wrong, or the group's authority did not sign the list.
+    pub async fn give_back(&self, name: &str, proof: &str, given: Given) -> Result<bool, Refusal> {
+        let (asked, proof) = (name.to_owned(), proof.to_owned());
+        let (vault, now, watermark) = (Arc::clone(&self.vault), self.now(), Arc::clone(&self.watermark));
+        // What proves nothing does not reach the writer.
+        let check = move |db: &Connection| {
+            let group = group(db, &asked)?.ok_or(Refusal::Forged)?;
+            check_reader(&vault, &group, &proof)?;
+            let key = group.authority()?.public_key()?;
+            let list = verified(&key, &given.text, &given.signature)?;
+            if list.group == group.name { Ok((list, group.name)) } else { Err(Refusal::ForeignList) }
+        };
+        let (list, name) = self.store.read(check).await?;
+        let vault = Arc::clone(&self.vault);
+        let take = move |db: &Connection| {
+            let group = group(db, &list.group)?.ok_or(Refusal::NotFound)?;
+            take(db, &vault, (&group, now), (&list, watermark.of(&group.name)))
+        };
+        let Some(number) = self.store.write(take).await? else { return Ok(false) };
+        self.remember_list(&name, number).await;
+        Ok(true)
+    }
+}
+
+/// Merges a list into what is known; gives the number of the list that was signed of both, if there was anything new.
+fn take(
+    db: &Connection,
+    vault: &Vault,
+    (group, now): (&Group, i64),
+    (list, newest): (&UserList, i64),
+) -> Result<Option<i64>, Refusal> {
+    let fresh = merge(db, group.id, list)?;
+    let own = last(db, group.id)?.number;
+    if fresh == 0 && list.number <= own && !group.held {
+        return Ok(None);
+    }
+    if group.held && list.number < newest {
+        // Newer ones are still missing; what this one says stays.
+        return Ok(None);
+    }
+    if group.held {
+        set_held(db, group.id, false)?;
+    }
+    note(db, (group.id, now), [SITE, "take list back", &list.number.to_string()])?;
+    let free = group.freed();
+    let floor = own.max(list.number).max(newest) + 1;
+    sign(db, vault, (&free, now), floor).map(Some)
+}
+
+/// How many facts were new.
+fn merge(db: &Connection, group: i64, list: &UserList) -> Result<usize, Refusal> {
+    let mut fresh = 0;
+    let mut users = db.prepare(
+        "INSERT INTO revoked_users (group_id, user, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+    )?;
+    for (user, at) in &list.users {
+        fresh += users.execute(params![group, user, at])?;
+    }
+    let mut serials = db.prepare(
+        "INSERT INTO revoked_serials (group_id, serial, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+    )?;
+    for (serial, at) in &list.serials {
+        fresh += serials.execute(params![group, serial, at])?;
+    }
+    for sql in [REVOKE_NAMED, REVOKE_NODES_OF_NAMED, REVOKE_NODES_OF_SERIALS, REVOKE_CERTIFICATES] {
+        db.execute(sql, [group])?;
+    }
+    Ok(fresh)
+}
+
+const REVOKE_NAMED: &str = "UPDATE members SET state = 'revoked', admin = 0
+    WHERE group_id = ?1 AND name IN (SELECT user FROM revoked_users WHERE group_id = ?1)";
+const REVOKE_NODES_OF_NAMED: &str = "UPDATE nodes SET state = 'revoked' WHERE group_id = ?1
+    AND account IN (SELECT account FROM members WHERE group_id = ?1 AND state = 'revoked')";
+/// A node whose newest certificate was revoked was revoked itself, or its user left.
+const REVOKE_NODES_OF_SERIALS: &str = "UPDATE nodes SET state = 'revoked' WHERE group_id = ?1
+    AND state IN ('waiting', 'admitted', 'refused') AND (SELECT serial FROM certificates
+        WHERE certificates.id = (SELECT max(id) FROM certificates WHERE node = nodes.id))
+        IN (SELECT serial FROM revoked_serials WHERE group_id = ?1)";
+const REVOKE_CERTIFICATES: &str = "INSERT INTO revoked_serials (group_id, serial, at)
+    SELECT ?1, certificates.serial, certificates.made FROM certificates JOIN nodes ON nodes.id = certificates.node
+    WHERE nodes.group_id = ?1 AND nodes.state = 'revoked' ON CONFLICT DO NOTHING";

@@ -1,0 +1,82 @@
+//! What nodes ask: certificates, and the revocation lists of their groups.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Json, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::StatusCode;
+use hyper::header::HeaderMap;
+use serde::{Deserialize, Serialize};
+
+use super::{Failed, Operation, Origin, READER, Sent, Told, operation};
+use crate::enrolment::{Enrol, Enrolled};
+use crate::refusal::Refusal;
+use crate::revocation::{Given, LIST_MAX, SignedList};
+use crate::site::Site;
+
+#[derive(Deserialize)]
+struct GivenBack {
+    text: String,
+    signature: String,
+}
+
+#[derive(Serialize)]
+struct Taken {
+    /// Whether the site did not know all of it.
+    new: bool,
+}
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        operation("post", "/api/v1/enrol", enrol),
+        operation("get", "/api/v1/groups/{group}/revocations", list),
+        operation("post", "/api/v1/groups/{group}/revocations", give_back),
+    ]
+}
+
+async fn enrol(
+    State(site): State<Arc<Site>>,
+    Origin(from): Origin,
+    Sent(ask): Sent<Enrol>,
+) -> Result<Response, Failed> {
+    let answer = site.enrol(ask, from).await?;
+    let status = match answer {
+        Enrolled::Issued { .. } => StatusCode::OK,
+        Enrolled::Waiting { .. } => StatusCode::ACCEPTED,
+    };
+    Ok((status, Json(answer)).into_response())
+}
+
+fn proof(headers: &HeaderMap) -> Result<&str, Refusal> {
+    headers.get(READER).and_then(|value| value.to_str().ok()).ok_or(Refusal::Forged)
+}
+
+async fn list(
+    State(site): State<Arc<Site>>,
+    Path(group): Path<String>,
+    Origin(from): Origin,
+    headers: HeaderMap,
+) -> Told<SignedList> {
+    Ok(Json(site.list(&group, proof(&headers)?, from).await?))
+}
+
+/// A list may be long: it is read only after its bringer has shown that it knows the group's secret.
+async fn give_back(
+    State(site): State<Arc<Site>>,
+    Path(group): Path<String>,
+    Origin(from): Origin,
+    headers: HeaderMap,
+    body: Body,
+) -> Told<Taken> {
+    let proof = proof(&headers)?;
+    site.check_reader(&group, proof, from).await?;
+    // As JSON a line's end takes two letters.
+    let bytes = axum::body::to_bytes(body, 2 * LIST_MAX).await.map_err(|_| Refusal::TooLong)?;
+    let given: GivenBack = serde_json::from_slice(&bytes).map_err(|_| Refusal::Malformed)?;
+    let signature = STANDARD.decode(given.signature).map_err(|_| Refusal::Malformed)?;
+    let given = Given { text: given.text, signature };
+    Ok(Json(Taken { new: site.give_back(&group, proof, given).await? }))
+}

@@ -1,0 +1,53 @@
+//! The description of the API against its operations.
+
+use super::api;
+
+#[test]
+fn the_description_names_every_operation_and_no_other() {
+    let described: serde_yaml::Value = serde_yaml::from_str(api::DESCRIPTION).unwrap();
+    let mut listed = Vec::new();
+    for (path, operations) in described["paths"].as_mapping().unwrap() {
+        for (method, _) in operations.as_mapping().unwrap() {
+            let method = method.as_str().unwrap();
+            if method != "parameters" {
+                listed.push(format!("{method} {}", path.as_str().unwrap()));
+            }
+        }
+    }
+    let mut served: Vec<String> =
+        api::operations().iter().map(|one| format!("{} {}", one.method, one.path)).collect();
+    listed.sort();
+    served.sort();
+    assert_eq!(listed, served);
+}
+
+/// What a reference names.
+fn resolved<'a>(root: &'a serde_yaml::Value, reference: &str) -> Option<&'a serde_yaml::Value> {
+    reference.strip_prefix("#/")?.split('/').try_fold(root, |value, key| value.get(key))
+}
+
+fn references(value: &serde_yaml::Value, found: &mut Vec<String>) {
+    match value {
+        serde_yaml::Value::Mapping(map) => {
+            for (key, value) in map {
+                if key.as_str() == Some("$ref") {
+                    found.extend(value.as_str().map(str::to_owned));
+                }
+                references(value, found);
+            }
+        }
+        serde_yaml::Value::Sequence(all) => all.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_reference_of_the_description_leads_somewhere() {
+    let described: serde_yaml::Value = serde_yaml::from_str(api::DESCRIPTION).unwrap();
+    let mut found = Vec::new();
+    references(&described, &mut found);
+    assert!(found.len() > 50, "{}", found.len());
+    for reference in found {
+        assert!(resolved(&described, &reference).is_some(), "{reference}");
+    }
+}

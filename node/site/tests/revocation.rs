@@ -1,0 +1,212 @@
+//! Revocation lists: they only grow, and a database that forgot some signs nothing before they are back.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use atoll_core::security::Refusal as NoMember;
+use atoll_site::{Enrol, UserList, verified};
+use common::node::Node;
+use common::{Program, Request, Served};
+use openssl::base64::decode_block;
+use openssl::x509::X509;
+use serde_json::{Value, json};
+
+fn group<'a>(served: &'a Served, users: &[&str]) -> (Program<'a>, Vec<Program<'a>>) {
+    let ann = served.program("ann");
+    ann.done("POST", "/api/v1/groups", &json!({"name": "chess"}));
+    let others = users.iter().map(|name| {
+        let user = served.program(name);
+        user.done("POST", "/api/v1/groups/chess/requests", &json!(null));
+        ann.done("PUT", &format!("/api/v1/groups/chess/requests/{name}"), &json!({"admitted": true}));
+        user
+    });
+    let others = others.collect();
+    (ann, others)
+}
+
+fn revoke(ann: &Program<'_>, user: &str) {
+    ann.done("DELETE", &format!("/api/v1/groups/chess/members/{user}"), &json!(null));
+}
+
+/// A list, after its signature was verified.
+fn list(node: &Node, served: &Served) -> (UserList, Value) {
+    let answer = node.list(served);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let root = X509::from_pem(node.file.group.authority.as_bytes()).unwrap();
+    let said = answer.json();
+    let signature = decode_block(said["signature"].as_str().unwrap()).unwrap();
+    let list = verified(&root.public_key().unwrap(), said["text"].as_str().unwrap(), &signature).unwrap();
+    (list, said)
+}
+
+fn give_back(node: &Node, served: &Served, given: &Value) -> common::Answer {
+    let body = json!({"text": given["text"], "signature": given["signature"]}).to_string();
+    let request = Request::json("POST", "/api/v1/groups/chess/revocations", &body);
+    served.ask(&request.with("Atoll-Reader", node.proof()))
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The same site after its database was put back to what it was at `backup`.
+fn restored(folder: tempfile::TempDir, backup: &Path, wall: u64) -> Served {
+    fs::remove_dir_all(folder.path().join("data")).unwrap();
+    copy(backup, &folder.path().join("data"));
+    Served::on(folder, wall)
+}
+
+#[test]
+fn a_revoked_user_is_on_both_lists_and_members_take_none_of_its_certificates() {
+    let served = Served::new();
+    let (ann, others) = group(&served, &["bob"]);
+    let (own, node) = (Node::of(&ann, "chess"), Node::of(&others[0], "chess"));
+    let certificate = node.certificate(&served);
+    let (before, _) = list(&own, &served);
+    assert_eq!((before.users.len(), before.serials.len()), (0, 0));
+    served.pass(10);
+    revoke(&ann, "bob");
+    let (after, said) = list(&own, &served);
+    assert!(after.number > before.number && after.at > before.at);
+    assert_eq!(after.users, [("bob".to_owned(), served.now())]);
+    assert_eq!(after.serials.len(), 1);
+    assert_eq!(said["digest"], atoll_site::digest(said["text"].as_str().unwrap()));
+    let x509 = said["x509"].as_str();
+    assert_eq!(own.judged(&certificate, x509, served.now()), Err(NoMember::Revoked));
+    let mine = own.certificate(&served);
+    assert!(own.judged(&mine, x509, served.now()).is_ok());
+}
+
+#[test]
+fn lists_are_for_those_who_know_the_secret() {
+    let served = Served::new();
+    let (ann, _) = group(&served, &[]);
+    let node = Node::of(&ann, "chess");
+    let path = "/api/v1/groups/chess/revocations";
+    let ask = |proof: &str| served.ask(&Request::get(path).with("Atoll-Reader", proof.to_owned())).status;
+    assert_eq!(ask(&node.proof()), 200);
+    assert_eq!(ask(""), 401);
+    assert_eq!(ask(&"0".repeat(64)), 401);
+    assert_eq!(served.ask(&Request::get(path)).status, 401);
+    let nowhere = Request::get("/api/v1/groups/nowhere/revocations").with("Atoll-Reader", node.proof());
+    assert_eq!(served.ask(&nowhere).status, 401, "as if it were there");
+}
+
+#[test]
+fn the_last_administrator_stays_and_others_go() {
+    let served = Served::new();
+    let (ann, others) = group(&served, &["bob"]);
+    ann.refused(("DELETE", "/api/v1/groups/chess/members/ann"), &json!(null), "last_administrator");
+    ann.refused(("DELETE", "/api/v1/groups/chess/membership"), &json!(null), "last_administrator");
+    let role = "/api/v1/groups/chess/members/bob/administrator";
+    others[0].refused(("PUT", role), &json!({"administrator": true}), "not_administrator");
+    ann.done("PUT", role, &json!({"administrator": true}));
+    ann.done("DELETE", "/api/v1/groups/chess/membership", &json!(null));
+    others[0].refused(("DELETE", "/api/v1/groups/chess/membership"), &json!(null), "last_administrator");
+}
+
+#[test]
+fn a_restored_database_signs_nothing_until_its_newest_list_is_back() {
+    let served = Served::new();
+    let (ann, others) = group(&served, &["bob", "eve"]);
+    let (own, bob, eve) =
+        (Node::of(&ann, "chess"), Node::of(&others[0], "chess"), Node::of(&others[1], "chess"));
+    own.certificate(&served);
+    revoke(&ann, "eve");
+    let (_, middle) = list(&own, &served);
+    let (token, wall) = (ann.token.clone(), served.now() as u64);
+    drop((ann, others));
+    let folder = served.end();
+    let backup = tempfile::tempdir().unwrap();
+    copy(&folder.path().join("data"), backup.path());
+
+    let served = Served::on(folder, wall);
+    let ann = Program { served: &served, token: token.clone() };
+    let late = bob.certificate(&served);
+    revoke(&ann, "bob");
+    let (newest, said) = list(&own, &served);
+    let served = restored(served.end(), backup.path(), wall + 1000);
+
+    // The database says that Bob is a member.
+    assert_eq!(bob.enrol(&served).reason(), "restored");
+    assert_eq!(own.enrol(&served).reason(), "restored");
+    assert_eq!(own.list(&served).reason(), "restored");
+    let ann = Program { served: &served, token };
+    ann.refused(("DELETE", "/api/v1/groups/chess/members/bob"), &json!(null), "restored");
+    assert_eq!(give_back(&own, &served, &middle).json()["new"], false, "an older one does not do");
+    assert_eq!(own.enrol(&served).reason(), "restored");
+
+    assert_eq!(give_back(&own, &served, &said).json()["new"], true);
+    assert_eq!(bob.enrol(&served).reason(), "revoked");
+    assert_eq!(eve.enrol(&served).reason(), "revoked");
+    own.certificate(&served);
+    let (list, said) = list(&own, &served);
+    assert!(list.number > newest.number);
+    let names: Vec<&str> = list.users.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["bob", "eve"]);
+    assert_eq!(
+        own.judged(&late, said["x509"].as_str(), served.now()),
+        Err(NoMember::Revoked),
+        "of after the copy"
+    );
+}
+
+#[test]
+fn the_operator_may_say_that_nothing_is_missing() {
+    let served = Served::new();
+    let (ann, others) = group(&served, &["bob"]);
+    let own = Node::of(&ann, "chess");
+    let wall = served.now() as u64;
+    drop((ann, others));
+    let folder = served.end();
+    let backup = tempfile::tempdir().unwrap();
+    copy(&folder.path().join("data"), backup.path());
+    let served = Served::on(folder, wall);
+    revoke(&served.again("ann"), "bob");
+    let (newest, _) = list(&own, &served);
+    let served = restored(served.end(), backup.path(), wall);
+    assert_eq!(own.enrol(&served).reason(), "restored");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(runtime.block_on(served.site.release()).unwrap(), ["chess"]);
+    own.certificate(&served);
+    assert!(list(&own, &served).0.number > newest.number, "members take the list that follows");
+}
+
+#[test]
+fn a_node_that_knows_a_newer_list_than_the_site_gets_nothing() {
+    let served = Served::new();
+    let (ann, _) = group(&served, &[]);
+    let node = Node::of(&ann, "chess");
+    let (list, _) = list(&node, &served);
+    let with = |number: i64| {
+        let ask = node.signed(Enrol { list: number, ..node.draft(served.now()) });
+        Node::send(&served, &ask)
+    };
+    assert_eq!(with(list.number + 1).reason(), "restored");
+    assert_eq!(with(list.number).status, 200);
+}
+
+#[test]
+fn nobody_else_s_list_is_taken() {
+    let served = Served::new();
+    let (ann, _) = group(&served, &["bob"]);
+    ann.done("POST", "/api/v1/groups", &json!({"name": "go"}));
+    let (chess, go) = (Node::of(&ann, "chess"), Node::of(&ann, "go"));
+    let foreign = go.list(&served).json();
+    assert_eq!(give_back(&chess, &served, &foreign).reason(), "foreign_list");
+    let mut changed = chess.list(&served).json();
+    let text = format!("{}user bob 5\n", changed["text"].as_str().unwrap());
+    changed["text"] = json!(text);
+    assert_eq!(give_back(&chess, &served, &changed).reason(), "foreign_list");
+    let nonsense = json!({"text": "x", "signature": "!"});
+    assert_eq!(give_back(&chess, &served, &nonsense).reason(), "malformed");
+    assert_eq!(give_back(&go, &served, &chess.list(&served).json()).reason(), "forged");
+}

@@ -1,0 +1,294 @@
+//! `atoll-node site`: the web site of groups and their authorities, beside a member of the public overlay.
+//!
+//! The site has threads of its own: what it computes holds up no datagram of the member.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use atoll_core::security::Wall;
+use atoll_site::{
+    Clock as SiteClock, KeyFile, NoVault, NotOpened, Places, Site as Opened, TlsFiles, Told, serve,
+};
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Verdict;
+use crate::config::{Bootstrap, Listen, Log, LogFormat, LogLevel, Settings, flag};
+use crate::driver::{self, Clock};
+use crate::failure::Failure;
+use crate::logging;
+
+/// Where the site listens if nothing else is said.
+const LISTEN: &str = "[::]:4433";
+/// The name of the key among the credentials that systemd hands over.
+const CREDENTIAL: &str = "atoll-site.key";
+const WORKERS: usize = 2;
+/// Threads for what blocks: the disk, and passwords.
+const BLOCKING_MAX: usize = 16;
+
+/// Serve the web site where groups are founded and joined, and sign their members' certificates
+#[derive(Args)]
+pub(super) struct Site {
+    /// The folder of the database; made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The key that secrets are sealed with, outside --data; made at the first start
+    /// [default: atoll-site.key in $CREDENTIALS_DIRECTORY]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Remembers the newest revocation lists, outside --data, to know a restored database
+    /// [default: beside the key file, with .watermark behind its name]
+    #[arg(long, value_name = "FILE")]
+    watermark: Option<PathBuf>,
+    /// Where HTTPS is served [default: [::]:4433]
+    #[arg(long, value_name = "IP:PORT", value_parser = flag::<Listen>)]
+    listen: Option<Listen>,
+    /// Where members reach the site: https://HOST[:PORT]; may be repeated, the best first
+    /// [default: https://localhost:PORT]
+    #[arg(long, value_name = "URL", value_parser = url)]
+    url: Vec<String>,
+    /// The operator's certificate, with those that lead to its authority (PEM) [default: one of its own]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The key of --tls-certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Configuration of the member of the public overlay that runs beside the site (YAML) [default: none runs]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A member of the public overlay that members' files name; may be repeated [default: those of --config]
+    #[arg(long, value_name = "HOST:PORT", value_parser = flag::<Bootstrap>)]
+    bootstrap: Vec<Bootstrap>,
+    /// After the database was restored: sign again although revocations may be missing
+    #[arg(long)]
+    release_restored: bool,
+    /// The least urgent level that is logged [default: info]
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    log: Option<LogLevel>,
+    /// How log lines are written [default: text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    log_format: Option<LogFormat>,
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").map(|rest| rest.trim_end_matches('/'));
+    let fits = |host: &&str| {
+        !host.is_empty()
+            && host.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"-.:[]".contains(&letter))
+    };
+    let host = host.filter(fits).ok_or_else(|| {
+        format!("`{text}` is no URL of a site\nhint: write https://HOST or https://HOST:PORT")
+    })?;
+    Ok(format!("https://{host}"))
+}
+
+impl Site {
+    pub(super) async fn act(self, clock: Clock) -> Result<Verdict, Failure> {
+        let member = self.config.as_deref().map(Settings::load).transpose()?.map(Settings::with_defaults);
+        let log = member.as_ref().map_or_else(Log::default, |settings| settings.log);
+        logging::start(Log {
+            level: self.log.unwrap_or(log.level),
+            format: self.log_format.unwrap_or(log.format),
+        });
+        let mut running = Running::start(self, member.as_ref(), clock).await?;
+        let beside = async {
+            match member {
+                Some(settings) => driver::run(settings, clock).await,
+                None => driver::asked_to_leave().await.map(|signal| tracing::info!(signal, "leaving")),
+            }
+        };
+        let ended = tokio::select! {
+            ended = beside => ended,
+            _ = &mut running.served => return Err(Failure::new("the site", "it ended by itself")),
+        };
+        running.stop().await;
+        ended.map(|()| Verdict::Yes)
+    }
+
+    /// `credentials` is the folder of what systemd hands over: nobody writes to it.
+    fn places(&self, credentials: Option<&OsStr>) -> Result<Places, Failure> {
+        let handed = credentials.map(|folder| Path::new(folder).join(CREDENTIAL));
+        let key = match (&self.key_file, handed) {
+            (Some(own), _) => KeyFile::Own(own.clone()),
+            (None, Some(handed)) => KeyFile::Handed(handed),
+            (None, None) => {
+                return Err(Failure::new("the key file", "nothing says where it is")
+                    .hint("give --key-file a place outside --data, such as /etc/atoll/site.key"));
+            }
+        };
+        let beside = match &key {
+            KeyFile::Own(path) => Some(with_suffix(path, ".watermark")),
+            KeyFile::Handed(_) => None,
+        };
+        let watermark = self.watermark.clone().or(beside).ok_or_else(|| {
+            Failure::new("the watermark", "nothing says where it is")
+                .hint("give --watermark a place outside --data that is not restored with it")
+        })?;
+        Ok(Places { data: self.data.clone(), key, watermark })
+    }
+
+    fn told(&self, member: Option<&Settings>, local: SocketAddr) -> Told {
+        let known = member.and_then(|settings| settings.overlays.first());
+        let known = known.map_or(&[][..], |overlay| &overlay.bootstraps);
+        let bootstraps = if self.bootstrap.is_empty() { known } else { &self.bootstrap };
+        let own = || vec![format!("https://localhost:{}", local.port())];
+        let urls = if self.url.is_empty() { own() } else { self.url.clone() };
+        Told::new(urls, bootstraps.iter().map(ToString::to_string).collect())
+    }
+
+    fn tls(&self) -> Option<TlsFiles> {
+        let (certificate, key) = self.tls_certificate.clone().zip(self.tls_key.clone())?;
+        Some(TlsFiles { certificate, key })
+    }
+}
+
+/// The site, which is served by threads of its own.
+struct Running {
+    runtime: Option<Runtime>,
+    stop: Option<watch::Sender<()>>,
+    served: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(site: Site, member: Option<&Settings>, clock: Clock) -> Result<Self, Failure> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .max_blocking_threads(BLOCKING_MAX)
+            .enable_all()
+            .build()
+            .map_err(|why| Failure::new("the site's runtime", why))?;
+        let (stop, stopped) = watch::channel(());
+        let listener = bind(site.listen.as_ref())?;
+        let local = listener.local_addr().map_err(|why| Failure::new("the site's socket", why))?;
+        let told = site.told(member, local);
+        let started = runtime.spawn(start(site, (listener, told), clock, stopped)).await;
+        let started = started.map_err(|why| Failure::new("the site", why)).and_then(|started| started);
+        match started {
+            Ok(served) => Ok(Self { runtime: Some(runtime), stop: Some(stop), served }),
+            Err(failure) => {
+                runtime.shutdown_background();
+                Err(failure)
+            }
+        }
+    }
+
+    async fn stop(mut self) {
+        drop(self.stop.take());
+        let _ = (&mut self.served).await;
+    }
+}
+
+/// A runtime that ends inside of another one waits for nothing.
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn start(
+    site: Site,
+    (listener, told): (std::net::TcpListener, Told),
+    clock: Clock,
+    stopped: watch::Receiver<()>,
+) -> Result<JoinHandle<()>, Failure> {
+    let clock = SiteClock::new(move || Wall(clock.wall()));
+    let places = site.places(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
+    let mut opened = Opened::open(&places, told, clock).await.map_err(|why| explain(&why))?;
+    if site.release_restored {
+        let groups = opened.release().await.map_err(|why| Failure::new("groups that are held", why))?;
+        tracing::warn!(groups = groups.join(", "), "signs again although revocations may be missing");
+    }
+    let acceptor = opened.secure(site.tls().as_ref()).await.map_err(|why| {
+        Failure::new("HTTPS", why).hint("--tls-certificate and --tls-key take PEM files that belong together")
+    })?;
+    let listener = TcpListener::from_std(listener).map_err(|why| Failure::new("the site's socket", why))?;
+    let listen = listener.local_addr().map(|local| local.to_string()).unwrap_or_default();
+    tracing::info!(listen, url = opened.url(), pin = opened.pin(), "site ready");
+    Ok(tokio::spawn(serve(Arc::new(opened), listener, acceptor, stopped)))
+}
+
+fn bind(listen: Option<&Listen>) -> Result<std::net::TcpListener, Failure> {
+    let address =
+        listen.map_or_else(|| LISTEN.parse().expect("the default is an address"), |listen| listen.0);
+    let bound = std::net::TcpListener::bind(address);
+    let listener = bound.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    listener.map_err(|why| {
+        Failure::new(format!("listen {address}"), why).hint("choose another place with --listen")
+    })
+}
+
+fn explain(why: &NotOpened) -> Failure {
+    let failure = Failure::new("the site", why);
+    match why {
+        NotOpened::Store { .. } => {
+            failure.hint("--data needs a folder that this user may write to, and one site alone")
+        }
+        NotOpened::Vault(NoVault::Beside(_)) => {
+            failure.hint("keep the key file in another folder than --data")
+        }
+        NotOpened::Vault(NoVault::Unreadable { path, .. }) => {
+            failure.hint(format!("it needs mode 0600: chmod 600 {}", path.display()))
+        }
+        NotOpened::Vault(NoVault::Missing(_) | NoVault::Other(_) | NoVault::Length { .. }) => failure.hint(
+            "put the key file back that this database was made with: without it no authority signs again",
+        ),
+        NotOpened::Vault(_) => {
+            failure.hint("--key-file needs a folder that exists and that this user may write to")
+        }
+        NotOpened::Watermark(_) => {
+            failure.hint("move the file away: then the site does not know whether its database was restored")
+        }
+        NotOpened::Refused(_) => failure.hint("is the disk full, or the file damaged?"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        site: Site,
+    }
+
+    fn places(words: &[&str], credentials: Option<&str>) -> Result<Places, Failure> {
+        let line = Line::parse_from(["x", "--data", "/data"].iter().chain(words));
+        line.site.places(credentials.map(OsStr::new))
+    }
+
+    #[test]
+    fn the_key_is_the_flag_s_or_else_systemd_s_and_the_watermark_lies_where_one_may_write() {
+        let own = places(&["--key-file", "/etc/key"], Some("/run/credentials")).unwrap();
+        assert!(matches!(&own.key, KeyFile::Own(path) if path == Path::new("/etc/key")));
+        assert_eq!(own.watermark, Path::new("/etc/key.watermark"));
+        let handed = places(&["--watermark", "/var/mark"], Some("/run/credentials")).unwrap();
+        assert!(matches!(&handed.key, KeyFile::Handed(path) if path.ends_with("credentials/atoll-site.key")));
+        assert_eq!(handed.watermark, Path::new("/var/mark"));
+        assert!(places(&[], Some("/run/credentials")).unwrap_err().to_string().contains("watermark"));
+        assert!(places(&[], None).unwrap_err().to_string().contains("key file"));
+    }
+
+    #[test]
+    fn a_site_has_a_url_of_https_without_a_path() {
+        assert_eq!(url("https://site.example:4433/"), Ok("https://site.example:4433".to_owned()));
+        assert_eq!(url("https://[2001:db8::1]"), Ok("https://[2001:db8::1]".to_owned()));
+        for wrong in ["http://a", "https://", "https://a/b", "https://a b", "site.example", "https://a?x"] {
+            assert!(url(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! `atoll-node site` as a process: it serves HTTPS, comes back after any end with all that it answered, and names mistakes.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command as Process, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use atoll_core::security::address_of;
+use atoll_site::{Enrol, MemberFile, keys};
+use common::group::{now, text};
+use common::{PATIENCE, program, verb};
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::rand::rand_bytes;
+use openssl::sha::sha256;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use openssl::x509::X509Req;
+use serde_json::{Value, json};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The lines of a log.
+fn follow(log: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    lines
+}
+
+/// A site that runs; killed when dropped.
+struct Site {
+    child: Child,
+    place: SocketAddr,
+    pin: String,
+}
+
+impl Site {
+    /// Starts it over a folder and waits until it is ready.
+    fn start(folder: &Path, flags: &[&str]) -> Self {
+        Self::start_as(program(&[]), folder, flags)
+    }
+
+    /// The same by a process that becomes the program, whose arguments follow.
+    fn start_as(mut process: Process, folder: &Path, flags: &[&str]) -> Self {
+        let (data, key) = (folder.join("data"), folder.join("key"));
+        process.args(["site", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+        process.args(["--data", text(&data), "--key-file", text(&key)]).args(flags);
+        let mut child = process.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = follow(child.stderr.take().unwrap());
+        let mut site = Self { child, place: SocketAddr::from(([127, 0, 0, 1], 0)), pin: String::new() };
+        loop {
+            let line = lines.recv_timeout(PATIENCE).expect("the site gets ready");
+            let value: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+            if value["message"] == "site ready" {
+                site.place = value["listen"].as_str().unwrap().parse().unwrap();
+                value["pin"].as_str().unwrap().clone_into(&mut site.pin);
+                return site;
+            }
+        }
+    }
+
+    /// One request; nothing if the site went away before it answered.
+    fn try_ask(&self, method: &str, path: &str, (token, body): (&str, &str)) -> Option<(u16, String)> {
+        let mut builder = SslConnector::builder(SslMethod::tls()).unwrap();
+        builder.set_verify(SslVerifyMode::NONE);
+        let stream = TcpStream::connect(self.place).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let configuration = builder.build().configure().unwrap().verify_hostname(false);
+        let mut stream = configuration.connect("site", stream).ok()?;
+        let shown = stream.ssl().peer_certificate()?.public_key().ok()?.public_key_to_der().ok()?;
+        assert_eq!(hex(&sha256(&shown)), self.pin);
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\
+             Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        let length = head.to_lowercase().split_once("content-length: ").map(|(_, rest)| rest.to_owned());
+        let length = length.and_then(|rest| rest.lines().next()?.trim().parse().ok()).unwrap_or(0);
+        (body.len() >= length).then(|| (status, body.to_owned()))
+    }
+
+    #[track_caller]
+    fn ask(&self, method: &str, path: &str, (token, body): (&str, &Value)) -> String {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let (status, said) = self.try_ask(method, path, (token, &body)).expect("an answer");
+        assert!((200..300).contains(&status), "{method} {path}: {status} {said}");
+        said
+    }
+
+    /// A new account's token.
+    fn account(&self, name: &str) -> String {
+        let body = json!({"name": name, "password": "correct horse"});
+        let said: Value = serde_json::from_str(&self.ask("POST", "/api/v1/accounts", ("", &body))).unwrap();
+        said["token"].as_str().unwrap().to_owned()
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Process::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn request(key: &PKey<Private>) -> String {
+    let mut builder = X509Req::builder().unwrap();
+    builder.set_pubkey(key).unwrap();
+    builder.sign(key, MessageDigest::sha256()).unwrap();
+    String::from_utf8(builder.build().to_pem().unwrap()).unwrap()
+}
+
+fn enrol(file: &MemberFile, key: &PKey<Private>) -> String {
+    let mut nonce = [0; 16];
+    rand_bytes(&mut nonce).unwrap();
+    let draft = Enrol {
+        group: file.group.name.clone(),
+        user: file.user.name.clone(),
+        request: request(key),
+        time: now(),
+        nonce: hex(&nonce),
+        list: 0,
+        mac: String::new(),
+    };
+    let shared: Vec<u8> =
+        (0..32).map(|at| u8::from_str_radix(&file.user.key[2 * at..2 * at + 2], 16).unwrap()).collect();
+    let mac = draft.code(&shared).unwrap();
+    serde_json::to_string(&Enrol { mac, ..draft }).unwrap()
+}
+
+fn member_file(site: &Site, token: &str, group: &str) -> MemberFile {
+    let path = format!("/api/v1/groups/{group}/file");
+    MemberFile::read(&site.ask("GET", &path, (token, &Value::Null))).unwrap()
+}
+
+#[test]
+fn a_node_enrols_at_a_real_site_beside_a_member_of_the_public_overlay() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("node.yaml");
+    fs::write(&config, "listen: 127.0.0.1:0\ncontrol: off\n").unwrap();
+    let flags = ["--config", text(&config), "--bootstrap", "192.0.2.1:4001", "--url", "https://site.example"];
+    let mut site = Site::start(folder.path(), &flags);
+    let token = site.account("ann");
+    site.ask("POST", "/api/v1/groups", (&token, &json!({"name": "chess"})));
+    let file = member_file(&site, &token, "chess");
+    assert_eq!((&*file.site.urls[0], &*file.site.pin), ("https://site.example", &*site.pin));
+    assert_eq!(file.bootstraps, ["192.0.2.1:4001"]);
+    let key = keys::generate().unwrap();
+    let (status, said) = site.try_ask("POST", "/api/v1/enrol", ("", &enrol(&file, &key))).unwrap();
+    assert_eq!(status, 200, "{said}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let certificate =
+        openssl::x509::X509::from_pem(said["certificate"].as_str().unwrap().as_bytes()).unwrap();
+    let address = address_of(&key).unwrap();
+    let names = certificate.subject_alt_names().unwrap();
+    let names: Vec<&str> = names.iter().filter_map(|name| name.uri()).collect();
+    assert_eq!(names, ["atoll://group/chess", "atoll://user/ann", &format!("atoll://address/{address}")]);
+    site.signal("TERM");
+    assert!(site.child.wait().unwrap().success());
+}
+
+/// Everything that a site answered before it was killed, at any moment of many requests at once.
+#[test]
+fn killed_at_any_moment_a_site_has_lost_nothing_that_it_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut site = Site::start(folder.path(), &[]);
+    let token = site.account("ann");
+    site.ask("POST", "/api/v1/groups", (&token, &json!({"name": "chess"})));
+    let files: Vec<(String, MemberFile)> = (0..4)
+        .map(|n| {
+            let user = site.account(&format!("user{n}"));
+            site.ask("POST", "/api/v1/groups/chess/requests", (&user, &Value::Null));
+            let place = format!("/api/v1/groups/chess/requests/user{n}");
+            site.ask("PUT", &place, (&token, &json!({"admitted": true})));
+            let file = member_file(&site, &user, "chess");
+            (user, file)
+        })
+        .collect();
+    let mut serials: BTreeSet<String> = BTreeSet::new();
+    for round in 0..8_u64 {
+        let stop = AtomicBool::new(false);
+        let answered: Vec<String> = std::thread::scope(|scope| {
+            let (site, stop) = (&site, &stop);
+            let threads: Vec<_> = files
+                .iter()
+                .map(|(_, file)| {
+                    scope.spawn(move || {
+                        let mut own = Vec::new();
+                        while !stop.load(Ordering::Relaxed) && own.len() < 6 {
+                            let body = enrol(file, &keys::generate().unwrap());
+                            match site.try_ask("POST", "/api/v1/enrol", ("", &body)) {
+                                Some((200, said)) => {
+                                    let said: Value = serde_json::from_str(&said).unwrap();
+                                    own.push(said["serial"].as_str().unwrap().to_owned());
+                                }
+                                Some((status, said)) => panic!("{status} {said}"),
+                                None => break,
+                            }
+                        }
+                        own
+                    })
+                })
+                .collect();
+            // Another moment in every round.
+            std::thread::sleep(Duration::from_millis(10 + 17 * round));
+            site.signal("KILL");
+            stop.store(true, Ordering::Relaxed);
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        for serial in answered {
+            assert!(serials.insert(serial), "a serial number was used twice");
+        }
+        site.kill();
+        site = Site::start(folder.path(), &[]);
+        let known = audit(&site, &token);
+        let lost: Vec<&String> = serials.iter().filter(|serial| !known.contains(*serial)).collect();
+        assert!(lost.is_empty(), "round {round}: lost {lost:?}");
+    }
+    assert!(!serials.is_empty(), "some were answered before the end");
+}
+
+/// The serial numbers that the audit log names.
+fn audit(site: &Site, token: &str) -> BTreeSet<String> {
+    let (mut known, mut before) = (BTreeSet::new(), String::new());
+    loop {
+        let page = site.ask("GET", &format!("/api/v1/groups/chess/audit{before}"), (token, &Value::Null));
+        let page: Value = serde_json::from_str(&page).unwrap();
+        for row in page["rows"].as_array().unwrap() {
+            if row["act"] == "certificate" {
+                known.insert(row["subject"].as_str().unwrap().split(' ').next().unwrap().to_owned());
+            }
+        }
+        match page["next"].as_str() {
+            Some(next) => before = format!("?before={next}"),
+            None => return known,
+        }
+    }
+}
+
+/// Runs the verb, which cannot do what it is asked; gives what it says.
+#[track_caller]
+fn refused(flags: &[&str]) -> String {
+    let output = verb(&[&["site", "--listen", "127.0.0.1:0"], flags].concat());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("error: ") && said.contains("\nhint: "), "{said}");
+    said
+}
+
+#[test]
+fn every_mistake_is_named_with_a_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| text(&folder.path().join(name)).to_owned();
+    let (data, key) = (path("data"), path("key"));
+    let says = |said: String, part: &str| assert!(said.contains(part), "`{part}` is not in:\n{said}");
+    says(refused(&["--data", &data]), "nothing says where it is");
+    says(refused(&["--data", &data, "--key-file", &path("data/key")]), "lies in the folder of the database");
+    says(refused(&["--data", &data, "--key-file", &path("missing/key")]), "cannot be written");
+    says(refused(&["--data", &data, "--key-file", &key, "--url", "http://x"]), "no URL of a site");
+    let tls = ["--tls-certificate", "/nowhere", "--tls-key", "/nowhere"];
+    says(refused(&[&["--data", &data, "--key-file", &key][..], &tls].concat()), "/nowhere");
+    let site = Site::start(folder.path(), &[]);
+    says(refused(&["--data", &data, "--key-file", &key]), "another process has it open");
+    drop(site);
+    fs::remove_file(&key).unwrap();
+    says(refused(&["--data", &data, "--key-file", &key]), "put the key file back");
+}
+
+/// On a disk of two megabytes, in a mount namespace of its own.
+#[test]
+fn on_a_full_disk_a_site_refuses_loses_nothing_and_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let mount = format!("mount -t tmpfs -o size=2m none {} || exit 77; exec \"$@\"", text(&data));
+    let isolated = |words: &[&str]| {
+        let mut process = Process::new("unshare");
+        process
+            .args(["--map-root-user", "--mount", "sh", "-c", &mount, "sh"])
+            .args(words)
+            .stdin(Stdio::null());
+        process
+    };
+    let may = isolated(&["true"]).status().is_ok_and(|status| status.success());
+    if !may {
+        return println!("SKIPPED: a full disk: no mount namespace may be made here");
+    }
+    let site = Site::start_as(isolated(&[common::BINARY]), folder.path(), &[]);
+    let token = site.account("ann");
+    site.ask("POST", "/api/v1/groups", (&token, &json!({"name": "chess"})));
+    let filler = format!("/proc/{}/root{}/filler", site.child.id(), text(&data));
+    // Longer than there is room.
+    let filled = fs::write(&filler, vec![7; 4 << 20]);
+    assert!(filled.is_err());
+    let mut refusals = Vec::new();
+    let mut founded = Vec::new();
+    for number in 0..8 {
+        let body = json!({"name": format!("group{number}")}).to_string();
+        let (status, said) = site.try_ask("POST", "/api/v1/groups", (&token, &body)).unwrap();
+        match status {
+            201 => founded.push(format!("group{number}")),
+            503 => refusals.push(said),
+            other => panic!("{other}: {said}"),
+        }
+    }
+    assert!(!refusals.is_empty() && refusals.iter().all(|said| said.contains("unavailable")), "{refusals:?}");
+    let own = site.ask("GET", "/api/v1/groups", (&token, &Value::Null));
+    let own: Vec<Value> = serde_json::from_str(&own).unwrap();
+    assert_eq!(own.len(), founded.len() + 1, "what was answered is there, what was refused is not");
+    fs::remove_file(&filler).unwrap();
+    site.ask("POST", "/api/v1/groups", (&token, &json!({"name": "room"})));
+}
+
+#[test]
+fn an_operator_s_certificate_is_shown_and_pinned() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = common::group::key();
+    let forger = common::group::Forger::alone(&common::group::Leaf::new(&["https://site.example"]));
+    let (certificate, path) = (folder.path().join("tls.pem"), folder.path().join("tls.key"));
+    fs::write(&certificate, forger.certificate.to_pem().unwrap()).unwrap();
+    common::group::private(&path, &forger.key.private_key_to_pem_pkcs8().unwrap());
+    let flags = ["--tls-certificate", text(&certificate), "--tls-key", text(&path)];
+    let site = Site::start(folder.path(), &flags);
+    let spki = forger.key.public_key_to_der().unwrap();
+    assert_eq!(site.pin, hex(&sha256(&spki)));
+    site.account("ann");
+    drop(site);
+    common::group::private(&path, &key.private_key_to_pem_pkcs8().unwrap());
+    let (data, own) = (folder.path().join("data"), folder.path().join("key"));
+    let said = refused(&[&["--data", text(&data), "--key-file", text(&own)][..], &flags].concat());
+    assert!(said.contains("that belong together"), "{said}");
+}
