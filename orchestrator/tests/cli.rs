@@ -158,7 +158,7 @@ fn round_trips_through_relays_and_their_deaths_are_measured() {
     let out = TempDir::new().expect("a folder for the test");
     let mut arguments = vec!["run", "relay", "--quiet", "--repeats", "1", "--out"];
     arguments.push(out.path().to_str().expect("the path is plain"));
-    let small = ["public=50", "security=none", "nat=symmetric", "rest=1 min"];
+    let small = ["public=80", "security=none", "nat=default", "rest=1 min"];
     arguments.extend(small.iter().flat_map(|set| ["--set", set]));
     let output = atoll(&arguments);
     let (summary, shown) = (summary(out.path()), text(&output.stdout));
@@ -168,7 +168,9 @@ fn round_trips_through_relays_and_their_deaths_are_measured() {
     // Nothing is faster than the best relay, up to jitter; a detour may well be faster than the direct way.
     assert!(found("relay_stretch_ratio", "min") > Some(0.9), "{shown}");
     assert!(found("relay_replaced_seconds", "count") >= Some(1.0), "{shown}");
-    assert!(found("relay_lost_ratio", "max").is_some_and(|lost| lost <= 1.0), "{shown}");
+    assert!(found("relay_replaced_seconds", "max").is_some_and(|seconds| seconds <= 2.0), "{shown}");
+    // Of so few members only six or seven are open, and the relays that die are among them.
+    assert!(found("relay_lost_ratio", "max").is_some_and(|lost| lost < 0.1), "{shown}");
 }
 
 #[test]

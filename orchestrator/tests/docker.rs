@@ -131,6 +131,54 @@ fn down_all_leaves_nothing_of_a_killed_lab() {
     assert!(still.is_empty(), "processes are left: {still:?}");
 }
 
+#[test]
+fn relays_die_in_containers_and_their_pairs_go_on() {
+    let Some(_alone) = engine("relays_die_in_containers_and_their_pairs_go_on") else { return };
+    let set = ["public=20", "nat=symmetric", "latency=20 ms", "rest=20 s"];
+    let metrics = measured("relay", &set);
+    assert!(metrics["relay_rtt_seconds"]["count"].as_f64() > Some(5.0), "{metrics}");
+    assert!(metrics["relay_replaced_seconds"]["count"].as_f64() >= Some(1.0), "{metrics}");
+    assert_eq!(metrics["relay_lost_ratio"]["max"].as_f64(), Some(0.0), "{metrics}");
+}
+
+#[test]
+fn a_partition_of_containers_heals() {
+    let Some(_alone) = engine("a_partition_of_containers_heals") else { return };
+    let set = ["public=10", "private=6", "nat=none", "latency=20 ms", "partition=20 s"];
+    let metrics = measured("partition", &set);
+    assert_eq!(metrics["split_ratio"]["max"].as_f64(), Some(0.0), "{metrics}");
+    for metric in ["ring_merge_seconds", "private_ring_merge_seconds"] {
+        assert_eq!(metrics[metric]["count"].as_f64(), Some(1.0), "{metrics}");
+    }
+}
+
+#[test]
+fn containers_come_and_go_and_values_stay() {
+    let Some(_alone) = engine("containers_come_and_go_and_values_stay") else { return };
+    let set = ["public=12", "private=4", "nat=none", "latency=20 ms", "session=2 min", "measure=40 s"];
+    let metrics = measured("churn", &set);
+    assert!(metrics["answered_ratio"]["min"].as_f64() > Some(0.99), "{metrics}");
+    assert_eq!(metrics["dht_kept_ratio"]["min"].as_f64(), Some(1.0), "{metrics}");
+    assert!(metrics["public_join_seconds"]["count"].as_f64() >= Some(1.0), "{metrics}");
+}
+
+/// What one trial of an experiment in containers measured; it leaves nothing.
+fn measured(experiment: &str, set: &[&str]) -> serde_json::Value {
+    let before = list().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_atoll"));
+    command.args(["run", experiment, "--on", "docker", "--quiet", "--repeats", "1", "--out"]).arg(&out);
+    command.args(set.iter().flat_map(|set| ["--set", set]));
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let summary = std::fs::read_to_string(out.join("summary.json"));
+    let summary = summary.unwrap_or_else(|_| panic!("it came to nothing: {said}"));
+    let ids = |runs: Vec<RunState>| runs.into_iter().map(|run| run.id).collect::<Vec<_>>();
+    assert_eq!(ids(list().unwrap()), ids(before), "{said}");
+    serde_json::from_str::<serde_json::Value>(&summary).unwrap()["metrics"].take()
+}
+
 /// A program `atoll up`. Whatever becomes of the test, it ends with this value, and its run with it.
 struct Lab {
     child: Child,

@@ -17,17 +17,21 @@ mod show;
 mod site;
 mod status;
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::os::unix::process::CommandExt as _;
 use std::process::ExitCode;
 
 use atoll_core::wire::Address;
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{CONTROL_DEFAULT, Endpoint, flag};
 use crate::driver::Clock;
 use crate::failure::Failure;
 use client::Client;
 
+/// The program that serves the site.
+const SITE: &str = "atoll-site";
 /// Threads for what blocks: lookups of names, and disks.
 const BLOCKING_MAX: usize = 8;
 
@@ -51,7 +55,12 @@ enum Verb {
     Dht(dht::Dht),
     Leave(leave::Leave),
     Cert(cert::Cert),
-    Site(Box<site::Site>),
+    /// Serve the web site where groups are founded and joined, and sign their members' certificates
+    #[command(disable_help_flag = true)]
+    Site {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 /// How a verb ended that did what it could.
@@ -94,7 +103,19 @@ struct Member {
 #[must_use]
 pub fn main() -> ExitCode {
     let clock = Clock::start();
-    match parse().and_then(|verb| act(verb, clock)) {
+    told(parse::<Cli>().and_then(|cli| act(cli.verb, clock)))
+}
+
+/// The same for the program that serves the site.
+#[must_use]
+pub fn serve_site() -> ExitCode {
+    let clock = Clock::start();
+    told(parse::<site::Line>().and_then(|line| block_on(line.site.act(clock))))
+}
+
+/// How it ended, as an exit code.
+fn told(ended: Result<Verdict, Failure>) -> ExitCode {
+    match ended {
         Ok(Verdict::Yes) => ExitCode::SUCCESS,
         Ok(Verdict::No) => ExitCode::from(1),
         Err(failure) => {
@@ -104,32 +125,47 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The verb; help and the version end the program here.
-fn parse() -> Result<Verb, Failure> {
-    Cli::try_parse()
-        .map(|cli| cli.verb)
-        .map_err(|mistake| mistake::explain(&mistake, &Cli::command()).unwrap_or_else(|| mistake.exit()))
+/// What the command line says; help and the version end the program here.
+fn parse<Line: Parser>() -> Result<Line, Failure> {
+    Line::try_parse()
+        .map_err(|mistake| mistake::explain(&mistake, &Line::command()).unwrap_or_else(|| mistake.exit()))
 }
 
 fn act(verb: Verb, clock: Clock) -> Result<Verdict, Failure> {
+    match verb {
+        Verb::Run(verb) => block_on(verb.act(clock)),
+        Verb::Status(verb) => block_on(verb.act()),
+        Verb::Peers(verb) => block_on(verb.act()),
+        Verb::Ping(verb) => block_on(verb.act()),
+        Verb::Route(verb) => block_on(verb.act()),
+        Verb::Send(verb) => block_on(verb.act()),
+        Verb::Files(verb) => block_on(verb.act()),
+        Verb::Dht(verb) => block_on(verb.act()),
+        Verb::Leave(verb) => block_on(verb.act()),
+        Verb::Cert(verb) => verb.act(clock),
+        Verb::Site { arguments } => Err(become_site(&arguments)),
+    }
+}
+
+/// Becomes the program beside this one that serves the site; comes back only if that fails.
+fn become_site(arguments: &[OsString]) -> Failure {
+    let own = match std::env::current_exe() {
+        Ok(own) => own,
+        Err(why) => return Failure::new("the place of this program", why),
+    };
+    let program = own.with_file_name(SITE);
+    let why = std::process::Command::new(&program).args(arguments).exec();
+    Failure::new(format!("cannot run {}", program.display()), why)
+        .hint(format!("the program {SITE} belongs in the folder of atoll-node"))
+}
+
+fn block_on(act: impl Future<Output = Result<Verdict, Failure>>) -> Result<Verdict, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_MAX)
         .build()
         .map_err(|why| Failure::new("the runtime", why))?;
-    let verdict = match verb {
-        Verb::Run(verb) => runtime.block_on(verb.act(clock)),
-        Verb::Status(verb) => runtime.block_on(verb.act()),
-        Verb::Peers(verb) => runtime.block_on(verb.act()),
-        Verb::Ping(verb) => runtime.block_on(verb.act()),
-        Verb::Route(verb) => runtime.block_on(verb.act()),
-        Verb::Send(verb) => runtime.block_on(verb.act()),
-        Verb::Files(verb) => runtime.block_on(verb.act()),
-        Verb::Dht(verb) => runtime.block_on(verb.act()),
-        Verb::Leave(verb) => runtime.block_on(verb.act()),
-        Verb::Cert(verb) => verb.act(clock),
-        Verb::Site(verb) => runtime.block_on(verb.act(clock)),
-    };
+    let verdict = runtime.block_on(act);
     // A lookup of a name may be under way in the C library, which nothing interrupts.
     runtime.shutdown_background();
     verdict
@@ -137,10 +173,13 @@ fn act(verb: Verb, clock: Clock) -> Result<Verdict, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+        site::Line::command().debug_assert();
     }
 }

@@ -11,7 +11,7 @@ use atoll_core::security::Wall;
 use atoll_site::{
     Clock as SiteClock, KeyFile, NoVault, NotOpened, Places, Site as Opened, TlsFiles, Told, serve,
 };
-use clap::Args;
+use clap::{Args, Parser};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -31,7 +31,17 @@ const WORKERS: usize = 2;
 /// Threads for what blocks: the disk, and passwords.
 const BLOCKING_MAX: usize = 16;
 
-/// Serve the web site where groups are founded and joined, and sign their members' certificates
+/// The command line of the program that `atoll-node site` becomes.
+#[derive(Parser)]
+#[command(name = "atoll-node site", version, max_term_width = 110)]
+#[command(
+    about = "Serve the web site where groups are founded and joined, and sign their members' certificates"
+)]
+pub(super) struct Line {
+    #[command(flatten)]
+    pub(super) site: Site,
+}
+
 #[derive(Args)]
 pub(super) struct Site {
     /// The folder of the database; made if it does not exist
@@ -258,13 +268,6 @@ fn explain(why: &NotOpened) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        site: Site,
-    }
 
     fn places(words: &[&str], credentials: Option<&str>) -> Result<Places, Failure> {
         let line = Line::parse_from(["x", "--data", "/data"].iter().chain(words));

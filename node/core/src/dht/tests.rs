@@ -9,10 +9,12 @@ use super::around::Around;
 use super::proof;
 use super::store::*;
 use super::upkeep::Copies;
+use super::{Dht, News, Origin, Outcome, Wanted};
+use crate::machine::RequestId;
 use crate::rng::Rng;
 use crate::security::{address_of, derived_key};
 use crate::time::Time;
-use crate::wire::{Address, Content, Denial, Item, Key, Mark, Page, Upkeep, VALUE_MAX};
+use crate::wire::{Address, Content, Denial, DhtAnswer, Item, Key, Mark, Page, Said, Upkeep, VALUE_MAX};
 
 fn at(byte: u8) -> Address {
     let mut bytes = [0; Address::LEN];
@@ -305,4 +307,42 @@ fn what_a_neighbour_sends_for_points_that_are_not_ours_is_not_taken() {
         assert_eq!(store.shelves.contains_key(&key(number).place()), ours(number));
     }
     assert!((1..60).contains(&store.shelves.len()), "{}", store.shelves.len());
+}
+
+#[test]
+fn the_node_hears_what_the_first_point_says_and_a_user_only_what_is_certain() {
+    let now = Time::ZERO;
+    let mut dht = Dht::new(at(1), None, &Rng::new([7; 32]));
+    for origin in [Origin::Node(5), Origin::User(RequestId(6))] {
+        dht.get(origin, key(1), None, now);
+        let asks: Vec<u32> = std::iter::from_fn(|| dht.poll(1000, now))
+            .filter_map(|wanted| if let Wanted::Ask(_, request) = wanted { Some(request.id) } else { None })
+            .collect();
+        assert_eq!(asks.len(), 3);
+        let page = Page { items: vec![plain(b"entry", 1000)], more: false, unsure: false };
+        let answer = |id| DhtAnswer { id, said: Said::Page(page.clone()) };
+        assert!(dht.on_answer(answer(asks[0]), now));
+        let first = dht.poll_news();
+        assert!(dht.poll(1000, now).is_none(), "one point alone is not certain");
+        dht.on_answer(answer(asks[1]), now);
+        match origin {
+            Origin::Node(number) => {
+                assert_eq!(first, Some((number, News::Glimpse(vec![b"entry".to_vec()]))));
+                let mut news = std::iter::from_fn(|| dht.poll_news());
+                let over = news.find(|(_, news)| !matches!(news, News::Glimpse(_)));
+                assert!(
+                    matches!(over, Some((5, News::Over(Outcome::Page { complete: true, .. })))),
+                    "{over:?}"
+                );
+            }
+            Origin::User(_) => {
+                assert_eq!(first, None);
+                let reply = dht.poll(1000, now);
+                assert!(
+                    matches!(reply, Some(Wanted::Reply(_, Outcome::Page { complete: true, .. }))),
+                    "{reply:?}"
+                );
+            }
+        }
+    }
 }

@@ -15,7 +15,7 @@ pub use reliable::{ACK_DELAY, Again, Overdue, Receipt, Reliable};
 use crate::path::PathId;
 use crate::security::{ChannelId, Identity};
 use crate::time::Time;
-use crate::wire::{Address, EdgeId};
+use crate::wire::{Address, EdgeId, Remote};
 
 /// Edges of one overlay at most, half-open ones included; beyond, new ones are refused.
 pub const EDGES_MAX: usize = 1 << INDEX_BITS;
@@ -43,6 +43,8 @@ pub struct Edge {
     pub path: PathId,
     /// Since when it is that one.
     pub moved: Time,
+    /// The path before it.
+    pub left: Option<Remote>,
     /// Whether a record has come that way since.
     pub proven: bool,
     /// Whether the handshake began here.
@@ -71,6 +73,7 @@ impl Edge {
             remote: remote.unwrap_or_default(),
             path,
             moved: now,
+            left: None,
             proven: false,
             initiated: remote.is_none(),
             target: None,

@@ -84,14 +84,14 @@ impl Overlay {
         }
         let Some(from) = self.arriving else { return };
         let Some(edge) = self.edges.get(id) else { return };
-        let moves = from != remote && remote.may_move_to(from) && self.follows(edge, from, lent.now);
+        let moves = from != remote && remote.may_move_to(from) && self.follows(edge, remote, from, lent.now);
         let Some(edge) = self.edges.get_mut(id) else { return };
         edge.proven |= moves || from == remote;
         if !moves {
             return;
         }
         let old = std::mem::replace(&mut edge.path, lent.paths.hold(from, lent.now));
-        edge.moved = lent.now;
+        (edge.moved, edge.left) = (lent.now, Some(remote));
         if from.way() == Way::Relayed {
             // What went the old way is probably lost.
             edge.reliable.start_over(lent.now);

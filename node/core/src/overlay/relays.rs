@@ -33,8 +33,11 @@ const RENEW_WAIT: Duration = Duration::from_secs(8);
 
 /// Refusals to relay that are remembered at most; more are not acted on.
 const REFUSED_MAX: usize = 64;
-/// How long a peer that refused, or that seems not to pass anything on, is not asked again.
+/// How long a peer that refused, or that seems not to pass anything on, is not asked again at first; if it then fails again,
+/// so many times as long, up to the longest.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
+const REFUSED_GROWTH: u32 = 4;
+const REFUSED_WAIT_MAX: Duration = Duration::from_secs(1800);
 /// How long a handshake through one common peer keeps out those through others.
 const RELAY_TURN: Duration = Duration::from_millis(2500);
 /// Round trips that differ by less are as good as equal.
@@ -54,13 +57,31 @@ struct Named {
     open: bool,
 }
 
+/// That a peer does not pass anything on to a member.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    since: Time,
+    wait: Duration,
+}
+
+impl Refusal {
+    fn holds(self, now: Time) -> bool {
+        self.since + self.wait > now
+    }
+
+    /// Whether it still says something about another one.
+    fn is_remembered(self, now: Time) -> bool {
+        self.since + self.wait * 2 > now
+    }
+}
+
 /// What is known about ways through others.
 #[derive(Debug)]
 pub(super) struct Relayed {
     /// Peers of members that we reach through others: which relays they named, and their round trips to those.
     named: BTreeMap<Address, Vec<Named>>,
     /// Peers that do not relay for us until then: they have no room, or do not reach the other one.
-    refused: BTreeMap<(Address, Address), Time>,
+    refused: BTreeMap<(Address, Address), Refusal>,
     improve_at: Time,
     improve_wait: Duration,
 }
@@ -184,17 +205,21 @@ impl Overlay {
     /// remembered.
     fn remember_refusal(&mut self, via: Address, peer: Address, now: Time) -> bool {
         let refused = &mut self.relayed.refused;
-        refused.retain(|_, until| *until > now);
-        let is_new = refused.len() < REFUSED_MAX && !refused.contains_key(&(via, peer));
+        refused.retain(|_, refusal| refusal.is_remembered(now));
+        let last = refused.get(&(via, peer)).copied();
+        let is_new =
+            last.is_none_or(|last| !last.holds(now)) && (last.is_some() || refused.len() < REFUSED_MAX);
         if is_new {
-            refused.insert((via, peer), now + REFUSED_WAIT);
+            let longer = |last: Refusal| (last.wait * REFUSED_GROWTH).min(REFUSED_WAIT_MAX);
+            let wait = last.map_or(REFUSED_WAIT, longer);
+            refused.insert((via, peer), Refusal { since: now, wait });
         }
         is_new
     }
 
     /// Whether a common peer is not asked to pass anything on to a member.
     pub(super) fn is_refused(&self, via: Address, peer: Address, now: Time) -> bool {
-        self.relayed.refused.get(&(via, peer)).is_some_and(|until| *until > now)
+        self.relayed.refused.get(&(via, peer)).is_some_and(|refusal| refusal.holds(now))
     }
 
     /// Links so many of the relays that a member named that we have enough in common.

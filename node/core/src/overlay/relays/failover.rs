@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{REFUSED_WAIT, RENEW_WAIT, Through};
+use super::{RENEW_WAIT, Through};
 use crate::connection::Connection;
 use crate::edge::{Edge, Stage};
 use crate::linker::Attempt;
@@ -14,9 +14,8 @@ use crate::wire::{Address, Candidate, EdgeId, Remote, Way};
 
 /// How long an edge outlives the common peer that failed it while another one is being linked.
 const RELAY_PATIENCE: Duration = Duration::from_secs(4);
-/// How long an edge does not go back to a common peer that it left, though the peer's records come that way: they may have been
-/// held back.
-const LEFT_WAIT: Duration = Duration::from_secs(5);
+/// How long an edge does not follow its peer back to where both were before.
+const LEFT_WAIT: Duration = Duration::from_secs(10);
 /// How long an edge that has just found a way through a common peer stays there, though the peer's records come through others.
 const SETTLED_WAIT: Duration = Duration::from_secs(1);
 /// Common peers that are known to be such and are asked at once for a way.
@@ -96,7 +95,7 @@ impl Overlay {
         let rto = lent.paths.get(edge.path).map(Path::rto).unwrap_or_default();
         let Stage::Linked(peer) = edge.stage else { return false };
         let failed = self.relayed.refused.get(&(via, peer));
-        let hopes = failed.is_some_and(|until| lent.now + REFUSED_WAIT < *until + RELAY_PATIENCE);
+        let hopes = failed.is_some_and(|refusal| lent.now < refusal.since + RELAY_PATIENCE);
         if hopes {
             edge.probe.start_over(lent.now);
             edge.reliable.start_over(lent.now + rto);
@@ -108,8 +107,7 @@ impl Overlay {
     pub(super) fn leave_useless_relay(&mut self, peer: Address, lent: &mut Lent<'_>) {
         let Some(id) = self.connections.get(peer).map(Connection::edge) else { return };
         let Some(via) = self.relay_of(id, lent) else { return };
-        let suspected = self.connections.get(via).is_none_or(|connection| connection.suspected);
-        if suspected || !self.has_direct(via) || self.is_refused(via, peer, lent.now) {
+        if self.is_useless(via, peer, lent.now) {
             self.switch_relay(id, lent);
         }
     }
@@ -152,8 +150,9 @@ impl Overlay {
     pub(super) fn move_edge(&mut self, id: EdgeId, to: Through, lent: &mut Lent<'_>) {
         let path = lent.paths.hold(Remote::Relayed(to), lent.now);
         let Some(edge) = self.edges.get_mut(id) else { return lent.paths.release(path) };
+        let left = lent.paths.get(edge.path).map(|path| path.remote);
         lent.paths.release(std::mem::replace(&mut edge.path, path));
-        (edge.moved, edge.proven) = (lent.now, false);
+        (edge.moved, edge.left, edge.proven) = (lent.now, left, false);
         edge.probe.start_over(lent.now);
         edge.reliable.start_over(lent.now);
         self.counters.relays_changed += 1;
@@ -176,11 +175,20 @@ impl Overlay {
         lent.paths.release(path);
     }
 
-    /// Whether the peer of a relayed edge, whose record came from `from`, is to be followed there.
-    pub(in crate::overlay) fn follows(&self, edge: &Edge, from: Remote, now: Time) -> bool {
-        let Remote::Relayed(one) = from else { return true };
-        let refused = self.relayed.refused.get(&(one.via, one.peer));
-        let is_left = refused.is_some_and(|until| *until + LEFT_WAIT > now + REFUSED_WAIT);
-        !is_left && !(edge.proven && edge.moved + SETTLED_WAIT > now)
+    /// Whether the peer of an edge to `own`, whose record came from `from`, is to be followed there.
+    pub(in crate::overlay) fn follows(&self, edge: &Edge, own: Remote, from: Remote, now: Time) -> bool {
+        let (Remote::Relayed(own), Remote::Relayed(one)) = (own, from) else { return true };
+        // What we left for a reason, or the peer did, may still bring records that it held back.
+        let refusal = self.relayed.refused.get(&(one.via, one.peer));
+        let is_bad = refusal.is_some_and(|refusal| refusal.is_remembered(now));
+        let is_left = edge.left == Some(from) && edge.moved + LEFT_WAIT > now;
+        let goes_back = (is_bad || is_left) && !self.is_useless(own.via, own.peer, now);
+        !goes_back && !(edge.proven && edge.moved + SETTLED_WAIT > now)
+    }
+
+    /// Whether nothing is to be hoped for from a common peer at the moment.
+    fn is_useless(&self, via: Address, peer: Address, now: Time) -> bool {
+        let suspected = self.connections.get(via).is_none_or(|connection| connection.suspected);
+        suspected || !self.has_direct(via) || self.is_refused(via, peer, now)
     }
 }
