@@ -282,8 +282,7 @@ mod tests {
 
     fn table(paths: &mut crate::path::Table, edges: usize) -> (Table, Vec<EdgeId>) {
         let mut table = Table::default();
-        let path =
-            paths.hold(crate::wire::Remote::Udp("192.0.2.1:1".parse().expect("an address")), Time::ZERO);
+        let path = paths.hold(Remote::Udp("192.0.2.1:1".parse().expect("an address")), Time::ZERO);
         let insert =
             |_| table.insert(Edge::new(path, None, Time::ZERO), 0xdead_beef, 7).expect("there is room");
         let ids = (0..edges).map(insert).collect();
@@ -309,8 +308,7 @@ mod tests {
     fn a_full_table_refuses() {
         let mut paths = crate::path::Table::default();
         let (mut table, _) = table(&mut paths, EDGES_MAX);
-        let path =
-            paths.hold(crate::wire::Remote::Udp("192.0.2.1:1".parse().expect("an address")), Time::ZERO);
+        let path = paths.hold(Remote::Udp("192.0.2.1:1".parse().expect("an address")), Time::ZERO);
         assert!(table.insert(Edge::new(path, None, Time::ZERO), 1, 0).is_none());
     }
 }

@@ -183,7 +183,8 @@ impl Overlay {
         let is_bad = refusal.is_some_and(|refusal| refusal.is_remembered(now));
         let is_left = edge.left == Some(from) && edge.moved + LEFT_WAIT > now;
         let goes_back = (is_bad || is_left) && !self.is_useless(own.via, own.peer, now);
-        !goes_back && !(edge.proven && edge.moved + SETTLED_WAIT > now)
+        let is_settled = edge.proven && edge.moved + SETTLED_WAIT > now;
+        !goes_back && !is_settled
     }
 
     /// Whether nothing is to be hoped for from a common peer at the moment.
