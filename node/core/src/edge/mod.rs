@@ -43,7 +43,7 @@ pub struct Edge {
     pub path: PathId,
     /// Since when it is that one.
     pub moved: Time,
-    /// The path before it.
+    /// Where the path before it led.
     pub left: Option<Remote>,
     /// Whether a record has come that way since.
     pub proven: bool,

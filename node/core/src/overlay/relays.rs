@@ -80,7 +80,7 @@ impl Refusal {
 pub(super) struct Relayed {
     /// Peers of members that we reach through others: which relays they named, and their round trips to those.
     named: BTreeMap<Address, Vec<Named>>,
-    /// Peers that do not relay for us until then: they have no room, or do not reach the other one.
+    /// Peers, each with the member to whom it does not relay for us: it has no room, or does not reach that one.
     refused: BTreeMap<(Address, Address), Refusal>,
     improve_at: Time,
     improve_wait: Duration,
