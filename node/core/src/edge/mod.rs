@@ -47,6 +47,8 @@ pub struct Edge {
     pub left: Option<Remote>,
     /// Whether a record has come that way since.
     pub proven: bool,
+    /// How often it was moved before a record came.
+    pub vain: u8,
     /// Whether the handshake began here.
     pub initiated: bool,
     /// The member that must answer; anyone if it is not known.
@@ -75,6 +77,7 @@ impl Edge {
             moved: now,
             left: None,
             proven: false,
+            vain: 0,
             initiated: remote.is_none(),
             target: None,
             identity: None,

@@ -15,11 +15,13 @@ const LATE: Duration = Duration::from_secs(1);
 /// The shortest wait for a pong: death is not declared in a hurry.
 const RTO_MIN: Duration = Duration::from_millis(500);
 
+/// Pings whose sending is remembered (a power of two). Numbers tell which one an answer is for (unlike in RFC 6298, section
+/// 3), so that an answer slower than the wait for it tells the round trip as well, and the wait grows with it.
+const SENT_KEPT: u16 = 4;
+
 /// A ping without an answer yet.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
-    number: u16,
-    at: Time,
     pings: u32,
     due: Time,
     expected: Option<Duration>,
@@ -40,9 +42,10 @@ pub struct Probe {
     number: u16,
     interval: Duration,
     next: Time,
-    /// The latest ping, and whether it still waits for an answer.
-    latest: Option<Asked>,
-    waiting: bool,
+    /// The latest ping, while it waits for an answer.
+    asked: Option<Asked>,
+    /// When the last pings were sent, by their numbers; never if one was answered.
+    sent: [Time; SENT_KEPT as usize],
     expects: Option<Duration>,
     peer_bears: Duration,
 }
@@ -55,8 +58,8 @@ impl Probe {
             number: 0,
             interval,
             next: now + interval,
-            latest: None,
-            waiting: false,
+            asked: None,
+            sent: [Time::MAX; SENT_KEPT as usize],
             expects: None,
             peer_bears: Duration::MAX,
         }
@@ -102,7 +105,7 @@ impl Probe {
     /// The silence that an announced ping, which is still to come, ends.
     #[must_use]
     pub fn expects(&self) -> Option<Duration> {
-        self.expects.filter(|_| !self.waiting)
+        self.expects.filter(|_| self.asked.is_none())
     }
 
     /// The number of the next ping.
@@ -113,7 +116,7 @@ impl Probe {
 
     /// Pings now, because there is reason to doubt the peer.
     pub fn ask(&mut self, now: Time) {
-        if !self.waiting {
+        if self.asked.is_none() {
             self.next = now;
             self.expects = None;
         }
@@ -121,28 +124,28 @@ impl Probe {
 
     /// Pings now and forgets the pings that were not answered: there was a reason for that other than the peer.
     pub fn start_over(&mut self, now: Time) {
-        self.waiting = false;
+        self.asked = None;
         self.ask(now);
     }
 
     /// Anything authentic came from the peer: it lives. Returns the silence that our own NAT did not bear, if the
     /// peer's announced ping had not come through.
     pub fn on_heard(&mut self) -> Option<Duration> {
-        let asked = self.asked()?;
-        self.waiting = false;
-        asked.expected
+        self.asked.take()?.expected
     }
 
     /// Whether a ping before the latest one was not answered in time, and nothing else came since.
     #[must_use]
     pub fn is_unanswered(&self) -> bool {
-        self.asked().is_some_and(|asked| asked.pings > 1)
+        self.asked.is_some_and(|asked| asked.pings > 1)
     }
 
-    /// The round trip, if `number` answers the latest ping.
-    #[must_use]
-    pub fn round_trip(&self, number: u16, now: Time) -> Option<Duration> {
-        self.latest.filter(|asked| asked.number == number).map(|asked| now.since(asked.at))
+    /// The round trip, if `number` answers one of the last pings for the first time.
+    pub fn round_trip(&mut self, number: u16, now: Time) -> Option<Duration> {
+        let is_recent = self.number.wrapping_sub(number) < SENT_KEPT;
+        let sent = self.sent.get_mut(usize::from(number % SENT_KEPT)).filter(|_| is_recent)?;
+        let at = std::mem::replace(sent, Time::MAX);
+        (at < Time::MAX).then(|| now.since(at))
     }
 
     /// What is due at `now`; `rto` is the path's wait for an answer.
@@ -150,17 +153,17 @@ impl Probe {
         if self.due() > now {
             return None;
         }
-        let pings = self.asked().map_or(0, |asked| asked.pings);
+        let pings = self.asked.map_or(0, |asked| asked.pings);
         if pings == PINGS_MAX {
             return Some(Wanted::Dead);
         }
         let rto = rto.max(RTO_MIN);
         self.number = self.upcoming();
-        let expected = self.asked().map_or(self.expects, |asked| asked.expected);
-        self.waiting = true;
-        self.latest = Some(Asked {
-            number: self.number,
-            at: now,
+        if let Some(sent) = self.sent.get_mut(usize::from(self.number % SENT_KEPT)) {
+            *sent = now;
+        }
+        let expected = self.asked.map_or(self.expects, |asked| asked.expected);
+        self.asked = Some(Asked {
             pings: pings + 1,
             due: now + rto.mul_f64(1.0 + 0.25 * f64::from(pings)),
             expected,
@@ -169,15 +172,10 @@ impl Probe {
         Some(Wanted::Ping(self.number))
     }
 
-    /// The ping that still waits for an answer.
-    fn asked(&self) -> Option<Asked> {
-        self.latest.filter(|_| self.waiting)
-    }
-
     /// When something is due next.
     #[must_use]
     pub fn due(&self) -> Time {
-        self.asked().map_or(self.next, |asked| asked.due)
+        self.asked.map_or(self.next, |asked| asked.due)
     }
 }
 
@@ -213,6 +211,25 @@ mod tests {
         assert_eq!(probe.round_trip(number, late + RTO), Some(RTO));
         assert_eq!(probe.on_heard(), Some(Duration::from_secs(50)));
         assert_eq!(probe.on_heard(), None);
+    }
+
+    #[test]
+    fn an_answer_that_is_slower_than_the_wait_for_it_tells_the_round_trip_once() {
+        let mut probe = Probe::new(Duration::from_secs(9), Time::ZERO);
+        let asked: Vec<(u16, Time)> = (0..PINGS_MAX)
+            .map(|_| {
+                let now = probe.due();
+                let Some(Wanted::Ping(number)) = probe.handle_timeout(now, RTO) else { panic!("it asks") };
+                (number, now)
+            })
+            .collect();
+        let late = probe.due();
+        for (number, at) in &asked {
+            assert_eq!(probe.round_trip(*number, late), Some(late.since(*at)));
+            assert_eq!(probe.round_trip(*number, late), None, "an answer that came twice");
+        }
+        let next = asked.last().map_or(0, |(number, _)| number.wrapping_add(1));
+        assert_eq!(probe.round_trip(next, late), None, "an answer to what was not asked");
     }
 
     #[test]

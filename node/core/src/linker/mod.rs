@@ -173,6 +173,8 @@ pub struct Linker {
     attempts: BTreeMap<Address, Attempt>,
     failures: BTreeMap<Address, Failure>,
     announcements: VecDeque<Announcement>,
+    /// How many times as long as on a common day everything takes.
+    pace: f64,
     /// No attempt is due before this.
     due: Time,
 }
@@ -186,8 +188,14 @@ impl Linker {
             attempts: BTreeMap::new(),
             failures: BTreeMap::new(),
             announcements: VecDeque::new(),
+            pace: 1.0,
             due: Time::MAX,
         }
+    }
+
+    /// Everything takes so many times as long as on a common day, and so do waits from now on.
+    pub fn set_pace(&mut self, pace: f64) {
+        self.pace = pace;
     }
 
     /// Begins an attempt that asks the target, or adds roles to the one under way. True if it is new.
@@ -283,7 +291,7 @@ impl Linker {
             linked: None,
             ask_at: None,
             asks: 0,
-            give_up: now + self.rng.jitter(GIVE_UP, 0.1),
+            give_up: now + self.rng.jitter(GIVE_UP.mul_f64(self.pace), 0.1),
         }
     }
 
@@ -387,7 +395,8 @@ impl Linker {
             self.due = self.attempts.values().map(Attempt::due).min().unwrap_or(Time::MAX);
             return None;
         };
-        attempt.ask_at = Some(now + self.rng.jitter(ASK_WAIT * 2u32.pow(attempt.asks.min(4)), 0.2));
+        let wait = ASK_WAIT.mul_f64(self.pace) * 2u32.pow(attempt.asks.min(4));
+        attempt.ask_at = Some(now + self.rng.jitter(wait, 0.2));
         attempt.asks += 1;
         Some(Wanted::Ask(*target))
     }

@@ -86,7 +86,9 @@ impl Overlay {
         let Some(edge) = self.edges.get(id) else { return };
         let moves = from != remote && remote.may_move_to(from) && self.follows(edge, remote, from, lent.now);
         let Some(edge) = self.edges.get_mut(id) else { return };
-        edge.proven |= moves || from == remote;
+        if moves || from == remote {
+            (edge.proven, edge.vain) = (true, 0);
+        }
         if !moves {
             return;
         }

@@ -18,6 +18,8 @@ impl Overlay {
         let Some(edge) = self.edges.get_mut(id) else { return };
         if edge.initiated {
             edge.probe.lead(self.keepalive.idle_min, lent.now);
+            // Until its round trip is known, an edge waits for answers as long as for those of anybody.
+            edge.probe.ask(lent.now);
         } else {
             edge.probe.watch(self.keepalive.idle_min, lent.now);
         }
@@ -95,9 +97,7 @@ impl Overlay {
         let Some(edge) = self.edges.get_mut(id) else { return };
         let Some(sample) = edge.probe.round_trip(pong.number, lent.now) else { return };
         edge.probe.set_peer_bears(Duration::from_secs(u64::from(pong.interval_max.max(1))));
-        if let Some(path) = lent.paths.get_mut(edge.path) {
-            path.sample(sample);
-        }
+        lent.paths.sample(edge.path, sample);
         let Some(edge) = self.edges.get(id) else { return };
         let next = self.next_interval(peer, &edge.probe, self.bears(edge, lent));
         if let Some(edge) = self.edges.get_mut(id) {

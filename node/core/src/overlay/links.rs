@@ -24,6 +24,8 @@ const TRANSPORTS_MAX: usize = 8;
 const FALLBACK_WAIT: Duration = Duration::from_millis(1000);
 /// The same where one side's NAT chooses a port for each peer, so that little is to be hoped for.
 const FALLBACK_WAIT_HARD: Duration = Duration::from_millis(100);
+/// Round trips that a handshake takes about, the wait for the other side to open its NAT included.
+const HANDSHAKE_ROUND_TRIPS: u32 = 4;
 /// How long our own handshake keeps out the peer's over the same path.
 const OWN_TURN: Duration = Duration::from_secs(1);
 
@@ -50,7 +52,7 @@ impl Overlay {
         if edge.stage != Stage::Handshake {
             return true;
         }
-        if self.own < peer && edge.since + OWN_TURN > lent.now {
+        if self.own < peer && edge.since + lent.paths.paced(OWN_TURN) > lent.now {
             return false;
         }
         if let Some(id) = ours {
@@ -84,7 +86,7 @@ impl Overlay {
         let wait = match direct.is_empty() {
             true => Duration::ZERO,
             false if lent.paths.is_hard() || path::varies(&message.candidates) => FALLBACK_WAIT_HARD,
-            false => FALLBACK_WAIT,
+            false => lent.paths.paced(FALLBACK_WAIT),
         };
         for remote in direct {
             self.dial_direct(peer, remote, lent);
@@ -184,6 +186,7 @@ impl Overlay {
     }
 
     fn run_attempts(&mut self, lent: &mut Lent<'_>) {
+        self.linker.set_pace(lent.paths.pace());
         while let Some(wanted) = self.linker.handle_timeout(lent.now) {
             match wanted {
                 Wanted::Ask(target) => self.ask_to_connect(target, lent),
@@ -326,6 +329,9 @@ impl Overlay {
     /// The association of an edge stands: say who we are to the peer.
     fn on_up(&mut self, id: EdgeId, peer: Address, lent: &mut Lent<'_>) {
         let Some(edge) = self.edges.get_mut(id) else { return };
+        if edge.initiated {
+            lent.paths.note(lent.now.since(edge.since) / HANDSHAKE_ROUND_TRIPS);
+        }
         edge.enter(Stage::Up(peer), lent.now);
         let Some(path) = lent.paths.get_mut(edge.path) else { return };
         path.heard = lent.now;

@@ -178,7 +178,7 @@ impl Overlay {
             let remote = Remote::Relayed(Through { overlay: self.slot, peer, via });
             self.dial_for(peer, remote, lent);
             if let Some(attempt) = self.linker.get_mut(peer) {
-                attempt.relay_again(lent.now + RELAY_TURN);
+                attempt.relay_again(lent.now + lent.paths.paced(RELAY_TURN));
                 self.linker.refresh();
             }
         }
@@ -193,7 +193,7 @@ impl Overlay {
             _ => None,
         });
         let stuck: Vec<Address> = stuck
-            .filter(|(_, edge)| edge.stage == Stage::Handshake && edge.since + RELAY_TURN <= lent.now)
+            .filter(|(_, edge)| edge.stage == Stage::Handshake && edge.since + lent.paths.paced(RELAY_TURN) <= lent.now)
             .map(|(via, _)| via)
             .collect();
         for via in stuck {

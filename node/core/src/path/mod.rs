@@ -17,7 +17,13 @@ use crate::wire::{Candidate, Remote};
 /// Round trip that is assumed before the first sample.
 const RTT_UNKNOWN: Duration = Duration::from_millis(400);
 const RTO_MIN: Duration = Duration::from_millis(120);
-const RTO_MAX: Duration = Duration::from_millis(1500);
+const RTO_MAX: Duration = Duration::from_secs(6);
+/// The weight of one round trip in what is usual.
+const SHARE: u32 = 8;
+/// Usual round trips up to this one need no patience beyond the common one.
+const RTT_COMMON: Duration = Duration::from_millis(500);
+/// How many times as long as usual anything takes at most.
+const PACE_MAX: f64 = 8.0;
 /// Paths by which the table grows.
 const GROWTH: usize = 8;
 /// Own transport addresses that are remembered, the latest first.
@@ -39,6 +45,8 @@ pub struct Path {
     /// Smoothed round trip (RFC 6298).
     pub rtt: Option<Duration>,
     rtt_variation: Duration,
+    /// What the round trip is taken for before the first sample.
+    rtt_guess: Duration,
     /// When a datagram last left.
     pub sent: Time,
     /// When an authentic record last arrived.
@@ -50,11 +58,11 @@ impl Path {
     /// How long to wait for an answer before asking again (RFC 6298, with a shorter minimum).
     #[must_use]
     pub fn rto(&self) -> Duration {
-        self.rtt.map_or(RTT_UNKNOWN * 2, |rtt| rtt + 4 * self.rtt_variation).clamp(RTO_MIN, RTO_MAX)
+        self.rtt.map_or(self.rtt_guess * 2, |rtt| rtt + 4 * self.rtt_variation).clamp(RTO_MIN, RTO_MAX)
     }
 
     /// Takes one sample of the round trip.
-    pub fn sample(&mut self, sample: Duration) {
+    fn sample(&mut self, sample: Duration) {
         match self.rtt {
             None => {
                 self.rtt = Some(sample);
@@ -78,6 +86,8 @@ pub struct Table {
     observed: Vec<SocketAddr>,
     fallback: Fallback,
     mapping_bears: Option<Duration>,
+    /// What round trips usually are lately.
+    usual: Duration,
     /// Closed mappings in a row, and the shortest silence after which one was closed.
     closed: (u32, Duration),
 }
@@ -94,7 +104,15 @@ impl Table {
     }
 
     fn add(&mut self, remote: Remote, now: Time) -> PathId {
-        let path = Path { remote, rtt: None, rtt_variation: Duration::ZERO, sent: now, heard: now, users: 0 };
+        let path = Path {
+            remote,
+            rtt: None,
+            rtt_variation: Duration::ZERO,
+            rtt_guess: self.usual.max(RTT_UNKNOWN),
+            sent: now,
+            heard: now,
+            users: 0,
+        };
         let id = self.free.pop().unwrap_or(PathId(self.paths.len() as u32));
         if id.0 as usize == self.paths.len() {
             if self.paths.len() == self.paths.capacity() {
@@ -128,6 +146,32 @@ impl Table {
     /// A path that is held, to change.
     pub fn get_mut(&mut self, id: PathId) -> Option<&mut Path> {
         self.paths.get_mut(id.0 as usize).filter(|path| path.users > 0)
+    }
+
+    /// Takes one sample of a path's round trip.
+    pub fn sample(&mut self, id: PathId, sample: Duration) {
+        if let Some(path) = self.get_mut(id) {
+            path.sample(sample);
+            self.note(sample);
+        }
+    }
+
+    /// An exchange over some path took so long.
+    pub fn note(&mut self, sample: Duration) {
+        self.usual = (self.usual * (SHARE - 1) + sample) / SHARE;
+    }
+
+    /// How many times as long as on a common day everything takes, 1 to 8: where the machine or its link is busy, to give up
+    /// and begin again in a hurry would make it busier.
+    #[must_use]
+    pub fn pace(&self) -> f64 {
+        self.usual.div_duration_f64(RTT_COMMON).clamp(1.0, PACE_MAX)
+    }
+
+    /// A wait for others, at the pace at which they answer.
+    #[must_use]
+    pub fn paced(&self, wait: Duration) -> Duration {
+        wait.mul_f64(self.pace())
     }
 
     /// The host's own transport addresses.

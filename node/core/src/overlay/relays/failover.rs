@@ -18,6 +18,8 @@ const RELAY_PATIENCE: Duration = Duration::from_secs(4);
 const LEFT_WAIT: Duration = Duration::from_secs(10);
 /// How long an edge that has just found a way through a common peer stays there, though the peer's records come through others.
 const SETTLED_WAIT: Duration = Duration::from_secs(1);
+/// How many times an edge that moves in vain doubles the time for an answer at most.
+const DOUBLINGS_MAX: u8 = 4;
 /// Common peers that are known to be such and are asked at once for a way.
 const RACERS: usize = 3;
 /// The same together with those that may be.
@@ -76,7 +78,9 @@ impl Overlay {
     pub(in crate::overlay) fn doubt_relay(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
         let Some(via) = self.relay_of(id, lent) else { return };
         let Some(edge) = self.edges.get(id) else { return };
-        if lent.paths.get(edge.path).is_none_or(|path| edge.moved + path.rto() > lent.now) {
+        // Where nobody brings an answer in time, it may be the time that is too short.
+        let times = 1 << edge.vain.saturating_sub(1).min(DOUBLINGS_MAX);
+        if lent.paths.get(edge.path).is_none_or(|path| edge.moved + path.rto() * times > lent.now) {
             return;
         }
         if let Stage::Linked(peer) = edge.stage {
@@ -153,6 +157,7 @@ impl Overlay {
         let left = lent.paths.get(edge.path).map(|path| path.remote);
         lent.paths.release(std::mem::replace(&mut edge.path, path));
         (edge.moved, edge.left, edge.proven) = (lent.now, left, false);
+        edge.vain = edge.vain.saturating_add(1);
         edge.probe.start_over(lent.now);
         edge.reliable.start_over(lent.now);
         self.counters.relays_changed += 1;

@@ -91,7 +91,7 @@ impl<T: Handshake> Association<T> {
     /// Says a new flight.
     pub(super) fn say<H>(&mut self, reply: Reply, call: &mut Call<'_, H>) {
         let Some(attempt) = &mut self.attempt else { return };
-        attempt.set_flight(reply, call.common);
+        attempt.set_flight(reply, call.common, call.now);
         self.say_again(call);
     }
 
@@ -136,7 +136,7 @@ impl<T: Handshake> Association<T> {
 
     fn on_retry<H>(&mut self, cookie: u64, call: &mut Call<'_, H>) {
         let Some(attempt) = &mut self.attempt else { return call.drop(DropReason::LateHandshake) };
-        if attempt.retry(cookie, call.common) {
+        if attempt.retry(cookie, call.common, call.now) {
             self.say_again(call);
         } else {
             call.drop(DropReason::LateHandshake);

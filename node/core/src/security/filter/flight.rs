@@ -21,9 +21,38 @@ const REPEAT_GAP: Duration = Duration::from_millis(150);
 /// How long the last flight is kept.
 const REPEAT_FOR: Duration = Duration::from_secs(15);
 
+/// The longest first wait for an answer.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// The weight of one answer in what is usual.
+const SHARE: u32 = 8;
+
+/// How long answers take lately. Where they all take long (a busy machine, a full link), to say things again after the
+/// shortest wait would make everything longer still.
+#[derive(Debug)]
+pub(super) struct Pace {
+    wait: Duration,
+    wait_max: Duration,
+    usual: Duration,
+}
+
+impl Pace {
+    /// What is usual of nobody yet; waits are never shorter than these.
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self { wait: limits.wait, wait_max: limits.wait_max, usual: Duration::ZERO }
+    }
+
+    /// A flight was answered so long after it was first said.
+    pub(super) fn learn(&mut self, took: Duration, limits: &mut Limits) {
+        self.usual = (self.usual * (SHARE - 1) + took) / SHARE;
+        limits.wait = self.usual.min(WAIT_MAX).max(self.wait);
+        limits.wait_max = self.wait_max.max(limits.wait * 2);
+    }
+}
+
 /// Waits that grow by half, with jitter.
 #[derive(Debug)]
 pub(in crate::security) struct Backoff {
+    began: Option<Time>,
     sends: u32,
     wait: Duration,
     pub(in crate::security) due: Time,
@@ -31,11 +60,12 @@ pub(in crate::security) struct Backoff {
 
 impl Backoff {
     pub(in crate::security) fn new(limits: &Limits) -> Self {
-        Self { sends: 0, wait: limits.wait, due: Time::MAX }
+        Self { began: None, sends: 0, wait: limits.wait, due: Time::MAX }
     }
 
     /// Takes note of a send at `now`.
     pub(in crate::security) fn sent(&mut self, limits: &Limits, rng: &mut Rng, now: Time) {
+        self.began.get_or_insert(now);
         self.due = now + rng.jitter(self.wait, 0.15);
         self.wait = self.wait.mul_f64(1.5).min(limits.wait_max);
         self.sends += 1;
@@ -112,13 +142,20 @@ impl<T: Handshake> Attempt<T> {
         self.datagrams <= DATAGRAMS_MAX && self.bytes <= BYTES_MAX
     }
 
-    /// A new flight takes the place of the last one.
-    pub(super) fn set_flight(&mut self, reply: Reply, common: &Common) {
+    /// A new flight takes the place of the last one, which was answered if there was one.
+    pub(super) fn set_flight(&mut self, reply: Reply, common: &mut Common, now: Time) {
         if self.backoff.is_some() {
             self.hello = None;
         }
+        self.learn(common, now);
         self.flight.replace(reply.flight);
         self.backoff = Some(Backoff::new(&common.limits));
+    }
+
+    fn learn(&self, common: &mut Common, now: Time) {
+        if let Some(began) = self.backoff.as_ref().and_then(|backoff| backoff.began) {
+            common.pace.learn(now.since(began), &mut common.limits);
+        }
     }
 
     /// Whether it says nothing of its flight yet.
@@ -127,12 +164,13 @@ impl<T: Handshake> Attempt<T> {
     }
 
     /// A cookie came; false if it is not wanted.
-    pub(super) fn retry(&mut self, cookie: u64, common: &Common) -> bool {
+    pub(super) fn retry(&mut self, cookie: u64, common: &mut Common, now: Time) -> bool {
         let Some(hello) = self.hello.as_mut().filter(|hello| hello.retries < RETRIES_MAX) else {
             return false;
         };
         hello.retries += 1;
         hello.proof = cookie;
+        self.learn(common, now);
         self.backoff = Some(Backoff::new(&common.limits));
         true
     }

@@ -27,7 +27,7 @@ use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::Address;
 use association::{Association, Call};
-use flight::Attempt;
+use flight::{Attempt, Pace};
 
 /// Associations of others under way at most, if a cookie let them in. A cookie costs a stranger one round trip.
 pub const HALF_OPEN_MAX: usize = 256;
@@ -40,7 +40,7 @@ const ACTIONS_KEPT: usize = 16;
 /// Times and counts that a test or an experiment may want otherwise.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// First wait for an answer to a flight; it grows by half each time, with jitter.
+    /// First wait for an answer to a flight, if answers do not usually take longer; it grows by half each time, with jitter.
     pub wait: Duration,
     /// The longest such wait.
     pub wait_max: Duration,
@@ -97,6 +97,7 @@ impl Setting {
 struct Common {
     door: Door,
     limits: Limits,
+    pace: Pace,
     rng: Rng,
     actions: VecDeque<Action>,
     /// Nothing is due before this.
@@ -123,6 +124,7 @@ impl<H: Handshaker> Filter<H> {
     pub fn new(handshaker: H, setting: Setting, pool: Pool, rng: &Rng, now: Time) -> Self {
         let common = Common {
             door: Door::new(&setting, pool, rng, now),
+            pace: Pace::new(&setting.limits),
             limits: setting.limits,
             rng: rng.fork("security"),
             actions: VecDeque::new(),
