@@ -46,6 +46,12 @@ pub trait Environment {
     /// A member that could not be released.
     fn start(&mut self, nodes: &[NodeIndex]) -> Result<()>;
 
+    /// How many members may join at once so that none waits for the processor: every one of them makes some twenty edges. Where
+    /// time is virtual that is no question.
+    fn wave(&self) -> usize {
+        usize::MAX
+    }
+
     /// Ends members.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::count::Late;
 use super::outcome::Cut;
 use super::rings::Rings;
-use super::stage::{LOOK, Stage};
+use super::stage::{GLANCE, LOOK, Stage};
 use super::theory::Overlay;
 use crate::environment::{NodeIndex, NodeStatus};
 use crate::metric::{self, Metric};
@@ -13,18 +13,17 @@ use crate::plan::Start;
 
 /// The longest wait for one joiner; one that needs longer failed.
 pub(super) const JOIN_LIMIT: Duration = Duration::from_secs(60);
-/// How often a joiner is looked at.
-const GLANCE: Duration = Duration::from_millis(250);
-
 impl Stage<'_> {
     /// Runs the whole trial; what was measured before a cut stays in the outcome.
     pub(super) fn run_join(&mut self) -> Result<(), Cut> {
         let trial = self.trial;
         let (first, joiners) = self.members();
         let mut rings = Rings::new(trial, &first);
-        let settled = self.start_together(&first, &first, &rings)?;
         if self.values.start == Start::Together {
+            let settled = self.start_together(&first, &first, &rings)?;
             self.say_when_joined(&first, &settled.statuses);
+        } else {
+            self.start_in_waves(&first, &rings)?;
         }
         let mut running = first;
         let mut late = Vec::new();

@@ -50,7 +50,7 @@ impl Stage<'_> {
         let trial = self.trial;
         let (members, _) = self.members();
         let rings = Rings::new(trial, &members);
-        self.start_together(&members, &members, &rings)?;
+        self.start_in_waves(&members, &rings)?;
         self.pass("at rest", self.values.rest)?;
         let explained = self.count(&members, &rings, &[])?;
         for pair in self.relayed(&rings.public)? {

@@ -1,10 +1,10 @@
-//! Step: members start at one instant and their rings form.
+//! Step: members start and their rings form.
 
 use std::time::Duration;
 
 use super::outcome::Cut;
 use super::rings::{Rings, Standing};
-use super::stage::{LOOK, Stage};
+use super::stage::{GLANCE, LOOK, Stage};
 use super::theory::{Census, Overlay};
 use crate::environment::{NodeIndex, NodeStatus};
 use crate::metric;
@@ -13,6 +13,9 @@ use crate::metric;
 const SETTLE_LIMIT: Duration = Duration::from_secs(300);
 /// The longest wait for a ring to close around the last joiner, or around a member that crashed.
 pub(super) const RECOUNT_LIMIT: Duration = Duration::from_secs(20);
+
+/// The longest wait for one wave of members to be connected before the next one is released.
+const WAVE_LIMIT: Duration = Duration::from_secs(30);
 
 /// What the wait ended with.
 pub(super) struct Settled {
@@ -33,19 +36,67 @@ impl Stage<'_> {
         rings: &Rings<'_>,
     ) -> Result<Settled, Cut> {
         self.environment.start(started)?;
+        self.settle_started(started, running, rings)
+    }
+
+    /// The same, but no more at one instant than the place bears. Counted from the release of the last ones.
+    pub(super) fn start_in_waves(
+        &mut self,
+        started: &[NodeIndex],
+        rings: &Rings<'_>,
+    ) -> Result<Settled, Cut> {
+        self.release(started)?;
+        self.settle_started(started, started, rings)
+    }
+
+    fn settle_started(
+        &mut self,
+        started: &[NodeIndex],
+        running: &[NodeIndex],
+        rings: &Rings<'_>,
+    ) -> Result<Settled, Cut> {
         let settled = self.settle(running, rings)?;
         let status = running.iter().zip(&settled.statuses);
         let ours =
             status.filter(|(member, _)| started.contains(member)).filter_map(|(_, status)| status.as_ref());
-        let since = ours.map(|status| status.released).min().unwrap_or_default();
+        let since = ours.map(|status| status.released).max().unwrap_or_default();
         self.say_when_complete(&settled, Overlay::Public, since);
         self.say_when_complete(&settled, Overlay::Private, since);
         Ok(settled)
     }
 
+    /// Releases members, as many at one instant as the place bears, and the next ones once these are connected.
+    fn release(&mut self, members: &[NodeIndex]) -> Result<(), Cut> {
+        let size = self.environment.wave().max(1);
+        let mut waves = members.chunks(size);
+        let last = waves.next_back();
+        if waves.len() > 0 {
+            self.note(format!("members started in {} waves of up to {size}", waves.len() + 1));
+        }
+        for (done, wave) in waves.enumerate() {
+            self.surroundings.progress.step("starting", (done * size) as u64, members.len() as u64);
+            self.environment.start(wave)?;
+            let until = self.environment.now() + WAVE_LIMIT;
+            while self.environment.now() < until && !self.are_connected(wave)? {
+                self.wait(GLANCE)?;
+            }
+        }
+        Ok(self.environment.start(last.unwrap_or_default())?)
+    }
+
+    fn are_connected(&mut self, members: &[NodeIndex]) -> Result<bool, Cut> {
+        let statuses = self.environment.statuses(members)?;
+        let is_connected = |status: &Option<NodeStatus>| {
+            let Some(status) = status else { return false };
+            let of = |overlay: Overlay| overlay.status(status).is_none_or(|own| own.join_seconds.is_some());
+            of(Overlay::Public) && of(Overlay::Private)
+        };
+        Ok(statuses.iter().all(is_connected))
+    }
+
     /// The same without samples: what is measured comes later.
     pub(super) fn start_quietly(&mut self, started: &[NodeIndex], rings: &Rings<'_>) -> Result<(), Cut> {
-        self.environment.start(started)?;
+        self.release(started)?;
         let settled = self.settle(started, rings)?;
         if settled.over {
             self.note(incomplete(&settled.standing.public, "ring", SETTLE_LIMIT.as_secs_f64()));

@@ -9,6 +9,8 @@ use crate::plan::Values;
 
 /// How often the rings are looked at. Times come from the members, so this does not blur them.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
+/// How often members that have just been released are looked at.
+pub(super) const GLANCE: Duration = Duration::from_millis(250);
 
 /// One trial under way.
 pub(super) struct Stage<'a> {

@@ -163,11 +163,8 @@ impl Probe {
             *sent = now;
         }
         let expected = self.asked.map_or(self.expects, |asked| asked.expected);
-        self.asked = Some(Asked {
-            pings: pings + 1,
-            due: now + rto.mul_f64(1.0 + 0.25 * f64::from(pings)),
-            expected,
-        });
+        self.asked =
+            Some(Asked { pings: pings + 1, due: now + rto.mul_f64(1.0 + 0.25 * f64::from(pings)), expected });
         self.next = now + self.interval.max(RTO_MIN);
         Some(Wanted::Ping(self.number))
     }

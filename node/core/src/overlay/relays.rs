@@ -193,7 +193,9 @@ impl Overlay {
             _ => None,
         });
         let stuck: Vec<Address> = stuck
-            .filter(|(_, edge)| edge.stage == Stage::Handshake && edge.since + lent.paths.paced(RELAY_TURN) <= lent.now)
+            .filter(|(_, edge)| {
+                edge.stage == Stage::Handshake && edge.since + lent.paths.paced(RELAY_TURN) <= lent.now
+            })
             .map(|(via, _)| via)
             .collect();
         for via in stuck {

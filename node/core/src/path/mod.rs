@@ -350,6 +350,29 @@ mod tests {
     }
 
     #[test]
+    fn waits_grow_with_what_answers_usually_take_and_shrink_again() {
+        let mut table = Table::default();
+        let first = table.hold(at("192.0.2.1:1").into(), Time::ZERO);
+        let wait = Duration::from_secs(1);
+        let rto = |table: &Table, id| table.get(id).map(Path::rto);
+        let common = rto(&table, first);
+        for _ in 0..40 {
+            table.sample(first, Duration::from_secs(3));
+        }
+        assert!(
+            rto(&table, first) >= Some(Duration::from_secs(3)),
+            "an answer is not waited for long enough"
+        );
+        let new = table.hold(at("192.0.2.2:1").into(), Time::ZERO);
+        assert!(rto(&table, new) > common, "the same holds for peers that have not answered yet");
+        assert!(table.paced(wait) > 5 * wait && table.paced(wait) <= 8 * wait);
+        for _ in 0..40 {
+            table.sample(first, Duration::from_millis(50));
+        }
+        assert_eq!(table.paced(wait), wait);
+    }
+
+    #[test]
     fn a_private_candidate_is_worth_it_behind_one_nat_only() {
         let mut table = Table::default();
         table.set_local(vec![at("192.168.1.2:4001")]);

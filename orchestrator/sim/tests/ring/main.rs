@@ -17,6 +17,7 @@ mod private;
 mod relays;
 mod rest;
 mod secured;
+mod slow;
 mod spoiled;
 mod spoiler;
 mod strangers;

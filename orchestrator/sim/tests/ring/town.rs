@@ -19,7 +19,7 @@ const OVERLAY: &str = "public";
 const GROUP: &str = "group";
 const BOOTSTRAPS_MAX: usize = 5;
 
-/// Members of one overlay, 100 ms from each other one way.
+/// Members of one overlay, 100 ms from each other one way if nothing else is said.
 pub(crate) struct Town {
     pub(crate) world: World,
     follower: Arc<Mutex<Follower>>,
@@ -46,8 +46,13 @@ type Vouch = Box<dyn FnMut(HostId, Address) -> Security>;
 impl Town {
     /// Hosts in a population of NATs; nobody started yet.
     pub(crate) fn new(hosts: usize, population: &str, seed: u8) -> Self {
+        Self::apart(hosts, population, Duration::from_millis(100), seed)
+    }
+
+    /// The same with members so far from each other one way.
+    pub(crate) fn apart(hosts: usize, population: &str, one_way: Duration, seed: u8) -> Self {
         let seed = [seed; 32];
-        let latency = Latency::Constant(Duration::from_millis(100));
+        let latency = Latency::Constant(one_way);
         let population = Population::named(population).unwrap();
         let topology = Topology::draw(&population, hosts, latency, seed).unwrap();
         let internet = Internet::new(topology, seed).unwrap();

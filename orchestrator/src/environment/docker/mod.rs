@@ -37,6 +37,10 @@ use place::RunPlace;
 pub use programs::Programs;
 pub use runs::{Removed, RunState, down, list};
 
+/// Members that join at once for each processor: with twice as many the last ones wait longer for their turn than anybody
+/// does for an answer.
+const WAVE_PER_CORE: usize = 4;
+
 /// What a user may choose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -130,6 +134,10 @@ impl Environment for Docker {
 
     fn start(&mut self, nodes: &[NodeIndex]) -> Result<()> {
         self.with_live(async |live| live.start(nodes).await)
+    }
+
+    fn wave(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from) * WAVE_PER_CORE
     }
 
     fn stop(&mut self, nodes: &[NodeIndex], how: Stop) -> Result<()> {

@@ -220,3 +220,24 @@ impl Farewell {
         self.until <= now
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_for_answers_follow_what_they_usually_take_between_bounds() {
+        let shortest = Limits::default();
+        let (mut limits, mut pace) = (shortest.clone(), Pace::new(&shortest));
+        pace.learn(shortest.wait / 2, &mut limits);
+        assert_eq!((limits.wait, limits.wait_max), (shortest.wait, shortest.wait_max));
+        for _ in 0..40 {
+            pace.learn(Duration::from_secs(3600), &mut limits);
+        }
+        assert_eq!((limits.wait, limits.wait_max), (WAIT_MAX, WAIT_MAX * 2));
+        for _ in 0..100 {
+            pace.learn(shortest.wait / 2, &mut limits);
+        }
+        assert_eq!((limits.wait, limits.wait_max), (shortest.wait, shortest.wait_max));
+    }
+}
