@@ -60,6 +60,11 @@ impl Identity {
         address_of(&self.key).map_err(|why| Failure::new("the identity's public key", why))
     }
 
+    /// The key itself.
+    pub(crate) fn key(&self) -> &PKey<Private> {
+        &self.key
+    }
+
     fn load(path: &Path) -> Result<Option<Self>, Failure> {
         let mut pem = match files::read(path, Access::Private, files::SMALL) {
             Err(Unreadable::Io(error)) if error.kind() == ErrorKind::NotFound => return Ok(None),

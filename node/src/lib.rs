@@ -9,6 +9,7 @@ pub mod identity;
 pub mod logging;
 
 mod authority;
+mod enrolment;
 mod failure;
 mod group;
 

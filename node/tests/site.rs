@@ -6,131 +6,21 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command as Process, Stdio};
+use std::process::{Command as Process, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use atoll_core::security::address_of;
 use atoll_site::{Enrol, MemberFile, keys};
 use common::group::{now, text};
-use common::{PATIENCE, program, verb};
+use common::site::{Site, hex};
+use common::verb;
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::rand::rand_bytes;
 use openssl::sha::sha256;
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use openssl::x509::X509Req;
 use serde_json::{Value, json};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The lines of a log.
-fn follow(log: impl Read + Send + 'static) -> mpsc::Receiver<String> {
-    let (sender, lines) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(log).lines().map_while(Result::ok) {
-            let _ = sender.send(line);
-        }
-    });
-    lines
-}
-
-/// A site that runs; killed when dropped.
-struct Site {
-    child: Child,
-    place: SocketAddr,
-    pin: String,
-}
-
-impl Site {
-    /// Starts it over a folder and waits until it is ready.
-    fn start(folder: &Path, flags: &[&str]) -> Self {
-        Self::start_as(program(&[]), folder, flags)
-    }
-
-    /// The same by a process that becomes the program, whose arguments follow.
-    fn start_as(mut process: Process, folder: &Path, flags: &[&str]) -> Self {
-        let (data, key) = (folder.join("data"), folder.join("key"));
-        process.args(["site", "--listen", "127.0.0.1:0", "--log-format", "json"]);
-        process.args(["--data", text(&data), "--key-file", text(&key)]).args(flags);
-        let mut child = process.stderr(Stdio::piped()).spawn().unwrap();
-        let lines = follow(child.stderr.take().unwrap());
-        let mut site = Self { child, place: SocketAddr::from(([127, 0, 0, 1], 0)), pin: String::new() };
-        loop {
-            let line = lines.recv_timeout(PATIENCE).expect("the site gets ready");
-            let value: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
-            if value["message"] == "site ready" {
-                site.place = value["listen"].as_str().unwrap().parse().unwrap();
-                value["pin"].as_str().unwrap().clone_into(&mut site.pin);
-                return site;
-            }
-        }
-    }
-
-    /// One request; nothing if the site went away before it answered.
-    fn try_ask(&self, method: &str, path: &str, (token, body): (&str, &str)) -> Option<(u16, String)> {
-        let mut builder = SslConnector::builder(SslMethod::tls()).unwrap();
-        builder.set_verify(SslVerifyMode::NONE);
-        let stream = TcpStream::connect(self.place).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let configuration = builder.build().configure().unwrap().verify_hostname(false);
-        let mut stream = configuration.connect("site", stream).ok()?;
-        let shown = stream.ssl().peer_certificate()?.public_key().ok()?.public_key_to_der().ok()?;
-        assert_eq!(hex(&sha256(&shown)), self.pin);
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\
-             Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).ok()?;
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        let length = head.to_lowercase().split_once("content-length: ").map(|(_, rest)| rest.to_owned());
-        let length = length.and_then(|rest| rest.lines().next()?.trim().parse().ok()).unwrap_or(0);
-        (body.len() >= length).then(|| (status, body.to_owned()))
-    }
-
-    #[track_caller]
-    fn ask(&self, method: &str, path: &str, (token, body): (&str, &Value)) -> String {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let (status, said) = self.try_ask(method, path, (token, &body)).expect("an answer");
-        assert!((200..300).contains(&status), "{method} {path}: {status} {said}");
-        said
-    }
-
-    /// A new account's token.
-    fn account(&self, name: &str) -> String {
-        let body = json!({"name": name, "password": "correct horse"});
-        let said: Value = serde_json::from_str(&self.ask("POST", "/api/v1/accounts", ("", &body))).unwrap();
-        said["token"].as_str().unwrap().to_owned()
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Process::new("kill").args(["-s", name, &id]).status().unwrap().success());
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn request(key: &PKey<Private>) -> String {
     let mut builder = X509Req::builder().unwrap();

@@ -21,7 +21,7 @@ use crate::vault::{Vault, mac, same};
 
 /// How far a request's time may be from the site's, in seconds.
 pub const FRESH: i64 = 300;
-/// How long a certificate is valid: 90 days, in seconds.
+/// How long a certificate is valid if the operator says nothing else: 90 days, in seconds.
 pub const VALID: i64 = 90 * 86_400;
 /// Letters of a certificate request at most.
 const REQUEST_MAX: usize = 8 * 1024;
@@ -29,8 +29,8 @@ const REQUEST_MAX: usize = 8 * 1024;
 const NODES_MAX: i64 = 64;
 /// Nodes that one member ever had.
 const NODES_EVER_MAX: i64 = 1024;
-/// When a node that waits may ask again, in seconds.
-const ASK_AGAIN: u32 = 30;
+/// When a node that waits may ask again, in seconds; nodes that wait for long ask more rarely.
+const ASK_AGAIN: u32 = 5;
 
 /// What a node sends.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -114,8 +114,9 @@ impl Site {
         }
         let proved = proved?;
         self.attempt(&Try::Enrol { group: proved.group, account: proved.account })?;
-        let vault = Arc::clone(&self.vault);
-        self.store.write(move |db| Desk::open(db, &vault, now, &proved)?.answer()).await
+        let (vault, valid) = (Arc::clone(&self.vault), self.valid);
+        let span = Validity { now, valid };
+        self.store.write(move |db| Desk::open(db, &vault, span, &proved)?.answer()).await
     }
 }
 
@@ -150,11 +151,19 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     if is_hex { (0..text.len()).step_by(2).map(byte).collect() } else { None }
 }
 
+/// When certificates are signed, and how long they are valid.
+#[derive(Clone, Copy)]
+struct Validity {
+    now: i64,
+    valid: i64,
+}
+
 /// One request, in the write that answers it.
 struct Desk<'a> {
     db: &'a Connection,
     vault: &'a Vault,
     now: i64,
+    valid: i64,
     ask: &'a Proved,
     group: Group,
     member: Member,
@@ -168,7 +177,12 @@ struct Known {
 
 impl<'a> Desk<'a> {
     /// Looks again at what may have changed since the request was proved, and takes its nonce.
-    fn open(db: &'a Connection, vault: &'a Vault, now: i64, ask: &'a Proved) -> Result<Self, Refusal> {
+    fn open(
+        db: &'a Connection,
+        vault: &'a Vault,
+        Validity { now, valid }: Validity,
+        ask: &'a Proved,
+    ) -> Result<Self, Refusal> {
         let group = crate::groups::group_numbered(db, ask.group)?.ok_or(Refusal::Forged)?;
         let member = member_called(db, ask.group, &ask.name)?.ok_or(Refusal::Forged)?;
         match member.state {
@@ -181,7 +195,7 @@ impl<'a> Desk<'a> {
         if db.execute(sql, params![ask.group, ask.account, ask.nonce, now])? == 0 {
             return Err(Refusal::Replayed);
         }
-        Ok(Self { db, vault, now, ask, group, member })
+        Ok(Self { db, vault, now, valid, ask, group, member })
     }
 
     fn answer(&self) -> Result<Enrolled, Refusal> {
@@ -260,7 +274,7 @@ impl<'a> Desk<'a> {
             AND serial NOT IN (SELECT serial FROM revoked_serials WHERE group_id = ?4)
             ORDER BY id DESC LIMIT 1";
         let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        let place = params![node, self.now, self.now + VALID / 2, self.group.id];
+        let place = params![node, self.now, self.now + self.valid / 2, self.group.id];
         let known: Option<(String, i64, Vec<u8>)> = self.db.query_row(sql, place, read).optional()?;
         match known {
             Some((serial, ends, der)) => self.issued(&X509::from_der(&der)?, serial, ends),
@@ -270,7 +284,7 @@ impl<'a> Desk<'a> {
 
     fn sign(&self, node: i64, pen: &crate::authority::Pen<'_>) -> Result<Enrolled, Refusal> {
         let serial = random_serial()?;
-        let ends = (self.now + VALID).min(self.group.ends);
+        let ends = (self.now + self.valid).min(self.group.ends);
         let leaf = Leaf {
             key: &self.ask.key,
             group: &self.group.name,

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::time::Instant;
 
 use crate::accounts::Hasher;
+use crate::enrolment::VALID;
 use crate::limits::{Limiter, Rate, place};
 use crate::refusal::Refusal;
 use crate::revocation::hex;
@@ -103,6 +104,8 @@ pub struct Site {
     pub(crate) told: Told,
     pub(crate) hasher: Hasher,
     pub(crate) watermark: Arc<Watermark>,
+    /// How long certificates are valid, in seconds.
+    pub(crate) valid: i64,
     clock: Clock,
     limits: Limits,
 }
@@ -164,10 +167,16 @@ impl Site {
             None => keep_check(&store, &vault).await?,
         }
         let watermark = Arc::new(Watermark::open(&places.watermark)?);
-        let site =
-            Self { store, vault, told, hasher: Hasher::new()?, watermark, clock, limits: Limits::new() };
+        let (hasher, limits, valid) = (Hasher::new()?, Limits::new(), VALID);
+        let site = Self { store, vault, told, hasher, watermark, valid, clock, limits };
         site.hold_restored().await?;
         Ok(site)
+    }
+
+    /// Signs certificates that are valid for so many seconds.
+    #[must_use]
+    pub fn with_validity(self, seconds: u32) -> Self {
+        Self { valid: i64::from(seconds), ..self }
     }
 
     /// Seconds since 1970 (UTC), as the database has them.

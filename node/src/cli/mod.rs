@@ -6,6 +6,7 @@ mod cert;
 mod client;
 mod dht;
 mod files;
+mod join;
 mod leave;
 mod mistake;
 mod peers;
@@ -46,6 +47,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Run(Box<run::Run>),
+    Join(Box<join::Join>),
     Status(status::Status),
     Peers(peers::Peers),
     Ping(ping::Ping),
@@ -134,6 +136,7 @@ fn parse<Line: Parser>() -> Result<Line, Failure> {
 fn act(verb: Verb, clock: Clock) -> Result<Verdict, Failure> {
     match verb {
         Verb::Run(verb) => block_on(verb.act(clock)),
+        Verb::Join(verb) => block_on(verb.act(clock)),
         Verb::Status(verb) => block_on(verb.act()),
         Verb::Peers(verb) => block_on(verb.act()),
         Verb::Ping(verb) => block_on(verb.act()),

@@ -20,12 +20,6 @@ pub(super) struct Run {
     /// Configuration file (YAML); the flags below override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the UDP socket is bound [default: [::]:4001, or 0.0.0.0:4001 without IPv6]
-    #[arg(long, value_name = "IP:PORT", value_parser = flag::<Listen>)]
-    listen: Option<Listen>,
-    /// Whether TCP is used where UDP does not come through, and taken at the same port [default: true]
-    #[arg(long, value_name = "BOOL")]
-    tcp: Option<bool>,
     /// Name of the first overlay [default: public]
     #[arg(long, value_name = "NAME", value_parser = flag::<OverlayName>)]
     overlay: Option<OverlayName>,
@@ -38,7 +32,20 @@ pub(super) struct Run {
     /// A member of the first overlay that may know the way in; may be repeated
     #[arg(long, value_name = "HOST:PORT", value_parser = flag::<Bootstrap>)]
     bootstrap: Vec<Bootstrap>,
-    /// File of the private key; made if it does not exist
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// What every node takes, whatever it is a member of.
+#[derive(Args)]
+pub(super) struct Flags {
+    /// Where the UDP socket is bound [default: [::]:4001, or 0.0.0.0:4001 without IPv6]
+    #[arg(long, value_name = "IP:PORT", value_parser = flag::<Listen>)]
+    listen: Option<Listen>,
+    /// Whether TCP is used where UDP does not come through, and taken at the same port [default: true]
+    #[arg(long, value_name = "BOOL")]
+    tcp: Option<bool>,
+    /// File of the private key of the first overlay; made if it does not exist
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
     /// Where Prometheus reads the metrics: IP:PORT, unix:PATH or off [default: off]
@@ -61,6 +68,22 @@ pub(super) struct Run {
     seed: Option<u64>,
 }
 
+impl Flags {
+    /// The settings, with what the flags say over them.
+    pub(super) fn over(&self, mut settings: Settings) -> Settings {
+        settings.listen = self.listen.or(settings.listen);
+        settings.tcp = self.tcp.or(settings.tcp);
+        settings.identity = self.identity.clone().or(settings.identity);
+        settings.metrics = self.metrics.clone().or(settings.metrics);
+        settings.control = self.control.clone().or(settings.control);
+        settings.inbox = self.inbox.clone().or(settings.inbox);
+        settings.seed = self.seed.or(settings.seed);
+        settings.log.level = self.log.unwrap_or(settings.log.level);
+        settings.log.format = self.log_format.unwrap_or(settings.log.format);
+        settings
+    }
+}
+
 fn help() -> String {
     format!("A complete configuration file:\n\n{EXAMPLE}")
 }
@@ -75,16 +98,7 @@ impl Run {
 
     fn settings(self) -> Result<Settings, Failure> {
         let file = self.config.as_deref().map(Settings::load).transpose()?;
-        let mut settings = file.unwrap_or_default().with_defaults();
-        settings.listen = self.listen.or(settings.listen);
-        settings.tcp = self.tcp.or(settings.tcp);
-        settings.identity = self.identity.or(settings.identity);
-        settings.metrics = self.metrics.or(settings.metrics);
-        settings.control = self.control.or(settings.control);
-        settings.inbox = self.inbox.or(settings.inbox);
-        settings.seed = self.seed.or(settings.seed);
-        settings.log.level = self.log.unwrap_or(settings.log.level);
-        settings.log.format = self.log_format.unwrap_or(settings.log.format);
+        let mut settings = self.flags.over(file.unwrap_or_default().with_defaults());
         let first = settings.overlays.first_mut().expect("the defaults have an overlay");
         first.address = self.address.or(first.address);
         first.security = self.security.unwrap_or(first.security);

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Verdict;
-use crate::config::{Bootstrap, Listen, Log, LogFormat, LogLevel, Settings, flag};
+use crate::config::{Bootstrap, Listen, Log, LogFormat, LogLevel, Settings, Validity, flag};
 use crate::driver::{self, Clock};
 use crate::failure::Failure;
 use crate::logging;
@@ -74,6 +74,9 @@ pub(super) struct Site {
     /// A member of the public overlay that members' files name; may be repeated [default: those of --config]
     #[arg(long, value_name = "HOST:PORT", value_parser = flag::<Bootstrap>)]
     bootstrap: Vec<Bootstrap>,
+    /// How long certificates are valid: 20 s to 1000 days [default: 90 days]
+    #[arg(long, value_name = "SPAN", value_parser = flag::<Validity>)]
+    valid: Option<Validity>,
     /// After the database was restored: sign again although revocations may be missing
     #[arg(long)]
     release_restored: bool,
@@ -217,6 +220,9 @@ async fn start(
     let clock = SiteClock::new(move || Wall(clock.wall()));
     let places = site.places(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
     let mut opened = Opened::open(&places, told, clock).await.map_err(|why| explain(&why))?;
+    if let Some(Validity(seconds)) = site.valid {
+        opened = opened.with_validity(seconds);
+    }
     if site.release_restored {
         let groups = opened.release().await.map_err(|why| Failure::new("groups that are held", why))?;
         tracing::warn!(groups = groups.join(", "), "signs again although revocations may be missing");

@@ -8,7 +8,10 @@
 
 mod discovery;
 mod group;
+mod link;
+mod member_file;
 mod section;
+mod validity;
 mod value;
 mod yaml;
 
@@ -22,8 +25,14 @@ use atoll_core::wire::Address;
 use serde::Deserialize;
 
 pub use discovery::{Discovery, QueryTimer};
-pub use group::Group;
+pub use group::{FromSite, Group, Refused, groups_folder};
+pub(crate) use link::decoded;
+pub use link::{Link, Source};
+#[cfg(test)]
+pub(crate) use member_file::tests::sample as sample_file;
+pub use member_file::{Digits, MemberFile, Root, Url, Urls};
 pub use section::{Engine, Keepalive, Log, LogFormat, LogLevel, Membership, Ring};
+pub use validity::Validity;
 pub(crate) use value::flag;
 pub use value::{Bootstrap, Endpoint, Interval, Lease, Listen, Name, OverlayName, Size};
 

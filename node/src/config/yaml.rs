@@ -1,16 +1,16 @@
 //! Errors of the file: line, column, the key's path, and the nearest key that exists.
 
+use serde::de::DeserializeOwned;
 use serde_path_to_error::Path;
 
-use super::Settings;
 use super::value::HINT;
 use crate::failure::Failure;
 
 /// Names further than this from a known one get no suggestion.
 const LIKENESS_MIN: f64 = 0.7;
 
-/// Reads the configuration from a text; `name` stands for the file in errors.
-pub(super) fn read(name: &str, text: &str) -> Result<Settings, Failure> {
+/// Reads what a text says; `name` stands for the file in errors.
+pub(super) fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Failure> {
     let document = serde_yaml::Deserializer::from_str(text);
     serde_path_to_error::deserialize(document).map_err(|error| explain(name, error.path(), error.inner()))
 }
@@ -76,8 +76,12 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::EXAMPLE;
+    use crate::config::{EXAMPLE, Settings};
     use proptest::prelude::*;
+
+    fn read(name: &str, text: &str) -> Result<Settings, Failure> {
+        super::read(name, text)
+    }
 
     #[track_caller]
     fn refused(text: &str, parts: &[&str]) {

@@ -3,15 +3,12 @@
 //! What does not make the same member of the same group is said aloud once; the one in use stays. Files that are being sent
 //! show the old one until the node starts again.
 
-use std::time::Duration;
-
 use atoll_core::security::{Identity, Wall};
 use openssl::pkey::{PKey, Private};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 
 use super::Clock;
-use super::revocations::{Fresh, News, Stamp};
+use super::revocations::{Fresh, Look, News, Stamp};
 use crate::config::{Engine, Group, Place};
 use crate::{date, group};
 
@@ -86,8 +83,12 @@ pub(super) struct Renewed {
 }
 
 /// Looks at a certificate until `fresh` closes.
-pub(super) async fn follow(overlay: usize, mut watched: Watched, fresh: mpsc::Sender<Fresh>, clock: Clock) {
-    let poll: Duration = watched.group.poll.0;
+pub(super) async fn follow(
+    overlay: usize,
+    mut watched: Watched,
+    fresh: mpsc::Sender<Fresh>,
+    (mut look, clock): (Look, Clock),
+) {
     while !fresh.is_closed() {
         if let Some(renewed) = watched.look(Wall(clock.wall())) {
             let news = News::Certificate(renewed);
@@ -95,6 +96,6 @@ pub(super) async fn follow(overlay: usize, mut watched: Watched, fresh: mpsc::Se
                 return;
             }
         }
-        sleep(poll).await;
+        look.next().await;
     }
 }

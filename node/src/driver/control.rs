@@ -14,10 +14,11 @@ use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 use tokio::time::timeout;
 
+use super::enrolments::Enrolments;
 use super::http::{Answer, Site, answer};
 use super::requests::Asker;
 use super::transfer::{self, Transfers};
-use crate::config::Endpoint;
+use crate::config::{Endpoint, decoded};
 use crate::failure::Failure;
 
 /// How long the rest of a refused body is taken in.
@@ -36,13 +37,15 @@ pub(super) fn check(endpoint: &Endpoint) -> Result<(), Failure> {
     }
 }
 
-/// `/command`, `/status`, `/peers`, `/events`, `/files` and `/send`.
+/// `/command`, `/status`, `/peers`, `/events`, `/enrolments`, `/files` and `/send`.
 #[derive(Clone)]
 pub(super) struct ControlSite {
     /// The way to the driver.
     pub(super) asker: Asker,
     /// Files that come and go.
     pub(super) transfers: Transfers,
+    /// Memberships that sites hand out.
+    pub(super) enrolments: Enrolments,
     /// Whether it is served over TCP, where browsers may come from.
     pub(super) tcp: bool,
 }
@@ -81,15 +84,16 @@ impl ControlSite {
             }
             (&Method::GET, "/events") => self.events(&query).await,
             (&Method::POST, "/command") => Ok(self.reply(read(request).await?).await),
+            (&Method::GET, "/enrolments") => Ok(json(StatusCode::OK, &self.enrolments.reports())),
             (&Method::GET, "/files") => Ok(json(StatusCode::OK, &self.transfers.received())),
             (&Method::POST, "/send") => self.send(&query, request).await,
-            (_, "/status" | "/peers" | "/events" | "/files") => {
+            (_, "/status" | "/peers" | "/events" | "/enrolments" | "/files") => {
                 Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET"))
             }
             (_, "/command" | "/send") => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "only POST")),
             _ => Err(refuse(
                 StatusCode::NOT_FOUND,
-                "here are /command, /status, /peers, /events, /files and /send",
+                "here are /command, /status, /peers, /events, /enrolments, /files and /send",
             )),
         }
     }
@@ -191,19 +195,6 @@ async fn read(request: Request<Incoming>) -> Result<Command, Refusal> {
         .map_err(|error| refuse(StatusCode::BAD_REQUEST, format!("no command: {error}")))
 }
 
-/// A percent-encoded text (RFC 3986 section 2.1).
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut parts = text.split('%');
-    bytes.extend(parts.next()?.bytes());
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        bytes.extend(rest.bytes());
-    }
-    String::from_utf8(bytes).ok()
-}
-
 /// The value of a parameter as it was written.
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
@@ -228,14 +219,6 @@ mod tests {
         for host in ["", "example.com", "127.0.0.1.example.com", "[::2]:1", "10.0.0.1", "localhost.example:1"]
         {
             assert!(!is_loopback(host), "{host}");
-        }
-    }
-
-    #[test]
-    fn a_name_is_read_as_it_was_encoded() {
-        assert_eq!(decoded("a%20b%C3%B6"), Some("a b\u{f6}".to_owned()));
-        for wrong in ["%", "a%2", "%zz", "%ff", "%\u{f6}"] {
-            assert_eq!(decoded(wrong), None, "{wrong}");
         }
     }
 

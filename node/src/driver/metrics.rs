@@ -8,6 +8,7 @@ use hyper::{Method, Request, StatusCode};
 use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
+use super::enrolments::Enrolments;
 use super::http::{Answer, Site, answer};
 use super::process;
 use super::requests::Asker;
@@ -16,7 +17,12 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// `/metrics` and `/healthz`.
 #[derive(Clone)]
-pub(super) struct MetricsSite(pub(super) Asker);
+pub(super) struct MetricsSite {
+    /// The way to the driver.
+    pub(super) asker: Asker,
+    /// Memberships that sites hand out.
+    pub(super) enrolments: Enrolments,
+}
 
 impl Site for MetricsSite {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
@@ -34,7 +40,7 @@ impl Site for MetricsSite {
 
 impl MetricsSite {
     async fn metrics(&self) -> Answer {
-        let mut metrics = match self.0.command(Command::Metrics).await {
+        let mut metrics = match self.asker.command(Command::Metrics).await {
             Reply::Metrics(metrics) => metrics,
             Reply::Failed { why, .. } => return answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, why + "\n"),
             _ => {
@@ -52,13 +58,19 @@ impl MetricsSite {
         }
     }
 
-    /// 200 when every membership is connected, 503 before that and after.
+    /// 200 when every membership is connected, 503 before that and after, and as long as one has no certificate.
     async fn health(&self) -> Answer {
-        match self.0.command(Command::Status).await {
+        match self.asker.command(Command::Status).await {
             Reply::Status(members) => {
-                let healthy = members.iter().all(|member| member.state == State::Connected);
-                let lines: String =
-                    members.iter().map(|member| format!("{} {}\n", member.overlay, member.state)).collect();
+                let left_out = self.enrolments.reports().into_iter();
+                let left_out =
+                    left_out.filter(|one| members.iter().all(|member| member.overlay != one.overlay));
+                let left_out: Vec<_> =
+                    left_out.map(|one| format!("{} {}\n", one.overlay, one.state.word())).collect();
+                let connected = members.iter().all(|member| member.state == State::Connected);
+                let healthy = connected && left_out.is_empty();
+                let lines = members.iter().map(|member| format!("{} {}\n", member.overlay, member.state));
+                let lines: String = lines.chain(left_out).collect();
                 let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 answer(status, TEXT, lines)
             }

@@ -6,6 +6,7 @@
 mod certificate;
 mod clock;
 mod control;
+mod enrolments;
 mod events;
 mod expiry;
 mod http;
@@ -38,6 +39,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, interval, sleep_until};
 
 pub use clock::Clock;
+pub use enrolments::{Report as EnrolmentReport, Standing};
 pub use journal::{EVENTS_MAX, Entry, Page};
 pub use run::run;
 pub(crate) use signals::asked_to_leave;
@@ -45,6 +47,7 @@ pub use transfer::{Line, RECEIVED_MAX, Received, TRANSFERS_MAX};
 
 use crate::failure::Failure;
 use certificate::Renewed;
+use enrolments::{Enrolments, Turn};
 use expiry::Expiry;
 use interfaces::Watch;
 use journal::Journal;
@@ -76,14 +79,23 @@ enum Stage {
 }
 
 /// What reaches the driver from other tasks.
-struct Inbox {
+struct Inbox<'a> {
     asks: mpsc::Receiver<Ask>,
     found: mpsc::Receiver<Found>,
     fresh: mpsc::Receiver<Fresh>,
     departures: Departures,
+    turns: &'a mut mpsc::Receiver<Turn>,
     signals: Signals,
     watch: Watch,
     wall: Interval,
+}
+
+/// Why the loop ended.
+enum Ended {
+    /// Somebody asked the node to leave.
+    Left,
+    /// There is something that the machine has to be made anew for.
+    Turned(Turn),
 }
 
 /// The loop and all that it owns.
@@ -100,17 +112,19 @@ struct Driver<M> {
     local: Vec<SocketAddr>,
     stage: Stage,
     expiry: Expiry,
+    enrolments: Enrolments,
+    turned: Option<Turn>,
 }
 
-impl Inbox {
+impl<'a> Inbox<'a> {
     fn new(
         asks: mpsc::Receiver<Ask>,
-        found: mpsc::Receiver<Found>,
-        fresh: mpsc::Receiver<Fresh>,
+        (found, fresh): (mpsc::Receiver<Found>, mpsc::Receiver<Fresh>),
         departures: Departures,
+        turns: &'a mut mpsc::Receiver<Turn>,
     ) -> Result<Self, Failure> {
         let (signals, watch, wall) = (Signals::new()?, Watch::new(), interval(WALL_CLOCK_LOOK));
-        Ok(Self { asks, found, fresh, departures, signals, watch, wall })
+        Ok(Self { asks, found, fresh, departures, turns, signals, watch, wall })
     }
 }
 
@@ -121,7 +135,7 @@ impl<M: Machine> Driver<M> {
         let config = Config { unix_seconds: clock.wall(), tcp: streams.usage(), ..roster.config() };
         let machine = make(&config, &pool, roster.seed(), clock.now());
         let (local, stage, expiry) = (Vec::new(), Stage::Running, Expiry::new(&roster));
-        let arrivals = Arrivals::default();
+        let (arrivals, enrolments, turned) = (Arrivals::default(), Enrolments::default(), None);
         Self {
             clock,
             pool,
@@ -135,7 +149,14 @@ impl<M: Machine> Driver<M> {
             local,
             stage,
             expiry,
+            enrolments,
+            turned,
         }
+    }
+
+    /// Tells of the memberships that sites hand out.
+    fn with_enrolments(self, enrolments: Enrolments) -> Self {
+        Self { enrolments, ..self }
     }
 
     /// Hands what the ring carries to programs that secure themselves.
@@ -143,8 +164,18 @@ impl<M: Machine> Driver<M> {
         Self { arrivals, ..self }
     }
 
-    /// Runs until the node has left.
-    async fn run(&mut self, inbox: &mut Inbox) {
+    /// Goes on with what was remembered.
+    fn with_journal(self, journal: Journal) -> Self {
+        Self { journal, ..self }
+    }
+
+    /// What is remembered.
+    fn into_journal(self) -> Journal {
+        self.journal
+    }
+
+    /// Runs until the node has left, for good or to be made anew.
+    async fn run(&mut self, inbox: &mut Inbox<'_>) -> Ended {
         self.drain();
         self.look_at_interfaces();
         while !self.is_done() {
@@ -157,6 +188,7 @@ impl<M: Machine> Driver<M> {
                 Some(ask) = inbox.asks.recv() => self.ask(ask),
                 Some(found) = inbox.found.recv() => self.resolved(found),
                 Some(fresh) = inbox.fresh.recv() => self.refresh(fresh),
+                Some(turn) = inbox.turns.recv(), if self.stage == Stage::Running => self.turn(turn),
                 () = inbox.watch.changed() => self.look_at_interfaces(),
                 _ = inbox.wall.tick() => self.look_at_wall_clock(),
                 Some(carry) = inbox.departures.recv(), if self.socket.is_flushed() => self.depart(carry, inbox),
@@ -171,6 +203,7 @@ impl<M: Machine> Driver<M> {
         if !matches!(self.stage, Stage::Left { .. }) {
             tracing::warn!(seconds = LEAVE_MAX.as_secs(), "the goodbyes were not done in time");
         }
+        self.turned.take().map_or(Ended::Left, Ended::Turned)
     }
 
     fn input(&mut self, input: Input) {
@@ -228,6 +261,7 @@ impl<M: Machine> Driver<M> {
                 metrics.extend(self.socket.metrics());
                 metrics.extend(self.streams.metrics());
                 metrics.extend(self.arrivals.metrics());
+                metrics.extend(self.enrolments.metrics(Wall(self.clock.wall())));
                 Reply::Metrics(metrics)
             }
             Reply::Left => {
@@ -265,7 +299,7 @@ impl<M: Machine> Driver<M> {
     }
 
     /// Datagrams of programs that secure themselves, as many as in one turn come from the socket.
-    fn depart(&mut self, first: Input, inbox: &mut Inbox) {
+    fn depart(&mut self, first: Input, inbox: &mut Inbox<'_>) {
         self.input(first);
         for _ in 1..DATAGRAMS_MAX {
             let Ok(next) = inbox.departures.try_recv() else { return };
@@ -285,6 +319,7 @@ impl<M: Machine> Driver<M> {
     fn command(&mut self, command: Command, reply: oneshot::Sender<Reply>) {
         if command == Command::Leave {
             tracing::info!(by = "control", "leaving");
+            self.turned = None;
             self.leave_within(LEAVE_MAX);
         }
         if let Some(id) = self.pending.attended(reply) {
@@ -295,13 +330,27 @@ impl<M: Machine> Driver<M> {
     /// The first signal asks for a clean leave, the second for an end at once.
     fn signalled(&mut self, name: &'static str) {
         tracing::info!(by = name, "leaving");
+        self.turned = None;
         if self.stage != Stage::Running {
             self.stage = Stage::Left { until: self.clock.now() };
             return;
         }
+        self.say_goodbye();
+    }
+
+    fn say_goodbye(&mut self) {
         self.leave_within(LEAVE_MAX);
         let id = self.pending.unattended();
         self.input(Input::Command { id, command: Command::Leave });
+    }
+
+    /// Something changed that the machine has to be made anew for.
+    fn turn(&mut self, turn: Turn) {
+        if let Turn::Enrolled { overlay } = &turn {
+            tracing::info!(overlay, "starting anew with this membership");
+        }
+        self.turned = Some(turn);
+        self.say_goodbye();
     }
 
     fn leave_within(&mut self, span: Duration) {

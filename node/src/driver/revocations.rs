@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_core::security::{Identity, Trust, Wall};
-use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
 
 use super::certificate::Renewed;
 use crate::config::{Group, Place};
@@ -39,7 +39,6 @@ pub(super) enum News {
 pub(super) struct Watched {
     name: String,
     path: PathBuf,
-    poll: Duration,
     own: Option<Identity>,
     trust: Arc<Trust>,
     stamp: Option<Stamp>,
@@ -67,10 +66,10 @@ impl Stamp {
 
 impl Watched {
     pub(super) fn new(name: &str, group: &Group, place: &Place) -> Self {
-        let (path, poll, own) = (group.revocations.clone(), group.poll.0, place.identity.clone());
+        let (path, own) = (group.revocations.clone(), place.identity.clone());
         let (trust, memory) = (place.security.trust(), group::memory(group));
         let (name, stamp, complaint, is_forgetful) = (name.to_owned(), None, None, false);
-        Self { name, path, poll, own, trust, stamp, complaint, memory, is_forgetful }
+        Self { name, path, own, trust, stamp, complaint, memory, is_forgetful }
     }
 
     /// The list, if it is another than before and good.
@@ -123,14 +122,36 @@ impl Watched {
     }
 }
 
+/// When to look at files: again and again, and when they were written by this process.
+#[derive(Debug)]
+pub(super) struct Look {
+    poll: Duration,
+    written: Option<watch::Receiver<()>>,
+}
+
+impl Look {
+    pub(super) fn new(poll: Duration, written: Option<watch::Receiver<()>>) -> Self {
+        Self { poll, written }
+    }
+
+    /// Waits for the next time.
+    pub(super) async fn next(&mut self) {
+        let Some(written) = &mut self.written else { return sleep(self.poll).await };
+        // Whoever wrote may have ended; then time alone counts.
+        if let Ok(Err(_)) = timeout(self.poll, written.changed()).await {
+            self.written = None;
+        }
+    }
+}
+
 /// Looks at a list until `fresh` closes.
-pub(super) async fn follow(overlay: usize, mut watched: Watched, fresh: mpsc::Sender<Fresh>) {
+pub(super) async fn follow(overlay: usize, mut watched: Watched, fresh: mpsc::Sender<Fresh>, mut look: Look) {
     while !fresh.is_closed() {
         if let Some(list) = watched.look()
             && fresh.send(Fresh { overlay, news: News::List(list) }).await.is_err()
         {
             return;
         }
-        sleep(watched.poll).await;
+        look.next().await;
     }
 }

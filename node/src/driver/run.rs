@@ -11,17 +11,19 @@ use tokio::sync::mpsc;
 
 use super::certificate;
 use super::control::{self, ControlSite};
+use super::enrolments::{self, Enrolments, Turn};
 use super::http::{Listener, Server};
+use super::journal::Journal;
 use super::metrics::MetricsSite;
 use super::names::{self, Found};
 use super::requests;
-use super::revocations::{self, Fresh, Watched};
+use super::revocations::{self, Fresh, Look, Watched};
 use super::roster::{Roster, Start};
 use super::socket::Socket;
 use super::streams::Streams;
 use super::transfer::Transfers;
-use super::{Clock, Driver, Inbox};
-use crate::config::{CONTROL_DEFAULT, Endpoint, Settings};
+use super::{Clock, Driver, Ended, Inbox};
+use crate::config::{CONTROL_DEFAULT, Endpoint, Listen, Settings};
 use crate::failure::Failure;
 use crate::identity::Identity;
 
@@ -33,38 +35,96 @@ const FRESH_MAX: usize = 1;
 /// Runs a node until a signal or a command lets it leave.
 ///
 /// # Errors
-/// If a socket cannot be bound or the identity cannot be used. Nothing is left behind then.
+/// If a socket cannot be bound or the identity cannot be used; nothing is left behind then. If the membership that it was
+/// started for is refused.
 pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
     let settings = settings.with_defaults();
-    let socket = Socket::bind(settings.listen)?;
-    let streams = if settings.tcp.unwrap_or(true) { Streams::bind(socket.local()) } else { Streams::off() };
-    let (control, metrics) = bind_servers(&settings)?;
-    let identity = settings.identity.as_deref().map(Identity::load_or_create).transpose()?;
-    let start = Start { seed: seed(&settings)?, now: Wall(clock.wall()) };
-    let roster = Roster::new(settings.clone(), identity.as_ref(), start)?;
-    let (asker, asks) = requests::channel();
-    let (transfers, exchange) = Transfers::start(&settings, &roster, &asker, clock)?;
-    announce(&socket, &roster, [&control, &metrics]);
-
-    let servers = [
-        control.map(|listener| {
-            let tcp = matches!(listener, Listener::Tcp(_));
-            Server::start(listener, ControlSite { asker: asker.clone(), transfers, tcp })
-        }),
-        metrics.map(|listener| Server::start(listener, MetricsSite(asker.clone()))),
-    ];
-    let (found, fresh) = (follow_names(&settings), follow_groups(&settings, &roster, clock));
-    let mut inbox = Inbox::new(asks, found, fresh, exchange.departures)?;
-    Driver::new(clock, (socket, streams), roster, member)
-        .with_arrivals(exchange.arrivals)
-        .run(&mut inbox)
-        .await;
-    drop(inbox);
-    for server in servers.into_iter().flatten() {
-        server.stop().await;
+    let (enrolments, mut turns) = Enrolments::start(&settings, clock)?;
+    enrolments.first_answers().await;
+    let mut round =
+        Round { seed: seed(&settings)?, settings, clock, enrolments, journal: Journal::default() };
+    loop {
+        // What is told by now, the next round sees by itself.
+        while let Ok(turn) = turns.try_recv() {
+            turn.refused()?;
+        }
+        match round.run(&mut turns).await? {
+            Ended::Left => break,
+            Ended::Turned(turn) => turn.refused()?,
+        }
     }
     tracing::info!(seconds = clock.now().as_secs_f64(), "left");
     Ok(())
+}
+
+/// What goes on when the machine is made anew.
+struct Round {
+    settings: Settings,
+    seed: Seed,
+    clock: Clock,
+    enrolments: Enrolments,
+    journal: Journal,
+}
+
+impl Round {
+    /// Runs the memberships that have their certificates.
+    async fn run(&mut self, turns: &mut mpsc::Receiver<Turn>) -> Result<Ended, Failure> {
+        let now = Wall(self.clock.wall());
+        let settings = enrolments::present(&self.settings, now)?;
+        let socket = Socket::bind(settings.listen)?;
+        let streams =
+            if settings.tcp.unwrap_or(true) { Streams::bind(socket.local()) } else { Streams::off() };
+        let (control, metrics) = bind_servers(&settings)?;
+        self.stay_at(&socket, [&control, &metrics])?;
+        let identity = settings.identity.as_deref().map(Identity::load_or_create).transpose()?;
+        let roster = Roster::new(settings.clone(), identity.as_ref(), Start { seed: self.seed, now })?;
+        let (asker, asks) = requests::channel();
+        let (transfers, exchange) = Transfers::start(&settings, &roster, &asker, self.clock)?;
+        announce(&socket, &roster, [&control, &metrics]);
+
+        let enrolments = self.enrolments.clone();
+        let servers = [
+            control.map(|listener| {
+                let tcp = matches!(listener, Listener::Tcp(_));
+                let enrolments = enrolments.clone();
+                Server::start(listener, ControlSite { asker: asker.clone(), transfers, enrolments, tcp })
+            }),
+            metrics.map(|listener| {
+                Server::start(listener, MetricsSite { asker: asker.clone(), enrolments: enrolments.clone() })
+            }),
+        ];
+        let followed = (follow_names(&settings), follow_groups(&settings, &roster, self));
+        let mut inbox = Inbox::new(asks, followed, exchange.departures, turns)?;
+        let mut driver = Driver::new(self.clock, (socket, streams), roster, member)
+            .with_arrivals(exchange.arrivals)
+            .with_enrolments(enrolments)
+            .with_journal(std::mem::take(&mut self.journal));
+        let ended = driver.run(&mut inbox).await;
+        self.journal = driver.into_journal();
+        drop(inbox);
+        for server in servers.into_iter().flatten() {
+            server.stop().await;
+        }
+        // Tasks that were ended let go of their sockets in a turn of their own.
+        tokio::task::yield_now().await;
+        Ok(ended)
+    }
+
+    /// The next round is where this one is, also at ports that the kernel chose.
+    fn stay_at(
+        &mut self,
+        socket: &Socket,
+        [control, metrics]: [&Option<Listener>; 2],
+    ) -> Result<(), Failure> {
+        let place = |listener: &Option<Listener>| {
+            let Some(listener) = listener else { return Ok(Endpoint::Off) };
+            listener.local().parse().map_err(|why: String| Failure::new("the node's servers", why))
+        };
+        self.settings.listen = Some(Listen(socket.local()));
+        self.settings.control = Some(place(control)?);
+        self.settings.metrics = Some(place(metrics)?);
+        Ok(())
+    }
 }
 
 /// The machine; a development build asserts the laws of the trait around it.
@@ -118,15 +178,17 @@ fn follow_names(settings: &Settings) -> mpsc::Receiver<Found> {
     receiver
 }
 
-fn follow_groups(settings: &Settings, roster: &Roster, clock: Clock) -> mpsc::Receiver<Fresh> {
+fn follow_groups(settings: &Settings, roster: &Roster, round: &Round) -> mpsc::Receiver<Fresh> {
     let (sender, receiver) = mpsc::channel(FRESH_MAX);
     let members = settings.overlays.iter().zip(roster.members()).enumerate();
     for (overlay, (member, (name, place))) in members {
         let Some(group) = &member.group else { continue };
+        let look = || Look::new(group.poll.0, round.enrolments.written(name));
         let watched = Watched::new(name, group, place);
-        tokio::spawn(revocations::follow(overlay, watched, sender.clone()));
+        tokio::spawn(revocations::follow(overlay, watched, sender.clone(), look()));
         if let Some(watched) = certificate::Watched::new(name, (group, member.security), place) {
-            tokio::spawn(certificate::follow(overlay, watched, sender.clone(), clock));
+            let when = (look(), round.clock);
+            tokio::spawn(certificate::follow(overlay, watched, sender.clone(), when));
         }
     }
     receiver

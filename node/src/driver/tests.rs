@@ -76,9 +76,10 @@ fn start(make: Make<Toy>) -> (requests::Asker, SocketAddr, tokio::task::JoinHand
     let (asker, asks) = requests::channel();
     let (_, found) = mpsc::channel(1);
     let (_, fresh) = mpsc::channel(1);
-    let mut inbox = Inbox::new(asks, found, fresh, mpsc::channel(1).1).unwrap();
     let roster = Roster::new(settings, None, Start { seed: Seed::default(), now: Wall(0) }).unwrap();
     let task = tokio::spawn(async move {
+        let mut turns = mpsc::channel(1).1;
+        let mut inbox = Inbox::new(asks, (found, fresh), mpsc::channel(1).1, &mut turns).unwrap();
         Driver::new(Clock::start(), (socket, Streams::off()), roster, make).run(&mut inbox).await;
     });
     (asker, place, task)

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 pub mod group;
+pub mod site;
+pub mod town;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -59,18 +61,53 @@ impl Running {
 
     /// The same by a process that becomes the program, whose arguments follow.
     pub fn start_as(mut process: Process, flags: &[&str]) -> Self {
-        process.args(["run", "--log", "debug", "--log-format", "json"]);
+        process.arg("run");
+        Self::start_verb(process, flags)
+    }
+
+    /// The same with the verb among the arguments.
+    pub fn start_verb(process: Process, flags: &[&str]) -> Self {
+        let mut running = Self::start_unready(process, flags);
+        running.wait_until_ready();
+        running
+    }
+
+    /// The same, but for that it may not get ready.
+    pub fn start_unready(mut process: Process, flags: &[&str]) -> Self {
+        process.args(["--log", "debug", "--log-format", "json"]);
         process.args(["--control", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]).args(flags);
         let mut child = process.stderr(Stdio::piped()).spawn().expect("the program starts");
         let log = follow(child.stderr.take().expect("its log is piped"));
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut running =
-            Self { child, log, seen: vec![], listen: nowhere, control: nowhere, metrics: nowhere };
-        let ready = running.wait_for_log("ready");
+        Self { child, log, seen: vec![], listen: nowhere, control: nowhere, metrics: nowhere }
+    }
+
+    /// Waits until it says where it is.
+    pub fn wait_until_ready(&mut self) {
+        let ready = self.wait_for_log("ready");
         let place = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
-        (running.listen, running.control, running.metrics) =
-            (place("listen"), place("control"), place("metrics"));
-        running
+        (self.listen, self.control, self.metrics) = (place("listen"), place("control"), place("metrics"));
+    }
+
+    /// What it says before it ends by itself; gives its exit code as well.
+    #[track_caller]
+    pub fn last_words(&mut self) -> (Option<i32>, String) {
+        let status = self.wait();
+        let mut said = String::new();
+        while let Ok(line) = self.log.recv_timeout(PATIENCE) {
+            if let Value::String(line) = line {
+                said += &format!("{line}\n");
+            }
+        }
+        (status.code(), said)
+    }
+
+    /// The state in one of its overlays; nothing if it is no member there.
+    pub fn status_in(&self, overlay: &str) -> Option<Status> {
+        match self.command(&Command::Status) {
+            Reply::Status(members) => members.into_iter().find(|member| member.overlay == overlay),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The next log line with this message, or one that has been passed over.
@@ -109,7 +146,11 @@ impl Running {
     }
 
     pub fn peers(&self) -> Vec<Peer> {
-        match self.command(&Command::Peers { overlay: "public".to_owned() }) {
+        self.peers_in("public")
+    }
+
+    pub fn peers_in(&self, overlay: &str) -> Vec<Peer> {
+        match self.command(&Command::Peers { overlay: overlay.to_owned() }) {
             Reply::Peers(peers) => peers,
             other => panic!("{other:?}"),
         }

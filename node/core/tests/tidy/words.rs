@@ -37,6 +37,7 @@ const WORDS: [Word; 13] = [
             ("node/site/src/authority/sign.rs", "X.509's name of an extended key usage"),
             ("node/src/cli/", "the asking side of HTTP"),
             ("node/src/driver/", "the asking side of HTTP, and Prometheus' own word"),
+            ("node/src/enrolment/", "the asking side of HTTP and TLS"),
             ("orchestrator/src/environment/docker/", "the asking side of HTTP"),
         ],
     },

@@ -8,13 +8,13 @@ use axum::response::{IntoResponse as _, Json, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
-use hyper::header::HeaderMap;
+use hyper::header::{ETAG, HeaderMap, IF_NONE_MATCH};
 use serde::{Deserialize, Serialize};
 
 use super::{Failed, Operation, Origin, READER, Sent, Told, operation};
 use crate::enrolment::{Enrol, Enrolled};
 use crate::refusal::Refusal;
-use crate::revocation::{Given, LIST_MAX, SignedList};
+use crate::revocation::{Given, LIST_MAX};
 use crate::site::Site;
 
 #[derive(Deserialize)]
@@ -59,8 +59,16 @@ async fn list(
     Path(group): Path<String>,
     Origin(from): Origin,
     headers: HeaderMap,
-) -> Told<SignedList> {
-    Ok(Json(site.list(&group, proof(&headers)?, from).await?))
+) -> Result<Response, Failed> {
+    let list = site.list(&group, proof(&headers)?, from).await?;
+    let tag = format!("\"{}\"", list.digest);
+    let is_known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let tagged = [(ETAG, tag)];
+    // Nodes ask every minute, and a list may be long.
+    if is_known {
+        return Ok((StatusCode::NOT_MODIFIED, tagged).into_response());
+    }
+    Ok((tagged, Json(list)).into_response())
 }
 
 /// A list may be long: it is read only after its bringer has shown that it knows the group's secret.

@@ -1,0 +1,310 @@
+//! Enrolment: a node gets its certificate from the site of its group, renews it there, and brings the group's lists home.
+//!
+//! It owns the folder of such a membership and what is said to the site; the node's key never leaves the folder. What the site
+//! brings counts only as far as the group's authority signed it. When to ask, the driver says.
+
+mod folder;
+mod https;
+mod pace;
+mod trouble;
+mod vet;
+
+use std::fmt::Write as _;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use atoll_core::security::{Wall, address_of};
+use atoll_core::wire::Address;
+use atoll_site::{Enrol, Enrolled, Token, UserList, reader_proof};
+use hyper::header::{CONTENT_TYPE, IF_NONE_MATCH};
+use hyper::{Request, StatusCode};
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::rand::rand_bytes;
+use openssl::x509::{CrlStatus, X509, X509Crl, X509Req};
+use serde::Deserialize;
+
+pub(crate) use folder::{FILE, Folder, PUBLIC_KEY, came_by};
+pub(crate) use pace::{AFTER_REFUSAL, Life, until_decision, without_certificate};
+pub(crate) use trouble::Trouble;
+
+use crate::authority::{CERTIFICATE, REVOCATIONS};
+use crate::config::{FromSite, Group, Link, MemberFile};
+use crate::failure::Failure;
+use crate::files::{self, Access, LARGE, SMALL, Unreadable};
+use crate::{date, group};
+use folder::SignedList;
+use https::{Place, Said};
+use trouble::{Refused, count};
+use vet::Judge;
+
+const JSON: &str = "application/json";
+
+/// A membership whose files come from the group's site.
+pub(crate) struct Enrolment {
+    folder: Folder,
+    group: Group,
+    file: MemberFile,
+    place: Place,
+    key: PKey<Private>,
+    address: Address,
+    /// What the site knows the list by that is in the folder.
+    tag: Option<String>,
+    users: Option<UserList>,
+}
+
+/// What asking for a certificate came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// There is one now.
+    Enrolled,
+    /// An administrator decides; ask again after this.
+    Waiting(Duration),
+}
+
+/// A list as the site hands it out.
+#[derive(Deserialize)]
+struct Lists {
+    text: String,
+    signature: String,
+    x509: String,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    reason: String,
+    message: String,
+}
+
+impl Enrolment {
+    /// Opens the folder of a membership, with the member's file of today and a key.
+    pub(crate) fn open(group: &Group, site: &FromSite) -> Result<Self, Failure> {
+        let (file, text) = MemberFile::load(&site.file)?;
+        let (own, named) = (&file.group.name.0, &group.name.0);
+        if own != named {
+            let why = format!("it is for group `{own}` and not for `{named}`");
+            return Err(Failure::new(site.file.display().to_string(), why)
+                .hint(format!("write `group: {{name: {own}, file: {}}}`", site.file.display())));
+        }
+        let folder = Folder::open(&site.folder)?;
+        folder.adopt(&file, &text)?;
+        let key = folder.key()?.key().clone();
+        let address = address_of(&key).map_err(|why| Failure::new("the node's public key", why))?;
+        let place = Place { urls: file.site.urls.0.clone(), pin: file.site.pin.clone() };
+        let group = group.clone();
+        let mut enrolment = Self { folder, group, file, place, key, address, tag: None, users: None };
+        // One that does not hold is as good as none: the site has the newest.
+        enrolment.users = enrolment.folder.list().and_then(|list| enrolment.judge().list(&list).ok());
+        Ok(enrolment)
+    }
+
+    /// The node's place on the ring of the group.
+    pub(crate) fn address(&self) -> Address {
+        self.address
+    }
+
+    /// Whose node it is.
+    pub(crate) fn user(&self) -> &str {
+        &self.file.user.name.0
+    }
+
+    /// Where the site is, for people.
+    pub(crate) fn site(&self) -> String {
+        self.place.shown()
+    }
+
+    /// The newest list that was brought home.
+    pub(crate) fn list(&self) -> Option<i64> {
+        self.users.as_ref().map(|list| list.number)
+    }
+
+    /// From when until when the certificate is valid, if it is of use.
+    pub(crate) fn life(&self, now: Wall) -> Result<Option<Life>, Failure> {
+        life(&self.group, now)
+    }
+
+    /// Whether the newest list withdraws the user.
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        let is_it = |list: &UserList| list.users.iter().any(|(user, _)| user == self.user());
+        self.users.as_ref().is_some_and(is_it)
+    }
+
+    /// Asks for a certificate, and keeps it.
+    pub(crate) async fn ask(&mut self, now: Wall) -> Result<Asked, Trouble> {
+        let answer = match self.request(now).await {
+            // It has forgotten what we know.
+            Err(trouble) if trouble.reason() == Some("restored") && self.users.is_some() => {
+                self.give_back().await?;
+                self.request(now).await?
+            }
+            other => other?,
+        };
+        match answer {
+            Enrolled::Waiting { again } => Ok(Asked::Waiting(Duration::from_secs(again.into()))),
+            Enrolled::Issued { certificate, list, .. } => {
+                if self.list().is_none_or(|own| own < list) || !self.group.revocations.exists() {
+                    self.tag = None;
+                    self.fetch_lists().await?;
+                }
+                let pem = self.judge().certificate(&certificate, now).map_err(Trouble::Strange)?;
+                self.folder.keep(CERTIFICATE, &pem, Access::Public).map_err(Trouble::Unkept)?;
+                Ok(Asked::Enrolled)
+            }
+        }
+    }
+
+    /// Looks whether the site has a newer list, and keeps it; gives its number.
+    pub(crate) async fn fetch_lists(&mut self) -> Result<Option<i64>, Trouble> {
+        let mut request = Request::get(self.lists_place()).header("Atoll-Reader", self.proof()?);
+        if let Some(tag) = &self.tag {
+            request = request.header(IF_NONE_MATCH, tag);
+        }
+        let said = self.place.ask(request, Vec::new()).await?;
+        if said.status == StatusCode::NOT_MODIFIED {
+            return Ok(None);
+        }
+        let said = granted(said, None)?;
+        let lists: Lists = read(&said)?;
+        let list = SignedList { text: lists.text, signature: lists.signature };
+        let known = files::read(&self.group.revocations, Access::Public, LARGE).ok();
+        let judged = self.judge().lists(&list, lists.x509.as_bytes(), known.as_deref());
+        match (judged, self.list()) {
+            (Ok(users), own) if own.is_none_or(|own| own <= users.number) => {
+                let is_new = self.list() != Some(users.number);
+                self.keep_lists(&list, lists.x509.as_bytes()).map_err(Trouble::Unkept)?;
+                self.tag = said.tag;
+                let number = users.number;
+                self.users = Some(users);
+                Ok(is_new.then_some(number))
+            }
+            (Ok(_), _) => {
+                self.give_back().await?;
+                Err(Trouble::Strange("its list was older than ours, which it has now".to_owned()))
+            }
+            (Err(why), _) => Err(Trouble::Strange(why)),
+        }
+    }
+
+    fn keep_lists(&self, list: &SignedList, x509: &[u8]) -> Result<(), Failure> {
+        self.folder.keep_list(list)?;
+        self.folder.keep(REVOCATIONS, x509, Access::Public)
+    }
+
+    /// Gives the newest list back to a site that forgot it.
+    async fn give_back(&self) -> Result<(), Trouble> {
+        let Some(list) = self.folder.list() else { return Ok(()) };
+        let request = Request::post(self.lists_place())
+            .header("Atoll-Reader", self.proof()?)
+            .header(CONTENT_TYPE, JSON);
+        let text = serde_json::to_vec(&list).map_err(|why| Trouble::Strange(why.to_string()))?;
+        let said = self.place.ask(request, text).await?;
+        granted(said, None).map(|_| ())
+    }
+
+    async fn request(&self, now: Wall) -> Result<Enrolled, Trouble> {
+        let body = self.body(now).map_err(|why| Trouble::Strange(format!("OpenSSL: {why}")))?;
+        let body = serde_json::to_vec(&body).map_err(|why| Trouble::Strange(why.to_string()))?;
+        let request = Request::post("/api/v1/enrol").header(CONTENT_TYPE, JSON);
+        let said = granted(self.place.ask(request, body).await?, Some(count(now)))?;
+        read(&said)
+    }
+
+    /// A request with the node's public key, made with the user's.
+    fn body(&self, now: Wall) -> Result<Enrol, ErrorStack> {
+        let mut nonce = [0; 16];
+        rand_bytes(&mut nonce)?;
+        let mut request = X509Req::builder()?;
+        request.set_pubkey(&self.key)?;
+        request.sign(&self.key, MessageDigest::sha256())?;
+        let request = String::from_utf8_lossy(&request.build().to_pem()?).into_owned();
+        let draft = Enrol {
+            group: self.file.group.name.0.clone(),
+            user: self.file.user.name.0.clone(),
+            request,
+            time: count(now),
+            nonce: hex(&nonce),
+            list: self.list().unwrap_or(0),
+            mac: String::new(),
+        };
+        let mac = draft.code(&self.file.user.key.0).map_err(|_| ErrorStack::get())?;
+        Ok(Enrol { mac, ..draft })
+    }
+
+    fn judge(&self) -> Judge<'_> {
+        Judge { file: &self.file, key: &self.key }
+    }
+
+    fn lists_place(&self) -> String {
+        format!("/api/v1/groups/{}/revocations", self.file.group.name.0)
+    }
+
+    fn proof(&self) -> Result<String, Trouble> {
+        reader_proof(&self.file.group.secret.0).map_err(|why| Trouble::Strange(why.to_string()))
+    }
+}
+
+/// Fetches the member's file of a link, which ends by that.
+pub(crate) async fn redeem(link: &Link, now: Wall) -> Result<String, Trouble> {
+    let place = Place { urls: vec![link.site.clone()], pin: link.pin.clone() };
+    let body = serde_json::json!({"token": link.token.text()}).to_string();
+    let request = Request::post("/api/v1/links").header(CONTENT_TYPE, JSON);
+    let said = granted(place.ask(request, body.into_bytes()).await?, Some(count(now)))?;
+    String::from_utf8(said.body.into()).map_err(|_| Trouble::Strange("the file is no text".to_owned()))
+}
+
+/// What a link is remembered by.
+pub(crate) fn digest_of(token: &Token) -> String {
+    hex(&openssl::sha::sha256(token.text().as_bytes()))
+}
+
+/// From when until when the certificate of a membership is valid: nothing if there is none that peers would take, and a new
+/// one has to be asked for. What a user has to mend is a failure.
+pub(crate) fn life(group: &Group, now: Wall) -> Result<Option<Life>, Failure> {
+    let path = &group.certificate;
+    let pem = match files::read(path, Access::Public, SMALL) {
+        Err(Unreadable::Io(why)) if why.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|why| Failure::new(format!("certificate {}", path.display()), why))?,
+    };
+    let Ok(certificate) = X509::from_pem(&pem) else { return Ok(None) };
+    let times = date::wall(certificate.not_before()).zip(date::wall(certificate.not_after()));
+    let Some((from, until)) = times.filter(|(_, until)| *until >= now) else { return Ok(None) };
+    let is_listed = [&group.revocations, &group::memory(group)].into_iter().any(|list| {
+        let list = files::read(list, Access::Public, LARGE).ok().and_then(|pem| X509Crl::from_pem(&pem).ok());
+        list.is_some_and(|list| matches!(list.get_by_cert(&certificate), CrlStatus::Revoked(_)))
+    });
+    let is_whole = group.revocations.exists() && is_for(&certificate, group);
+    Ok((is_whole && !is_listed).then(|| Life::new(from, until)))
+}
+
+/// Whether a certificate is for the key in the folder, which may be another since.
+fn is_for(certificate: &X509, group: &Group) -> bool {
+    let key = files::read(&group.key, Access::Private, SMALL).ok();
+    let key = key.map(zeroize::Zeroizing::new).and_then(|pem| crate::keys::private(&pem).ok());
+    // What keeps the key from being read is said when the membership is.
+    key.is_none_or(|key| certificate.public_key().is_ok_and(|public| public.public_eq(&key)))
+}
+
+/// An answer that is no refusal. `ours` is what our clock said.
+fn granted(said: Said, ours: Option<i64>) -> Result<Said, Trouble> {
+    if said.status.is_success() {
+        return Ok(said);
+    }
+    let Ok(Reason { reason, message }) = serde_json::from_slice(&said.body) else {
+        return Err(Trouble::Strange(format!("status {}", said.status)));
+    };
+    let clocks = said.date.zip(ours).map(|(theirs, ours)| [theirs, ours]);
+    Err(Trouble::Refused(Refused { reason, message, clocks, wait: said.wait }))
+}
+
+fn read<T: serde::de::DeserializeOwned>(said: &Said) -> Result<T, Trouble> {
+    serde_json::from_slice(&said.body).map_err(|why| Trouble::Strange(why.to_string()))
+}
+
+/// Bytes as hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
