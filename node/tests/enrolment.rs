@@ -315,3 +315,50 @@ fn a_key_that_was_replaced_on_the_page_makes_the_older_file_useless() {
     let node = town.join(text(&new), "ann");
     until("it is connected", || (node.status_in("chess")?.state == State::Connected).then_some(()));
 }
+
+/// The same site, whose clock is wrong now.
+fn serve_at(town: &Town, seconds: i64) -> tokio::runtime::Runtime {
+    use atoll_site::{Clock, KeyFile, Places, Site, Told, serve};
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let places = Places {
+        data: town.path("data"),
+        key: KeyFile::Own(town.path("key")),
+        watermark: town.path("key.watermark"),
+    };
+    let clock = Clock::new(move || atoll_core::security::Wall((common::group::now() + seconds) as u64));
+    let place = town.site.place;
+    runtime.block_on(async {
+        let mut site = Site::open(&places, Told::new(vec![], vec![]), clock).await.unwrap();
+        let acceptor = site.secure(None).await.unwrap();
+        let listener = tokio::net::TcpListener::bind(place).await.unwrap();
+        let (stop, stopped) = tokio::sync::watch::channel(());
+        tokio::spawn(async move {
+            serve(std::sync::Arc::new(site), listener, acceptor, stopped).await;
+            drop(stop);
+        });
+    });
+    runtime
+}
+
+#[test]
+fn clocks_that_are_apart_are_named_and_a_member_goes_on() {
+    let mut town = Town::new();
+    let (own, bob) = (town.file(&town.token, "ann.atoll"), town.file(&town.member("bob"), "bob.atoll"));
+    let mut ann = town.join(text(&own), "ann");
+    until("it is connected", || (ann.status_in("chess")?.state == State::Connected).then_some(()));
+    ann.signal("TERM");
+    ann.wait();
+    town.site.kill();
+    for seconds in [-86_400, 86_400] {
+        let site = serve_at(&town, seconds);
+        let (code, said) = town.join_unready(text(&bob), "bob").last_words();
+        assert_eq!(code, Some(2));
+        says(&said, &["the site's clock says", "and this machine's", "hint: set the clock that is wrong"]);
+        let ann = town.join(text(&own), "ann");
+        until("it is connected", || (ann.status_in("chess")?.state == State::Connected).then_some(()));
+        assert_eq!(enrolment(&ann)["state"], "enrolled");
+        drop(ann);
+        site.shutdown_background();
+    }
+    assert!(certificate(&town.path("bob")).is_none());
+}

@@ -92,7 +92,11 @@ impl Town {
         let hosts: Vec<_> = (0..NODES)
             .map(|n| {
                 let config = folder.join(format!("m{n}.yaml"));
-                fs::write(&config, configuration((n != first).then_some(bootstrap), &secret)).unwrap();
+                let mut text = configuration((n != first).then_some(bootstrap), &secret);
+                if n == first {
+                    text += &vouched(folder);
+                }
+                fs::write(&config, text).unwrap();
                 held_node(&config)
             })
             .collect();
@@ -114,6 +118,33 @@ fn configuration(bootstrap: Option<SocketAddr>, secret: &Path) -> String {
          overlays:\n  - {{name: public, bootstraps: [{bootstraps}]}}\n  - {{name: group, security: none, \
          discovery: {{secret: {}}}}}\n",
         secret.display()
+    )
+}
+
+/// Memberships by a certificate, and by the file of a site that does not answer.
+fn vouched(folder: &Path) -> String {
+    let (authority, member) = (folder.join("authority"), folder.join("member"));
+    let cert = |words: &[&str], out: &Path| {
+        let status =
+            Command::new(node_binary()).arg("cert").args(words).arg("--out").arg(out).output().unwrap();
+        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+    };
+    cert(&["ca", "--group", "vouched"], &authority);
+    cert(&["issue", "--ca", authority.to_str().unwrap(), "--user", "ann"], &member);
+    let root = fs::read_to_string(authority.join("authority.pem")).unwrap().replace('\n', "\n    ");
+    let digits = "1f".repeat(32);
+    let text = format!(
+        "atoll: 1\nsite: {{urls: [\"https://127.0.0.1:1\"], pin: \"{digits}\"}}\ngroup:\n  name: vouched\n  \
+         secret: \"{digits}\"\n  authority: |\n    {root}\nuser: {{name: ann, key: \"{digits}\"}}\nbootstraps: []\n"
+    );
+    let file = folder.join("vouched.atoll");
+    fs::write(&file, text).unwrap();
+    format!(
+        "  - {{name: vouched, group: {{name: vouched, folder: {}}}}}\n  - {{name: enrolling, group: {{file: {}, \
+         folder: {}}}}}\n",
+        member.display(),
+        file.display(),
+        folder.join("enrolling").display()
     )
 }
 
@@ -258,7 +289,10 @@ async fn every_panel_and_every_rule_has_an_answer_from_a_real_prometheus() {
     let folder = tempfile::tempdir().unwrap();
     let mut town = Town::start(folder.path()).await;
     let prometheus = Prometheus::start(folder.path(), town.pages);
-    let all_seen = format!("sum(atoll_connected) == {} and sum(up{{job=\"nodes\"}}) == {NODES}", 2 * NODES);
+    let all_seen = format!(
+        "sum(atoll_connected{{overlay=~\"public|group\"}}) == {} and sum(up{{job=\"nodes\"}}) == {NODES}",
+        2 * NODES
+    );
     prometheus.wait_for(BTreeSet::from([all_seen])).await;
     // A death, so that what tells of deaths has something to tell.
     town.hosts.last_mut().unwrap().end();

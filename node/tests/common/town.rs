@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command as Process;
 
 use atoll_core::control::State;
 use serde_json::{Value, json};
@@ -36,9 +37,14 @@ impl Town {
         let mut all = vec!["--bootstrap".to_owned(), bootstrap];
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let site = Site::start(folder.path(), &all.iter().map(String::as_str).collect::<Vec<_>>());
+        Self::found(folder, public, (site, all))
+    }
+
+    /// The same with a site that runs already.
+    pub fn found(folder: TempDir, public: Running, (site, flags): (Site, Vec<String>)) -> Self {
         let token = site.account("ann");
         site.ask("POST", "/api/v1/groups", (&token, &json!({"name": "chess"})));
-        Self { folder, site, public, token, flags: all }
+        Self { folder, site, public, token, flags }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -113,9 +119,14 @@ impl Town {
 
     /// The same, but for that it may not get ready.
     pub fn join_unready(&self, source: &str, data: &str) -> Running {
+        self.join_as(program(&["join", source]), data)
+    }
+
+    /// The same by a process that becomes the program, with the verb.
+    pub fn join_as(&self, process: Process, data: &str) -> Running {
         let data = self.path(data);
         let flags = ["--listen", "127.0.0.1:0", "--poll", "1 s", "--data", text(&data)];
-        Running::start_unready(program(&["join", source]), &flags)
+        Running::start_unready(process, &flags)
     }
 
     /// A node with a configuration whose private overlay has this section `group`.
