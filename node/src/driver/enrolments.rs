@@ -336,7 +336,7 @@ impl Keeper {
             let _ = self.turn.try_send(Turn::Enrolled { overlay: self.overlay() });
         }
         self.next_lists = Instant::now() + self.poll;
-        life.map_or(without_certificate(1), |life| life.pause(self.failures))
+        life.map_or_else(|| without_certificate(1), |life| life.pause(self.failures))
     }
 
     fn overlay(&self) -> String {

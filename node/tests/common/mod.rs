@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+pub mod browser;
 pub mod group;
 pub mod site;
 pub mod town;

@@ -1,0 +1,154 @@
+//! Chromium without a window, by the WebDriver protocol (<https://www.w3.org/TR/webdriver2/>) of `chromedriver`.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command as Process, Stdio};
+
+use openssl::base64::decode_block;
+use serde_json::{Value, json};
+
+use super::{request, until};
+
+/// The key under which an element's name is answered.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// The program that drives browsers; ended when dropped, with all of them.
+pub struct Driver {
+    child: Child,
+    place: SocketAddr,
+}
+
+impl Driver {
+    /// Starts it; nothing if there is none on this machine.
+    pub fn start() -> Option<Self> {
+        let place = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let child = Process::new("chromedriver")
+            .arg(format!("--port={}", place.port()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        until("chromedriver listens", || TcpStream::connect(place).ok());
+        Some(Self { child, place })
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let text = if method == "POST" { body.to_string() } else { String::new() };
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.place);
+        let head = format!("{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", text.len());
+        let (status, said) = request(self.place, &(head + &text));
+        let said: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{method} {path}: {said}"));
+        assert_eq!(status, 200, "{method} {path}: {}", said["value"]["message"]);
+        said["value"].clone()
+    }
+
+    /// A browser of its own, whose downloads go to a folder.
+    pub fn browser(&self, downloads: &Path) -> Browser<'_> {
+        let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
+        let options = json!({"args": arguments});
+        let wanted = json!({"acceptInsecureCerts": true, "goog:chromeOptions": options});
+        let made = self.ask("POST", "/session", &json!({"capabilities": {"alwaysMatch": wanted}}));
+        let id = made["sessionId"].as_str().unwrap().to_owned();
+        let browser = Browser { driver: self, id };
+        let folder = downloads.to_str().unwrap();
+        browser.tell("Browser.setDownloadBehavior", &json!({"behavior": "allow", "downloadPath": folder}));
+        browser
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One person's browser; closed when dropped.
+pub struct Browser<'a> {
+    driver: &'a Driver,
+    id: String,
+}
+
+impl Browser<'_> {
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        self.driver.ask(method, &format!("/session/{}{path}", self.id), body)
+    }
+
+    /// A command of the DevTools protocol.
+    fn tell(&self, command: &str, parameters: &Value) -> Value {
+        self.ask("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
+    }
+
+    pub fn open(&self, url: &str) {
+        self.ask("POST", "/url", &json!({"url": url}));
+    }
+
+    /// What a person reads on the page.
+    pub fn text(&self) -> String {
+        let script = json!({"script": "return document.body.innerText", "args": []});
+        self.ask("POST", "/execute/sync", &script).as_str().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    pub fn reads(&self, part: &str) {
+        let text = self.text();
+        assert!(text.contains(part), "`{part}` is not on the page:\n{text}");
+    }
+
+    fn element(&self, by: &str, value: &str) -> String {
+        let found = self.ask("POST", "/element", &json!({"using": by, "value": value}));
+        found[ELEMENT].as_str().unwrap().to_owned()
+    }
+
+    /// Fills the field with this name, in a form that people see.
+    pub fn fill(&self, name: &str, text: &str) {
+        let field = self.element("css selector", &format!("[name='{name}']:not([type=hidden])"));
+        self.ask("POST", &format!("/element/{field}/clear"), &json!({}));
+        self.ask("POST", &format!("/element/{field}/value"), &json!({"text": text}));
+    }
+
+    /// Fills a field under a heading.
+    pub fn fill_under(&self, heading: &str, text: &str) {
+        let place = format!("//h2[normalize-space()='{heading}']/..//input[not(@type='hidden')]");
+        let field = self.element("xpath", &place);
+        self.ask("POST", &format!("/element/{field}/value"), &json!({"text": text}));
+    }
+
+    /// Clicks on the link or button that is called so.
+    pub fn click(&self, name: &str) {
+        let called = format!("starts-with(normalize-space(),'{name}') or @aria-label='{name}'");
+        let target = self.element("xpath", &format!("//main//*[self::a or self::button][{called}]"));
+        self.ask("POST", &format!("/element/{target}/click"), &json!({}));
+    }
+
+    /// Whether nothing is wider than the window.
+    pub fn fits(&self) -> bool {
+        let script = "return document.documentElement.scrollWidth <= window.innerWidth";
+        self.ask("POST", "/execute/sync", &json!({"script": script, "args": []})) == json!(true)
+    }
+
+    /// Looks as on a screen of this width; 0 is the window's own again.
+    pub fn width(&self, pixels: u32) {
+        let metrics = json!({"width": pixels, "height": 844, "deviceScaleFactor": 1, "mobile": false});
+        self.tell("Emulation.setDeviceMetricsOverride", &metrics);
+    }
+
+    /// Keeps a picture of the page.
+    pub fn picture(&self, file: &Path) {
+        let shot = self.ask("GET", "/screenshot", &Value::Null);
+        fs::write(file, decode_block(shot.as_str().unwrap()).unwrap()).unwrap();
+    }
+}
+
+/// Also when the test fails: a browser outlives the program that drives it.
+impl Drop for Browser<'_> {
+    fn drop(&mut self) {
+        let Ok(mut stream) = TcpStream::connect(self.driver.place) else { return };
+        let (id, place) = (&self.id, self.driver.place);
+        let _ = write!(stream, "DELETE /session/{id} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n");
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+}
