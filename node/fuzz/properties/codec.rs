@@ -1,9 +1,10 @@
 //! The claim of the target `codec`: no reader panics, and every message has exactly one encoding.
 
+use atoll_core::security::Notice;
 use atoll_core::wire::{
     Broadcast, CloseReason, ConnectToMe, Covered, DhtAnswer, DhtRequest, Echo, FrameHeader, Header, Link,
-    Members, Neighbours, PacketHeader, Part, Ping, ROUTE_MAX, Sample, Upkeep, read_address, read_id,
-    read_observed,
+    Members, Neighbours, PacketHeader, Part, Ping, ROUTE_MAX, Revocation, Sample, Upkeep, read_address,
+    read_id, read_observed,
 };
 use atoll_core::{Buffer, Pool};
 
@@ -15,6 +16,7 @@ pub fn check(bytes: &[u8]) {
     headers(bytes);
     packet(bytes);
     bodies(bytes);
+    let _ = Notice::read(bytes);
     let _ = (CloseReason::read(bytes), read_observed(bytes), read_id(bytes), read_address(bytes));
 }
 
@@ -59,6 +61,7 @@ fn bodies(bytes: &[u8]) {
     same(bytes, Part::read(bytes), Part::write);
     same(bytes, Broadcast::read(bytes), Broadcast::write);
     same(bytes, Covered::read(bytes), Covered::write);
+    same(bytes, Revocation::read(bytes), Revocation::write);
     same(bytes, DhtRequest::read(bytes), DhtRequest::write);
     same(bytes, DhtAnswer::read(bytes), DhtAnswer::write);
     same(bytes, Upkeep::read(bytes), Upkeep::write);

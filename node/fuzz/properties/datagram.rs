@@ -151,7 +151,10 @@ impl Town {
                     self.status = members.into_iter().next()
                 }
                 Output::Reply { .. } | Output::Event(_) => {}
-                Output::Received { .. } | Output::Carried { .. } | Output::Broadcast { .. } => {}
+                Output::Received { .. }
+                | Output::Carried { .. }
+                | Output::Broadcast { .. }
+                | Output::Keep { .. } => {}
             }
         }
     }

@@ -31,7 +31,7 @@ pub use groups::{
 };
 pub use member_file::{GroupPart, MemberFile, SitePart, UserPart};
 pub use refusal::Refusal;
-pub use revocation::{Given, LIST_MAX, SignedList, UserList, digest, reader_proof, verified};
+pub use revocation::{Given, SignedList, reader_proof};
 pub use serve::serve;
 pub use site::{Clock, NotOpened, Places, Site, Told};
 pub use store::Unopened;

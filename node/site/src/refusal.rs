@@ -184,6 +184,16 @@ impl From<rusqlite::Error> for Refusal {
     }
 }
 
+/// Of what members give back.
+impl From<atoll_core::security::Refusal> for Refusal {
+    fn from(refusal: atoll_core::security::Refusal) -> Self {
+        match refusal {
+            atoll_core::security::Refusal::Malformed => Self::Malformed,
+            _ => Self::ForeignList,
+        }
+    }
+}
+
 /// Of our own keys, not of what was sent.
 impl From<openssl::error::ErrorStack> for Refusal {
     fn from(error: openssl::error::ErrorStack) -> Self {

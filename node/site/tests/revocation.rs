@@ -8,7 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use atoll_core::security::Refusal as NoMember;
-use atoll_site::{Enrol, UserList, verified};
+use atoll_core::security::{UserList, list_digest};
+use atoll_site::Enrol;
 use common::node::Node;
 use common::{Program, Request, Served};
 use openssl::base64::decode_block;
@@ -39,7 +40,8 @@ fn list(node: &Node, served: &Served) -> (UserList, Value) {
     let root = X509::from_pem(node.file.group.authority.as_bytes()).unwrap();
     let said = answer.json();
     let signature = decode_block(said["signature"].as_str().unwrap()).unwrap();
-    let list = verified(&root.public_key().unwrap(), said["text"].as_str().unwrap(), &signature).unwrap();
+    let list =
+        UserList::verified(&root.public_key().unwrap(), said["text"].as_str().unwrap(), &signature).unwrap();
     (list, said)
 }
 
@@ -78,7 +80,7 @@ fn a_revoked_user_is_on_both_lists_and_members_take_none_of_its_certificates() {
     assert!(after.number > before.number && after.at > before.at);
     assert_eq!(after.users, [("bob".to_owned(), served.now())]);
     assert_eq!(after.serials.len(), 1);
-    assert_eq!(said["digest"], atoll_site::digest(said["text"].as_str().unwrap()));
+    assert_eq!(said["digest"], list_digest(said["text"].as_str().unwrap()));
     let x509 = said["x509"].as_str();
     assert_eq!(own.judged(&certificate, x509, served.now()), Err(NoMember::Revoked));
     let mine = own.certificate(&served);

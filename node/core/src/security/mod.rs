@@ -19,6 +19,7 @@ mod modelled;
 mod plain;
 mod quic;
 mod record;
+mod revocation;
 mod suite;
 mod trust;
 mod wrap;
@@ -40,6 +41,10 @@ pub use modelled::Modelled;
 pub use plain::Plain;
 pub use quic::{Quic, QuicEngine, QuicOptions, QuicTls};
 pub use record::{Keys, WINDOW};
+pub use revocation::{
+    Known, LIST_MAX, Mark, NOTICE_MAX, Notice, SALT_LEN, SERIALS_MAX, Salt, SignedList, UserList,
+    digest as list_digest, sign_list,
+};
 pub use suite::{Around, Security};
 pub use trust::{Authority, Identity, Refusal, Serial, Trust, Wall, is_name};
 pub use wrap::GroupSecret;

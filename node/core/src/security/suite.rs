@@ -106,7 +106,11 @@ impl Security {
     /// The same in a group: its authority vouches for the members, and without its secret nobody gets an answer.
     #[must_use]
     pub fn in_group(self, authority: Authority, secret: Option<GroupSecret>) -> Self {
-        Self { trust: Arc::new(Trust::Authority(Box::new(authority))), secret, ..self }
+        let trust = match &self.kind {
+            Kind::Modelled | Kind::ModelledQuic => Trust::Modelled(Box::new(authority)),
+            _ => Trust::Authority(Box::new(authority)),
+        };
+        Self { trust: Arc::new(trust), secret, ..self }
     }
 
     /// The same with other times and counts.

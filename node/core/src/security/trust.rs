@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::bn::BigNum;
@@ -13,8 +14,9 @@ use openssl::x509::{CrlNumber, CrlStatus, X509, X509Crl, X509CrlRef, X509Ref};
 
 use super::Claim;
 use super::certificate::{ADDRESS, GROUP, USER, address_of};
+use super::revocation::{Known, Notice, SignedList, read_signed};
 use crate::counters::DropReason;
-use crate::wire::{Address, CloseReason};
+use crate::wire::{Address, CloseReason, Malformed};
 
 /// Bytes of a certificate at most.
 const CERTIFICATE_MAX: usize = 8 * 1024;
@@ -146,7 +148,7 @@ impl From<ErrorStack> for Refusal {
 }
 
 /// Which claims make a member.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Trust {
     /// A bare address is believed.
     Believe,
@@ -154,6 +156,9 @@ pub enum Trust {
     SelfCertified,
     /// An authority vouches for address, user and group.
     Authority(Box<Authority>),
+    /// A bare address is believed, its user is called by it, and the authority revokes: for models, whose members show no
+    /// certificates.
+    Modelled(Box<Authority>),
 }
 
 impl Trust {
@@ -169,6 +174,7 @@ impl Trust {
             }
             (Self::SelfCertified, Claim::Certificate(der)) => self_certified(&*read(der)?),
             (Self::Authority(authority), Claim::Certificate(der)) => authority.verify(&*read(der)?, wall),
+            (Self::Modelled(authority), Claim::Address(address)) => authority.believe(*address),
             _ => Err(Refusal::Malformed),
         }
     }
@@ -178,11 +184,48 @@ impl Trust {
     /// # Errors
     /// Its membership is over by now.
     pub fn review(&self, member: &Identity, wall: Wall) -> Result<(), Refusal> {
-        let Self::Authority(authority) = self else { return Ok(()) };
+        let Some(authority) = self.authority() else { return Ok(()) };
         if member.not_after.is_some_and(|end| end < wall) {
             return Err(Refusal::Expired);
         }
-        if authority.has_revoked(&member.serial)? { Err(Refusal::Revoked) } else { Ok(()) }
+        authority.check_revoked(member.user.as_deref(), &member.serial)
+    }
+
+    /// What is known of the group's revocations, if there is a group.
+    #[must_use]
+    pub fn known(&self) -> Option<&Known> {
+        self.authority().map(|authority| &*authority.known)
+    }
+
+    /// Takes what a notice of the group's authority says, and whether it was news.
+    ///
+    /// # Errors
+    /// It cannot be read, somebody else signed it, it is of another group, or of a time when the authority had ended.
+    pub fn take_notice(&mut self, bytes: &[u8]) -> Result<(Notice, bool), Refusal> {
+        self.authority_mut().ok_or(Refusal::UnknownAuthority)?.take_notice(bytes)
+    }
+
+    /// Takes the authority's list of revoked users, in one piece with its signature ([`SignedList::join`]); how many of its
+    /// revocations were new.
+    ///
+    /// # Errors
+    /// It cannot be read, somebody else signed it, it is of another group, or older than the one that is there.
+    pub fn take_user_list(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        self.authority_mut().ok_or(Refusal::UnknownAuthority)?.take_user_list(bytes)
+    }
+
+    fn authority(&self) -> Option<&Authority> {
+        match self {
+            Self::Authority(authority) | Self::Modelled(authority) => Some(authority),
+            Self::Believe | Self::SelfCertified => None,
+        }
+    }
+
+    fn authority_mut(&mut self) -> Option<&mut Authority> {
+        match self {
+            Self::Authority(authority) | Self::Modelled(authority) => Some(authority),
+            Self::Believe | Self::SelfCertified => None,
+        }
     }
 
     /// The same rule with this revocation list (DER) in place of the last one.
@@ -190,8 +233,9 @@ impl Trust {
     /// # Errors
     /// As [`Authority::set_list`]; only an authority revokes.
     pub fn revised(&self, list: &[u8]) -> Result<Self, Refusal> {
-        let Self::Authority(authority) = self else { return Err(Refusal::UnknownAuthority) };
-        Ok(Self::Authority(Box::new(authority.revised(list)?)))
+        let mut revised = self.clone();
+        revised.authority_mut().ok_or(Refusal::UnknownAuthority)?.set_list(list)?;
+        Ok(revised)
     }
 }
 
@@ -217,13 +261,15 @@ fn self_certified(certificate: &X509Ref) -> Result<Identity, Refusal> {
     Ok(Identity { address, user: None, group: None, serial, not_after: None })
 }
 
-/// The authority of a group, and whom it withdrew.
+/// The authority of a group, and whom it withdrew. A copy shares what is known until one of the two learns more.
+#[derive(Clone)]
 pub struct Authority {
     certificate: X509,
     key: PKey<Public>,
     group: String,
-    revoked: BTreeSet<Serial>,
-    list: Option<X509Crl>,
+    revoked: Arc<BTreeSet<Serial>>,
+    list: Option<Arc<X509Crl>>,
+    known: Arc<Known>,
 }
 
 impl fmt::Debug for Authority {
@@ -243,15 +289,17 @@ impl Authority {
         if !certificate.verify(&key)? || !is_name(group) {
             return Err(Refusal::Malformed);
         }
-        Ok(Self { certificate, key, group: group.to_owned(), revoked: BTreeSet::new(), list: None })
+        let (revoked, list, known) = Default::default();
+        Ok(Self { certificate, key, group: group.to_owned(), revoked, list, known })
     }
 
     /// Withdraws one certificate.
     pub fn revoke(&mut self, serial: Serial) {
-        if self.revoked.len() == REVOKED_MAX {
-            self.revoked.pop_first();
+        let revoked = Arc::make_mut(&mut self.revoked);
+        if revoked.len() == REVOKED_MAX {
+            revoked.pop_first();
         }
-        self.revoked.insert(serial);
+        revoked.insert(serial);
     }
 
     /// Takes a revocation list (DER) in place of the last one, if the authority signed it and it is not older.
@@ -259,14 +307,57 @@ impl Authority {
     /// # Errors
     /// It cannot be read, somebody else signed it, or it is older than the one that is there.
     pub fn set_list(&mut self, list: &[u8]) -> Result<(), Refusal> {
-        self.list = Some(self.read_list(list)?);
+        self.list = Some(Arc::new(self.read_list(list)?));
         Ok(())
     }
 
-    fn revised(&self, list: &[u8]) -> Result<Self, Refusal> {
-        let list = Some(self.read_list(list)?);
-        let (certificate, key) = (self.certificate.clone(), self.key.clone());
-        Ok(Self { certificate, key, group: self.group.clone(), revoked: self.revoked.clone(), list })
+    /// What is known of its revocations.
+    #[must_use]
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// As [`Trust::take_notice`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn take_notice(&mut self, bytes: &[u8]) -> Result<(Notice, bool), Refusal> {
+        // Much of what is heard was heard before, and costs no proof and no copy.
+        let (read, _) = Notice::read(bytes).map_err(|Malformed| Refusal::Malformed)?;
+        if self.known.holds(read.number, bytes) {
+            return Ok((read, false));
+        }
+        let notice = self.verified(bytes)?;
+        let fresh = !self.known.knows(&notice) && Arc::make_mut(&mut self.known).take(&notice, bytes);
+        Ok((notice, fresh))
+    }
+
+    /// As [`Trust::take_user_list`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn take_user_list(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let list = read_signed(&self.key, bytes)?;
+        if list.group != self.group {
+            return Err(Refusal::WrongGroup);
+        }
+        let same = |own: &SignedList| **own.bytes() == *bytes;
+        if self.known.list().is_some_and(same) {
+            return Ok(0);
+        }
+        Arc::make_mut(&mut self.known).take_list(&list, bytes)
+    }
+
+    fn verified(&self, bytes: &[u8]) -> Result<Notice, Refusal> {
+        let notice = Notice::verified(&self.key, bytes)?;
+        if notice.group != self.group {
+            return Err(Refusal::WrongGroup);
+        }
+        // A revocation is for good; but an authority that has ended says nothing any more.
+        if seconds(self.certificate.not_after())?.0 < notice.at {
+            return Err(Refusal::Expired);
+        }
+        Ok(notice)
     }
 
     fn read_list(&self, list: &[u8]) -> Result<X509Crl, Refusal> {
@@ -280,10 +371,20 @@ impl Authority {
         }
     }
 
-    fn has_revoked(&self, serial: &Serial) -> Result<bool, Refusal> {
+    fn check_revoked(&self, user: Option<&str>, serial: &Serial) -> Result<(), Refusal> {
         let number = BigNum::from_slice(&serial.0)?.to_asn1_integer()?;
         let listed = self.list.as_ref().map(|list| list.get_by_serial(&number));
-        Ok(self.revoked.contains(serial) || matches!(listed, Some(CrlStatus::Revoked(_))))
+        let is_revoked = self.revoked.contains(serial)
+            || self.known.has(user, serial)
+            || matches!(listed, Some(CrlStatus::Revoked(_)));
+        if is_revoked { Err(Refusal::Revoked) } else { Ok(()) }
+    }
+
+    fn believe(&self, address: Address) -> Result<Identity, Refusal> {
+        let (user, group) = (Some(address.to_string()), Some(self.group.clone()));
+        let member = Identity { address, user, group, serial: Serial::default(), not_after: None };
+        self.check_revoked(member.user.as_deref(), &member.serial)?;
+        Ok(member)
     }
 
     fn verify(&self, certificate: &X509Ref, wall: Wall) -> Result<Identity, Refusal> {
@@ -291,10 +392,8 @@ impl Authority {
         check_validity(&self.certificate, wall)?;
         check_validity(certificate, wall)?;
         let serial = serial(certificate)?;
-        if self.has_revoked(&serial)? {
-            return Err(Refusal::Revoked);
-        }
         let names = Names::of(certificate)?;
+        self.check_revoked(names.user.as_deref(), &serial)?;
         let address = names.address.ok_or(Refusal::Malformed)?;
         if names.group.as_ref() != Some(&self.group) {
             return Err(Refusal::WrongGroup);

@@ -93,6 +93,11 @@ impl<'a> Reader<'a> {
         self.bytes.len()
     }
 
+    /// What is left, without taking it.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Refuses what is left over, so that every message has one encoding.
     pub(crate) fn end(self) -> Result<(), Malformed> {
         if self.bytes.is_empty() { Ok(()) } else { Err(Malformed) }

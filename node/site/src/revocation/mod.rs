@@ -3,18 +3,16 @@
 //! A database that was restored from an older copy has forgotten some. Then nothing is signed for the group until a member
 //! gives the newest list back, or the operator says that there is none.
 
-mod list;
 mod restored;
 
-use atoll_core::security::{Serial, Wall};
+use atoll_core::security::{LIST_MAX, Serial, UserList, Wall, list_digest, sign_list};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
-pub(crate) use list::hex;
-pub use list::{LIST_MAX, UserList, digest, verified};
 pub use restored::Given;
 
 use crate::authority::{List, Revoked};
@@ -67,7 +65,7 @@ pub(crate) fn sign(
     if text.len() > LIST_MAX {
         return Err(Refusal::TooMany);
     }
-    let signature = list::sign(&key, &text)?;
+    let signature = sign_list(&key, &text).map_err(|_| Refusal::Broken)?;
     let sql =
         "INSERT INTO lists (group_id, number, at, text, signature, x509) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
         ON CONFLICT DO UPDATE SET number = excluded.number, at = excluded.at, text = excluded.text,
@@ -135,6 +133,15 @@ fn sign_in(scene: &Scene<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 /// What proves to the site that somebody knows the group's secret, and may read its lists.
 ///
 /// # Errors
@@ -159,7 +166,7 @@ fn signed(db: &Connection, group: i64) -> Result<SignedList, Refusal> {
     let x509 = openssl::x509::X509Crl::from_der(&x509)?.to_pem()?;
     Ok(SignedList {
         number,
-        digest: digest(&text),
+        digest: list_digest(&text),
         text,
         signature: STANDARD.encode(signature),
         x509: String::from_utf8(x509).map_err(|_| Refusal::Broken)?,

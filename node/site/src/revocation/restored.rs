@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use atoll_core::security::UserList;
 use rusqlite::{Connection, params};
 
-use super::{UserList, check_reader, last, sign, verified};
+use super::{check_reader, last, sign};
 use crate::groups::{Group, group, note};
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -106,7 +107,7 @@ impl Site {
             let group = group(db, &asked)?.ok_or(Refusal::Forged)?;
             check_reader(&vault, &group, &proof)?;
             let key = group.authority()?.public_key()?;
-            let list = verified(&key, &given.text, &given.signature)?;
+            let list = UserList::verified(&key, &given.text, &given.signature)?;
             if list.group == group.name { Ok((list, group.name)) } else { Err(Refusal::ForeignList) }
         };
         let (list, name) = self.store.read(check).await?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use atoll_core::security::LIST_MAX;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Json, Response};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Failed, Operation, Origin, READER, Sent, Told, operation};
 use crate::enrolment::{Enrol, Enrolled};
 use crate::refusal::Refusal;
-use crate::revocation::{Given, LIST_MAX};
+use crate::revocation::Given;
 use crate::site::Site;
 
 #[derive(Deserialize)]

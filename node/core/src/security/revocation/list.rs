@@ -1,17 +1,16 @@
-//! The list of whom a group revoked, as the site signs it and members read it.
+//! The list of whom a group revoked, as its authority signs it and members read it.
 //!
 //! It is text, a fact on each line, so that one list has one form. It only grows: whoever has a newer one gives it back to
 //! a site that forgot.
 
 use std::fmt::Write as _;
 
-use atoll_core::security::{Serial, is_name};
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKeyRef, Private, Public};
 use openssl::sha::sha256;
 use openssl::sign::{Signer, Verifier};
 
-use crate::refusal::Refusal;
+use crate::security::{Refusal, Serial, is_name};
 
 const TITLE: &str = "atoll revocations 1";
 /// Bytes of a list at most: some hundred thousand lines.
@@ -46,6 +45,18 @@ impl UserList {
             }
         }
         text
+    }
+
+    /// Reads a list that this authority's key signed.
+    ///
+    /// # Errors
+    /// It cannot be read, or somebody else signed it.
+    pub fn verified(key: &PKeyRef<Public>, text: &str, signature: &[u8]) -> Result<Self, Refusal> {
+        let mut verifier = Verifier::new(MessageDigest::sha256(), key)?;
+        if !verifier.verify_oneshot(signature, text.as_bytes()).unwrap_or(false) {
+            return Err(Refusal::UnknownAuthority);
+        }
+        Self::read(text).ok_or(Refusal::Malformed)
     }
 
     /// Reads a text; nothing if it is not exactly as [`UserList::text`] writes it.
@@ -83,35 +94,26 @@ pub fn digest(text: &str) -> String {
     hex(&sha256(text.as_bytes()))
 }
 
-/// Bytes as hexadecimal digits.
-#[must_use]
-pub(crate) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-pub(super) fn sign(key: &PKeyRef<Private>, text: &str) -> Result<Vec<u8>, Refusal> {
-    Ok(Signer::new(MessageDigest::sha256(), key)?.sign_oneshot_to_vec(text.as_bytes())?)
-}
-
-/// Reads a list that this authority's key signed.
+/// The authority's signature under a text.
 ///
 /// # Errors
-/// It cannot be read, or somebody else signed it.
-pub fn verified(key: &PKeyRef<Public>, text: &str, signature: &[u8]) -> Result<UserList, Refusal> {
-    let mut verifier = Verifier::new(MessageDigest::sha256(), key)?;
-    if !verifier.verify_oneshot(signature, text.as_bytes()).unwrap_or(false) {
-        return Err(Refusal::ForeignList);
-    }
-    UserList::read(text).ok_or(Refusal::Malformed)
+/// OpenSSL does not work with the key.
+pub fn sign_list(key: &PKeyRef<Private>, text: &str) -> Result<Vec<u8>, Refusal> {
+    Ok(Signer::new(MessageDigest::sha256(), key)?.sign_oneshot_to_vec(text.as_bytes())?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys;
+    use crate::security::derived_key;
+    use openssl::pkey::PKey;
     use proptest::prelude::*;
 
     fn sample() -> UserList {
@@ -149,15 +151,15 @@ mod tests {
 
     #[test]
     fn only_what_the_authority_signed_counts() {
-        let (key, other) = (keys::generate().unwrap(), keys::generate().unwrap());
-        let (text, public) = (sample().text(), keys::public_half(&key).unwrap());
-        let signature = sign(&key, &text).unwrap();
-        assert_eq!(verified(&public, &text, &signature), Ok(sample()));
-        assert_eq!(verified(&public, &text, b""), Err(Refusal::ForeignList));
-        let foreign = sign(&other, &text).unwrap();
-        assert_eq!(verified(&public, &text, &foreign), Err(Refusal::ForeignList));
-        let changed = text.replace("bob", "eve");
-        assert_eq!(verified(&public, &changed, &signature), Err(Refusal::ForeignList));
+        let [key, other] = [1, 2].map(|seed| derived_key([seed; 32], "authority").unwrap());
+        let public = PKey::public_key_from_der(&key.public_key_to_der().unwrap()).unwrap();
+        let text = sample().text();
+        let signature = sign_list(&key, &text).unwrap();
+        let verdict = |text: &str, signature: &[u8]| UserList::verified(&public, text, signature);
+        assert_eq!(verdict(&text, &signature), Ok(sample()));
+        assert_eq!(verdict(&text, b""), Err(Refusal::UnknownAuthority));
+        assert_eq!(verdict(&text, &sign_list(&other, &text).unwrap()), Err(Refusal::UnknownAuthority));
+        assert_eq!(verdict(&text.replace("bob", "eve"), &signature), Err(Refusal::UnknownAuthority));
     }
 
     proptest! {
