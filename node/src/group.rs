@@ -14,6 +14,7 @@ use crate::authority::{SECRET_BYTES, group_of};
 use crate::config::{Engine, Group};
 use crate::failure::Failure;
 use crate::files::{self, Access, LARGE, SMALL, Unreadable};
+use crate::revoked::Memory;
 use crate::{date, keys};
 
 /// What a member of a group is protected with, and who it is.
@@ -102,6 +103,7 @@ fn authority(group: &Group, now: Wall) -> Result<Authority, Failure> {
         // One of an authority that is no longer ours says nothing.
         let _ = authority.set_list(&newest);
     }
+    Memory::of(group).recall(&mut authority);
     match authority.set_list(&list) {
         // Older than the remembered one, which stays; whoever follows the file says so aloud.
         Ok(()) | Err(Refusal::Expired) => Ok(authority),
@@ -179,7 +181,8 @@ fn refused(group: &Group, certificate: &X509, refusal: Refusal) -> Failure {
         Refusal::Revoked => {
             let serial = certificate.serial_number().to_bn().map(|number| Serial(number.to_vec()));
             let serial = serial.unwrap_or_default();
-            part.wrong(format!("it is revoked: {} names {serial}", group.revocations.display())).hint(RENEW)
+            let list = group.revocations.display();
+            part.wrong(format!("it is revoked: {list} names {serial}, or a notice its user")).hint(RENEW)
         }
         Refusal::Malformed | Refusal::WrongAddress => part.wrong("it names no member of a group"),
     }

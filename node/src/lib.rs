@@ -12,6 +12,7 @@ mod authority;
 mod enrolment;
 mod failure;
 mod group;
+mod revoked;
 
 use atoll_site::{date, files, keys};
 

@@ -75,10 +75,32 @@ pub enum Command {
         /// What the page before named as the next.
         after: Option<String>,
     },
+    /// Tell the members of a group's overlay what the group's authority revoked.
+    Revoke {
+        /// Name of the overlay.
+        overlay: String,
+        /// The notice, as the authority signed it.
+        notice: Vec<u8>,
+        /// How they are told.
+        by: Spread,
+    },
     /// Every counter and gauge, as the metrics endpoint shows them.
     Metrics,
     /// Tell the peers goodbye.
     Leave,
+}
+
+/// How members are told of a revocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spread {
+    /// By notices in the DHT, which tell those who subscribed.
+    Dht,
+    /// By a broadcast to everybody.
+    Broadcast,
+    /// In both ways.
+    #[default]
+    Both,
 }
 
 /// The answer to a [`Command`].
@@ -120,6 +142,13 @@ pub enum Reply {
         next: Option<String>,
         /// Whether the members that hold it agreed; if not, values may be missing here.
         complete: bool,
+    },
+    /// Answer to [`Command::Revoke`]: the members are being told.
+    Revoked {
+        /// The number of the notice.
+        number: u64,
+        /// Whether this member did not know of it.
+        fresh: bool,
     },
     /// Answer to [`Command::Metrics`].
     Metrics(Vec<Metric>),
@@ -198,6 +227,9 @@ pub struct Status {
     /// Why a peer took the member for none, if no peer has taken it for one since.
     #[serde(default)]
     pub refused: Option<String>,
+    /// What is known of the group's revocations, if there is a group.
+    #[serde(default)]
+    pub revocations: Option<Revocations>,
     /// Seconds since the node's start.
     pub uptime_seconds: f64,
     /// Whether the member was connected without anybody to join: it is the overlay's first.
@@ -227,6 +259,19 @@ pub struct Status {
     pub connections: Vec<(String, u32)>,
     /// Our transport addresses as peers saw them.
     pub observed: Vec<SocketAddr>,
+}
+
+/// What a member knows of its group's revocations.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Revocations {
+    /// Revoked users and single certificates.
+    pub count: u64,
+    /// The authority's number up to which it knows everything.
+    pub number: u64,
+    /// Seconds from the node's start until it last learnt of one.
+    pub learnt_seconds: Option<f64>,
+    /// Seconds from the node's start until it last closed an edge to a member that was revoked.
+    pub sealed_seconds: Option<f64>,
 }
 
 /// One connection, as [`Command::Peers`] shows it.
@@ -355,6 +400,20 @@ pub enum EventKind {
         peer: Address,
         /// Why, as a drop's reason or in words.
         why: String,
+    },
+    /// The group's authority revoked a user, or some of its certificates.
+    Revoked {
+        /// Whose nodes.
+        user: String,
+        /// How many certificates; all that there are and will be if it is 0.
+        certificates: u32,
+    },
+    /// The authority's list of revocations said something new.
+    RevocationsListed {
+        /// Its number.
+        number: u64,
+        /// Revocations that were new.
+        fresh: u64,
     },
     /// A broadcast of ours is over.
     Broadcast {

@@ -185,6 +185,12 @@ pub struct Counters {
     pub relayed_datagrams: u64,
     /// Payloads that were broadcast and arrived.
     pub broadcasts_received: u64,
+    /// Revocations that were learnt, however.
+    pub revocations_learnt: u64,
+    /// Notices of revocations that arrived, known ones included.
+    pub notices_received: u64,
+    /// Edges and senders to revoked members that were closed.
+    pub revoked_closed: u64,
     /// Relayed edges that took another common peer.
     pub relays_changed: u64,
     /// Packets that this member passed on for others.

@@ -30,13 +30,14 @@ mod node;
 pub mod overlay;
 pub mod path;
 pub mod relay;
+pub mod revocations;
 pub mod ring;
 pub mod router;
 pub mod security;
 pub mod sender;
 
 pub use buffer::{Buffer, Pool};
-pub use machine::{Checked, Deadline, Input, Machine, Output, RequestId};
+pub use machine::{Checked, Deadline, Evidence, Input, Machine, Output, RequestId};
 pub use node::{Node, OVERLAYS_MAX};
 pub use rng::{Rng, Seed};
 pub use time::Time;

@@ -109,6 +109,21 @@ pub enum Input {
         /// The revocation list, in DER.
         list: Vec<u8>,
     },
+    /// The same authority's list of revoked users, or one that the member kept. One that it did not sign, or an older one,
+    /// changes nothing.
+    UserList {
+        /// The overlay's place in the configuration.
+        overlay: u8,
+        /// In one piece with its signature ([`crate::security::SignedList::join`]).
+        list: Vec<u8>,
+    },
+    /// A notice of the same authority, or one that the member kept. One that it did not sign changes nothing.
+    Notice {
+        /// The overlay's place in the configuration.
+        overlay: u8,
+        /// As the authority signed it.
+        notice: Vec<u8>,
+    },
     /// The member has a new certificate. One that its own trust rule refuses, or for another address, changes nothing.
     Credentials {
         /// The overlay's place in the configuration.
@@ -157,6 +172,14 @@ pub enum Output {
         /// What it said.
         payload: Buffer,
     },
+    /// Keep what the authority of an overlay's group signed, so that the member knows it after a restart
+    /// ([`Input::Notice`], [`Input::UserList`]).
+    Keep {
+        /// The overlay's place in the configuration.
+        overlay: u8,
+        /// What.
+        evidence: Evidence,
+    },
     /// Answer a command.
     Reply {
         /// The command's id.
@@ -166,6 +189,15 @@ pub enum Output {
     },
     /// Something that a user or an experiment may want to know.
     Event(Event),
+}
+
+/// What the authority of a group signed about revocations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// One revocation.
+    Notice(Vec<u8>),
+    /// All of them up to then, in one piece with the signature; it stands for all notices before it.
+    List(Arc<[u8]>),
 }
 
 /// When a machine wants to be woken, and what for.

@@ -185,6 +185,10 @@ impl Node {
             Command::Route { overlay, address } => {
                 return self.inquire(id, &overlay, PacketKind::TraceRequest, address, now);
             }
+            Command::Revoke { overlay, notice, by } => {
+                let revoke = |overlay: &mut Overlay, lent: &mut Lent<'_>| overlay.revoke(&notice, by, lent);
+                self.with(&overlay, now, revoke).unwrap_or_else(|failed| failed)
+            }
             Command::DhtPut { .. } | Command::DhtCreate { .. } | Command::DhtGet { .. } => {
                 return self.on_dht_command(id, command, now);
             }
@@ -285,6 +289,16 @@ impl Machine for Node {
             Input::Revocations { overlay, list } => {
                 if let Some(overlay) = self.overlays.get_mut(usize::from(overlay)) {
                     overlay.set_revocations(&list, &mut self.shared.lend(now));
+                }
+            }
+            Input::UserList { overlay, list } => {
+                if let Some(overlay) = self.overlays.get_mut(usize::from(overlay)) {
+                    overlay.set_user_list(&list, &mut self.shared.lend(now));
+                }
+            }
+            Input::Notice { overlay, notice } => {
+                if let Some(overlay) = self.overlays.get_mut(usize::from(overlay)) {
+                    overlay.set_notice(&notice, &mut self.shared.lend(now));
                 }
             }
             Input::Credentials { overlay, certificate, key } => {

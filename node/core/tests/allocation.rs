@@ -84,7 +84,8 @@ impl Wire {
                     Output::Event(_)
                     | Output::Received { .. }
                     | Output::Carried { .. }
-                    | Output::Broadcast { .. } => {}
+                    | Output::Broadcast { .. }
+                    | Output::Keep { .. } => {}
                 }
             }
         }

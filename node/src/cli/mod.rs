@@ -11,6 +11,7 @@ mod leave;
 mod mistake;
 mod peers;
 mod ping;
+mod revoke;
 mod route;
 mod run;
 mod send;
@@ -55,6 +56,7 @@ enum Verb {
     Send(send::Send),
     Files(files::Files),
     Dht(dht::Dht),
+    Revoke(revoke::Revoke),
     Leave(leave::Leave),
     Cert(cert::Cert),
     /// Serve the web site where groups are founded and joined, and sign their members' certificates
@@ -144,6 +146,7 @@ fn act(verb: Verb, clock: Clock) -> Result<Verdict, Failure> {
         Verb::Send(verb) => block_on(verb.act()),
         Verb::Files(verb) => block_on(verb.act()),
         Verb::Dht(verb) => block_on(verb.act()),
+        Verb::Revoke(verb) => block_on(verb.act()),
         Verb::Leave(verb) => block_on(verb.act()),
         Verb::Cert(verb) => verb.act(clock),
         Verb::Site { arguments } => Err(become_site(&arguments)),

@@ -125,6 +125,11 @@ fn joined(member: &control::Status) -> String {
     }
 }
 
+/// How many revocations a member knows, and the number of the authority that they go up to.
+fn known(revocations: control::Revocations) -> String {
+    format!("{} (up to number {})", revocations.count, revocations.number)
+}
+
 /// The bootstraps that do not answer, with what to look at.
 fn silent(member: &control::Status) -> String {
     let silent: Vec<String> = member.silent.iter().map(ToString::to_string).collect();
@@ -140,6 +145,7 @@ fn rows(member: &control::Status) -> Vec<(&'static str, String)> {
         ("state", member.state.to_string()),
         ("security", member.security.clone()),
         ("certificate until", or_dash(member.certificate_expires_seconds, date::shown)),
+        ("revocations known", member.revocations.map_or_else(String::new, known)),
         ("refused", member.refused.clone().unwrap_or_default()),
         ("no answer from", silent(member)),
         ("address", member.address.to_string()),
@@ -155,7 +161,7 @@ fn rows(member: &control::Status) -> Vec<(&'static str, String)> {
     let has_certificate = member.certificate_expires_seconds.is_some();
     let shown = rows.into_iter().filter(|(name, value)| match *name {
         "certificate until" => has_certificate,
-        "refused" | "no answer from" | "members found" => !value.is_empty(),
+        "revocations known" | "refused" | "no answer from" | "members found" => !value.is_empty(),
         _ => true,
     });
     shown.collect()

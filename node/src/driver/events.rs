@@ -16,6 +16,13 @@ pub(super) fn log(event: &Event, now: Time) {
         EventKind::Disconnected => info!(overlay, seconds, "disconnected; joining again"),
         EventKind::PeerConnected { peer } => debug!(overlay, %peer, "peer connected"),
         EventKind::Broadcast { members, complete } => debug!(overlay, members, complete, "broadcast is over"),
+        EventKind::Revoked { user, certificates: 0 } => info!(overlay, user, "a user was revoked"),
+        EventKind::Revoked { user, certificates } => {
+            info!(overlay, user, certificates, "certificates were revoked");
+        }
+        EventKind::RevocationsListed { number, fresh } => {
+            info!(overlay, number, fresh, "the authority's list names more revoked members");
+        }
         EventKind::Discovered { members } => debug!(overlay, members, "looked for members"),
         EventKind::NotSent { peer, why } => debug!(overlay, %peer, why, "payload not sent"),
         EventKind::PeerLost { peer, why } => info!(overlay, %peer, why, "peer lost"),

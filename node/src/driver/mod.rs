@@ -12,6 +12,7 @@ mod expiry;
 mod http;
 mod interfaces;
 mod journal;
+mod keeper;
 mod metrics;
 mod names;
 mod process;
@@ -51,6 +52,7 @@ use enrolments::{Enrolments, Turn};
 use expiry::Expiry;
 use interfaces::Watch;
 use journal::Journal;
+use keeper::Keeper;
 use names::Found;
 use requests::{Ask, Pending};
 use revocations::{Fresh, News};
@@ -114,6 +116,7 @@ struct Driver<M> {
     expiry: Expiry,
     enrolments: Enrolments,
     turned: Option<Turn>,
+    keeper: Keeper,
 }
 
 impl<'a> Inbox<'a> {
@@ -136,6 +139,7 @@ impl<M: Machine> Driver<M> {
         let machine = make(&config, &pool, roster.seed(), clock.now());
         let (local, stage, expiry) = (Vec::new(), Stage::Running, Expiry::new(&roster));
         let (arrivals, enrolments, turned) = (Arrivals::default(), Enrolments::default(), None);
+        let keeper = Keeper::new(&roster);
         Self {
             clock,
             pool,
@@ -151,6 +155,7 @@ impl<M: Machine> Driver<M> {
             expiry,
             enrolments,
             turned,
+            keeper,
         }
     }
 
@@ -241,6 +246,7 @@ impl<M: Machine> Driver<M> {
                     let bytes = payload.len();
                     tracing::debug!(overlay, %origin, bytes, "a broadcast for no application");
                 }
+                Output::Keep { overlay, evidence } => self.keeper.put(overlay, evidence),
                 Output::Reply { id, reply } => {
                     let reply = self.complete(reply);
                     self.pending.answer(id, reply);
@@ -252,6 +258,7 @@ impl<M: Machine> Driver<M> {
                 }
             }
         }
+        self.keeper.write();
     }
 
     /// Adds the driver's part to a reply.

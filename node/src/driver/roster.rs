@@ -11,6 +11,7 @@ use crate::config::{Engine, Group, Membership, Place, Settings};
 use crate::failure::Failure;
 use crate::group::{self, Papers};
 use crate::identity::Identity;
+use crate::revoked::Memory;
 
 /// What the memberships are made from besides the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +80,11 @@ impl Roster {
     /// The name of the overlay at this place in the configuration.
     pub(super) fn name(&self, place: usize) -> Option<String> {
         self.settings.overlays.get(place).map(|member| member.name.0.clone())
+    }
+
+    /// Where each member keeps what it is told of revocations; nowhere if it is in no group.
+    pub(super) fn memories(&self) -> impl Iterator<Item = Option<Memory>> {
+        self.settings.overlays.iter().map(|member| member.group.as_ref().map(Memory::of))
     }
 
     /// What to make the machine from; bootstraps that have names follow once these are resolved.

@@ -16,7 +16,7 @@ use crate::flight::{Flight, Hold, Slip};
 use crate::heap::Entry;
 use crate::host::Seat;
 use crate::observe::{Fate, Observation};
-use crate::received::{Carried, Heard, Received};
+use crate::received::{Carried, Heard, Kept, Received};
 use crate::stall::Stalled;
 use crate::trace::Step;
 use crate::world::World;
@@ -255,6 +255,10 @@ impl World {
                     self.trace.bytes(&payload);
                     let payload = payload.to_vec();
                     self.heard.put(Heard { time: self.now, host, overlay, origin, payload });
+                }
+                Output::Keep { overlay, evidence } => {
+                    self.trace.step(Step::Keep, self.now, host);
+                    self.kept.put(Kept { time: self.now, host, overlay, evidence });
                 }
                 Output::Reply { id, reply } => {
                     self.trace.step(Step::Reply, self.now, host);

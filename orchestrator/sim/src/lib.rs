@@ -51,7 +51,7 @@ mod world;
 pub use counters::{Counters, Traffic};
 pub use crash::Crash;
 pub use observe::{EVENTS_MAX, Events, Fate, Listener, Observation, Observer, Tap};
-pub use received::{Carried, Heard, RECEIVED_MAX, Received};
+pub use received::{Carried, Heard, Kept, RECEIVED_MAX, Received};
 pub use requests::REQUESTS_MAX;
 pub use ring::Ring;
 pub use settings::{PORT, Settings, Stop};

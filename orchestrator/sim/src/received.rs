@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use atoll_core::Time;
 use atoll_core::control::Author;
 use atoll_core::wire::Address;
+use atoll_core::{Evidence, Time};
 use atoll_topology::HostId;
 
 /// Payloads that are kept; beyond, the oldest is forgotten.
@@ -54,6 +54,19 @@ pub struct Heard {
     pub origin: Address,
     /// What was said.
     pub payload: Vec<u8>,
+}
+
+/// What a member wants to know after a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// When it said so.
+    pub time: Time,
+    /// Where.
+    pub host: HostId,
+    /// The overlay's place in its configuration.
+    pub overlay: u8,
+    /// What.
+    pub evidence: Evidence,
 }
 
 #[derive(Debug)]

@@ -25,6 +25,7 @@ pub(crate) enum Step {
     Received,
     Carried,
     Broadcast,
+    Keep,
 }
 
 /// A 64-bit hash over every step so far, in their order.

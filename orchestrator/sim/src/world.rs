@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use atoll_core::control::{Command, Event, FailureKind, Reply};
 use atoll_core::wire::Address;
-use atoll_core::{Input, Machine, Pool, RequestId, Rng, Seed, Time};
+use atoll_core::{Evidence, Input, Machine, Pool, RequestId, Rng, Seed, Time};
 use atoll_topology::{DropReason, Fault, FaultReport, HostId, Internet, NewHost, TopologyError};
 
 use crate::counters::{Counters, Traffic};
@@ -16,7 +16,7 @@ use crate::flight::{Flights, Hold};
 use crate::heap::Wakes;
 use crate::host::{self, Seat};
 use crate::observe::{Events, Observer, Sink, Tap};
-use crate::received::{Carried, Heard, Received, Shelf};
+use crate::received::{Carried, Heard, Kept, Received, Shelf};
 use crate::requests::Requests;
 use crate::settings::{Settings, Stop};
 use crate::stall::{Stalled, Watch};
@@ -46,6 +46,7 @@ pub struct World {
     pub(crate) received: Shelf<Received>,
     pub(crate) carried: Shelf<Carried>,
     pub(crate) heard: Shelf<Heard>,
+    pub(crate) kept: Shelf<Kept>,
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
     pub(crate) stalled: Option<Stalled>,
@@ -85,6 +86,7 @@ impl World {
             received: Shelf::default(),
             carried: Shelf::default(),
             heard: Shelf::default(),
+            kept: Shelf::default(),
             counters: Counters::default(),
             watch: Watch::new(settings.stall),
             stalled: None,
@@ -149,6 +151,20 @@ impl World {
     /// Takes the broadcasts that arrived since the last call, in their order.
     pub fn take_heard(&mut self) -> Vec<Heard> {
         self.heard.take()
+    }
+
+    /// Hands the member on `host` something that the authority of its group in the overlay at this place signed.
+    pub fn hand(&mut self, host: HostId, overlay: u8, evidence: Evidence) {
+        let input = match evidence {
+            Evidence::Notice(notice) => Input::Notice { overlay, notice },
+            Evidence::List(list) => Input::UserList { overlay, list: list.to_vec() },
+        };
+        self.input(host, input);
+    }
+
+    /// Takes what members wanted to be kept since the last call, in its order.
+    pub fn take_kept(&mut self) -> Vec<Kept> {
+        self.kept.take()
     }
 
     /// What the wall clocks say now, in seconds since 1970.

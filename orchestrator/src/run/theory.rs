@@ -275,6 +275,7 @@ mod tests {
             security: "none".to_owned(),
             certificate_expires_seconds: None,
             refused: None,
+            revocations: None,
             address,
             state: State::Connected,
             founded: false,

@@ -1,5 +1,8 @@
 //! Service: a payload for all members of a range (the paper's bounded broadcast, section V-A), with an answer for each
 //! range that was handed on. Whoever handed one on hears that it is covered, or covers it in another way.
+//!
+//! The answer is sent once and carries the acknowledgement of the datagram that it answers, so that most members cost two
+//! datagrams. One that is lost is asked for again, and given again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,13 +12,14 @@ use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::{Address, Broadcast, BroadcastId, Covered, Range};
 
-/// Broadcasts whose ranges are not covered yet, at most; the oldest is given up for one more.
+/// Ranges that are pursued, or were covered lately, at most; for one more the oldest of the latter is forgotten, else the
+/// oldest of all given up.
 pub const UNDER_WAY_MAX: usize = 64;
 /// Broadcasts that are remembered so that they are delivered once, at most; the oldest is forgotten.
 pub const SEEN_MAX: usize = 1024;
 /// How long one is remembered.
 const MEMORY: Duration = Duration::from_secs(600);
-/// How long a range may take before its peer is doubted.
+/// How long a range may take before its peer is doubted, and asked again.
 const DOUBT: Duration = Duration::from_secs(3);
 /// How long a broadcast is pursued.
 const GIVE_UP: Duration = Duration::from_secs(60);
@@ -26,6 +30,8 @@ const HOPS_MAX: u8 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Part {
     peer: Address,
+    /// How the peer names it to us.
+    number: u16,
     range: Range,
     doubt_at: Time,
 }
@@ -38,6 +44,8 @@ struct Task {
     asker: Option<Address>,
     parts: Vec<Part>,
     members: u32,
+    /// It was covered and is kept in case that the answer was lost.
+    is_over: bool,
     until: Time,
 }
 
@@ -69,6 +77,8 @@ pub struct Broadcasts {
     /// When each was first seen, and whether it was for us.
     seen: BTreeMap<BroadcastId, (Time, bool)>,
     tasks: Vec<Task>,
+    /// The number of the next part.
+    next: u16,
     wanted: Vec<Wanted>,
 }
 
@@ -76,14 +86,15 @@ impl Broadcasts {
     /// A member that has said and heard nothing.
     #[must_use]
     pub fn new(own: Address, rng: &Rng) -> Self {
-        Self { own, rng: rng.fork("broadcast"), seen: BTreeMap::new(), tasks: Vec::new(), wanted: Vec::new() }
+        let (seen, tasks, next, wanted) = Default::default();
+        Self { own, rng: rng.fork("broadcast"), seen, tasks, next, wanted }
     }
 
     /// Begins a broadcast; `peers` are those that it may be handed to, in any order.
     pub fn begin(&mut self, range: Range, payload: Vec<u8>, peers: &[Address], now: Time) -> BroadcastId {
         let id = BroadcastId(self.rng.next_u64());
         self.remember(id, true, now);
-        let message = Broadcast { id, origin: self.own, range, hop_limit: HOPS_MAX, payload };
+        let message = Broadcast { id, origin: self.own, part: 0, range, hop_limit: HOPS_MAX, payload };
         self.take_on(message, None, peers, now);
         id
     }
@@ -92,8 +103,11 @@ impl Broadcasts {
     pub fn on_message(&mut self, from: Address, message: Broadcast, peers: &[Address], now: Time) -> bool {
         let same = |task: &Task| task.message.id == message.id && task.message.range == message.range;
         if let Some(task) = self.tasks.iter_mut().find(|task| same(task)) {
-            // Asked again, or by somebody else after the first one died: one answer is enough.
-            task.asker = Some(from);
+            // Asked again because the answer was lost or is not due, or by somebody else after the first one died.
+            (task.asker, task.message.part) = (Some(from), message.part);
+            if task.is_over {
+                self.wanted.push(ended(task, true));
+            }
             return false;
         }
         let delivered = self.seen.get(&message.id).is_some_and(|(_, delivered)| *delivered);
@@ -123,11 +137,13 @@ impl Broadcasts {
 
     fn take_on(&mut self, message: Broadcast, asker: Option<Address>, peers: &[Address], now: Time) {
         if self.tasks.len() >= UNDER_WAY_MAX {
-            self.tasks.remove(0);
+            let over = self.tasks.iter().position(|task| task.is_over);
+            self.tasks.remove(over.unwrap_or(0));
         }
         let members = u32::from(asker.is_some() && message.range.contains(self.own));
         let range = message.range;
-        let mut task = Task { message, asker, parts: Vec::new(), members, until: now + GIVE_UP };
+        let (parts, is_over, until) = (Vec::new(), false, now + GIVE_UP);
+        let mut task = Task { message, asker, parts, members, is_over, until };
         self.hand_on(&mut task, range, peers, now);
         self.tasks.push(task);
         self.finish();
@@ -152,17 +168,18 @@ impl Broadcasts {
             if *peer == self.own {
                 continue;
             }
-            let part = Range { from, to };
-            let message = Broadcast { range: part, hop_limit, ..task.message.clone() };
-            self.wanted.push(Wanted::Send(*peer, message));
-            task.parts.push(Part { peer: *peer, range: part, doubt_at: now + DOUBT });
+            let (range, number) = (Range { from, to }, self.next);
+            self.next = self.next.wrapping_add(1);
+            let part = Part { peer: *peer, number, range, doubt_at: now + DOUBT };
+            self.wanted.push(Wanted::Send(*peer, asking(&task.message, &part, hop_limit)));
+            task.parts.push(part);
         }
     }
 
     /// A peer covered its range.
     pub fn on_covered(&mut self, from: Address, covered: Covered) {
-        for task in self.tasks.iter_mut().filter(|task| task.message.id == covered.id) {
-            let is_it = |part: &Part| part.peer == from && part.range.from == covered.from;
+        for task in &mut self.tasks {
+            let is_it = |part: &Part| part.peer == from && part.number == covered.part;
             if let Some(at) = task.parts.iter().position(is_it) {
                 task.parts.remove(at);
                 task.members = task.members.saturating_add(covered.members);
@@ -192,9 +209,11 @@ impl Broadcasts {
 
     /// Answers for every range that is covered.
     fn finish(&mut self) {
-        for task in self.tasks.extract_if(.., |task| task.parts.is_empty()) {
-            self.wanted.push(ended(&task, true));
+        for task in self.tasks.iter_mut().filter(|task| task.parts.is_empty() && !task.is_over) {
+            task.is_over = true;
+            self.wanted.push(ended(task, true));
         }
+        self.tasks.retain(|task| !task.is_over || task.asker.is_some());
     }
 
     /// Doubts peers that let wait, and gives up what took too long.
@@ -204,12 +223,19 @@ impl Broadcasts {
                 self.wanted.push(ended(&task, false));
             }
         }
-        for part in self.tasks.iter_mut().flat_map(|task| &mut task.parts) {
-            if part.doubt_at <= now {
+        for task in &mut self.tasks {
+            let hop_limit = task.message.hop_limit.saturating_sub(1);
+            for part in task.parts.iter_mut().filter(|part| part.doubt_at <= now) {
                 part.doubt_at = now + DOUBT;
                 self.wanted.push(Wanted::Doubt(part.peer));
+                self.wanted.push(Wanted::Send(part.peer, asking(&task.message, part, hop_limit)));
             }
         }
+    }
+
+    /// Answers a peer that its part is covered, and does nothing about it.
+    pub fn decline(&mut self, from: Address, message: &Broadcast) {
+        self.wanted.push(Wanted::Tell(from, Covered { part: message.part, members: 0 }));
     }
 
     /// The next thing to do.
@@ -226,10 +252,15 @@ impl Broadcasts {
     }
 }
 
+/// What a peer is asked that is to cover a part.
+fn asking(message: &Broadcast, part: &Part, hop_limit: u8) -> Broadcast {
+    Broadcast { part: part.number, range: part.range, hop_limit, ..message.clone() }
+}
+
 fn ended(task: &Task, complete: bool) -> Wanted {
     let (id, members) = (task.message.id, task.members);
     match task.asker {
-        Some(asker) => Wanted::Tell(asker, Covered { id, from: task.message.range.from, members }),
+        Some(asker) => Wanted::Tell(asker, Covered { part: task.message.part, members }),
         None => Wanted::Done { id, members, complete },
     }
 }
@@ -376,8 +407,27 @@ mod tests {
         assert!(matches!(member.poll(), Some(Wanted::Send(..))));
         member.handle_timeout(Time::from_secs(3));
         assert_eq!(member.poll(), Some(Wanted::Doubt(at(9))));
+        assert!(matches!(member.poll(), Some(Wanted::Send(to, _)) if to == at(9)), "it is asked again");
         member.handle_timeout(Time::from_secs(61));
         assert!(matches!(member.poll(), Some(Wanted::Done { members: 0, complete: false, .. })));
         assert!(member.poll_timeout().is_none());
+    }
+
+    #[test]
+    fn whoever_is_asked_again_answers_again_and_hands_nothing_on() {
+        let mut member = Broadcasts::new(at(5), &crate::rng::Rng::new([1; 32]));
+        let (id, range) = (BroadcastId(7), Range { from: at(5), to: at(9) });
+        let message =
+            Broadcast { id, origin: at(1), part: 3, range, hop_limit: 9, payload: b"news".to_vec() };
+        assert!(member.on_message(at(1), message.clone(), &[at(1), at(7)], Time::ZERO));
+        let Some(Wanted::Send(to, part)) = member.poll() else { panic!("somebody is in the range") };
+        assert_eq!((to, member.poll()), (at(7), None));
+        member.on_covered(at(7), Covered { part: part.part, members: 1 });
+        let answer = |part| Some(Wanted::Tell(at(1), Covered { part, members: 2 }));
+        assert_eq!(member.poll(), answer(3));
+        assert!(!member.on_message(at(1), Broadcast { part: 4, ..message }, &[at(1), at(7)], Time::ZERO));
+        assert_eq!((member.poll(), member.poll()), (answer(4), None));
+        member.handle_timeout(Time::from_secs(61));
+        assert!(member.poll_timeout().is_none(), "it is forgotten in the end");
     }
 }

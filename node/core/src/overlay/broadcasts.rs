@@ -2,6 +2,8 @@
 
 use super::{Lent, Overlay};
 use crate::broadcast::Wanted;
+use crate::buffer::Buffer;
+use crate::connection::Connection;
 use crate::control::EventKind;
 use crate::counters::DropReason;
 use crate::machine::Output;
@@ -21,7 +23,7 @@ impl Overlay {
     }
 
     /// Peers that may be asked to cover a part of the ring.
-    fn hearers(&self) -> Vec<Address> {
+    pub(super) fn hearers(&self) -> Vec<Address> {
         self.connections
             .iter()
             .filter(|one| one.carries_transit())
@@ -66,7 +68,21 @@ impl Overlay {
     pub(super) fn cover_for(&mut self, lost: Address, lent: &mut Lent<'_>) {
         let peers = self.hearers();
         self.broadcasts.on_lost(lost, &peers, lent.now);
+        self.notices.on_lost(lost, &peers, lent.now);
         self.run_broadcasts(lent);
+        self.run_notices(lent);
+    }
+
+    /// Sends a frame that may be lost to a connected peer; the acknowledgement that is owed rides along.
+    pub(super) fn send_to_peer_once(
+        &mut self,
+        peer: Address,
+        (kind, body): (FrameKind, Buffer),
+        lent: &mut Lent<'_>,
+    ) {
+        if let Some(id) = self.connections.get(peer).map(Connection::edge) {
+            self.send_frame_once(id, kind, body, lent);
+        }
     }
 
     /// Carries out what broadcasts want.
@@ -82,7 +98,7 @@ impl Overlay {
                 Wanted::Tell(peer, covered) => {
                     let mut body = lent.pool.take(32);
                     covered.write(&mut body);
-                    self.send_to_peer(peer, (FrameKind::Covered, body), lent);
+                    self.send_to_peer_once(peer, (FrameKind::Covered, body), lent);
                 }
                 Wanted::Doubt(peer) => self.doubt(peer, lent),
                 Wanted::Done { members, complete, .. } => {

@@ -138,6 +138,7 @@ impl Overlay {
             FrameKind::Upkeep => self.on_upkeep(peer, &payload, lent)?,
             FrameKind::Broadcast => self.on_broadcast(peer, &payload, lent)?,
             FrameKind::Covered => self.on_covered(peer, &payload, lent)?,
+            FrameKind::Revocation => self.on_revocation(peer, &payload, lent)?,
             FrameKind::Link | FrameKind::Ack | FrameKind::Close => {}
         }
         Ok(())

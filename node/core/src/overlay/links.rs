@@ -342,7 +342,7 @@ impl Overlay {
         if let Some(edge) = self.edges.get_mut(id) {
             edge.told_digest = told_digest;
         }
-        let link = Link { roles, observed, neighbours };
+        let link = Link { roles, observed, neighbours, known: self.knowledge() };
         let mut body = lent.pool.take(200);
         link.write(&mut body);
         self.send_frame(id, FrameKind::Link, body, lent);
@@ -382,6 +382,9 @@ impl Overlay {
             connection.suspected = false;
             connection.told_digest = told_digest;
             connection.stale = true;
+        }
+        if let Some(known) = link.known {
+            self.compare(peer, known, lent);
         }
         self.dirty = true;
         self.start_keepalive(id, lent);
@@ -520,6 +523,7 @@ impl Overlay {
             self.shortcuts.begin(lent.now);
         }
         self.leave_relay(peer, lent);
+        self.exchange.on_lost(peer);
         self.cover_for(peer, lent);
         if self.place.predecessor == Some(peer) || self.place.successor == Some(peer) {
             self.ring.announce_again(lent.now);

@@ -78,20 +78,28 @@ impl Overlay {
 
     /// Judges every peer again, and closes what leads to those who are no longer members.
     pub fn review(&mut self, lent: &mut Lent<'_>) {
-        if self.leaving {
-            return;
+        if !self.leaving {
+            self.judge_again(lent);
+            self.pump(lent);
         }
+    }
+
+    pub(super) fn judge_again(&mut self, lent: &mut Lent<'_>) {
         for (id, refusal) in self.refused_edges(lent) {
+            if refusal == Refusal::Revoked {
+                self.sealed = Some(lent.now);
+                self.counters.revoked_closed += 1;
+            }
             self.refuse(id, refusal, lent);
         }
         for (channel, refusal) in self.refused_senders(lent) {
+            self.counters.revoked_closed += u64::from(refusal == Refusal::Revoked);
             self.counters.drop(refusal.into());
             self.close_sender(channel, lent);
         }
         let edges = self.edges.iter().filter_map(|(_, edge)| edge.identity.as_deref());
         let senders = self.senders.iter().filter_map(|(_, sender)| sender.identity.as_deref());
         self.review_at = edges.chain(senders).map(|identity| end(identity, lent)).min().unwrap_or(Time::MAX);
-        self.pump(lent);
     }
 
     /// A peer that proved its claim is refused, and told why: its end may see a complete handshake.

@@ -14,6 +14,7 @@ mod members;
 mod packets;
 mod relays;
 mod report;
+mod revocations;
 mod settle;
 mod transit;
 mod transports;
@@ -40,6 +41,7 @@ use crate::linker::{Bootstraps, Linker};
 use crate::machine::{Deadline, Output, RequestId};
 use crate::path;
 use crate::relay::Relay;
+use crate::revocations::Exchange;
 use crate::ring::{Place, Ring, Shortcuts};
 use crate::rng::Rng;
 use crate::security::{Action, Admission, Down, Engine, Knock, Security, Trust, Wall};
@@ -137,6 +139,14 @@ pub struct Overlay {
     discovery: Option<Discovery>,
     healing: Healing,
     broadcasts: Broadcasts,
+    /// What is said of revocations, apart from what applications say.
+    notices: Broadcasts,
+    exchange: Exchange,
+    /// When we last learnt of a revocation, and when we last closed what led to a revoked member.
+    learnt: Option<Time>,
+    sealed: Option<Time>,
+    /// We learnt of revocations that our peers may not know.
+    untold: bool,
     /// Whether members may broadcast.
     takes_broadcasts: bool,
     /// When the first look for members had its answer, and how many the last one named.
@@ -203,6 +213,11 @@ impl Overlay {
             discovered: None,
             healing,
             broadcasts: Broadcasts::new(own, &rng),
+            notices: Broadcasts::new(own, &rng.fork("notices")),
+            exchange: Exchange::default(),
+            learnt: None,
+            sealed: None,
+            untold: false,
             takes_broadcasts: config.broadcast,
             discovery: meeting::discovery(config, start.public, &rng, now),
             relay: Relay::new(config.relay.clone(), now),
@@ -332,6 +347,7 @@ impl Overlay {
         self.improve(lent);
         self.run_healing(lent);
         self.run_broadcasts(lent);
+        self.run_notices(lent);
         self.look_for_members(lent.now);
         self.dirty |= self.look_at <= lent.now;
         self.run_senders(lent);
@@ -362,6 +378,7 @@ impl Overlay {
             self.review_timeout(),
             self.improve_timeout(),
             self.broadcasts.poll_timeout(),
+            self.notices.poll_timeout(),
             self.healing.poll_timeout().filter(|_| self.connected),
             self.discovery.as_ref().and_then(Discovery::poll_timeout),
             self.settle_timeout(),

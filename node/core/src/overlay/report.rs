@@ -28,6 +28,7 @@ impl Overlay {
             security: self.security.to_string(),
             refused: self.refused.map(|reason| reason.describe().to_owned()),
             certificate_expires_seconds: self.certificate_expires.map(|Wall(seconds)| seconds),
+            revocations: self.revocations(),
             uptime_seconds: now.since(self.started).as_secs_f64(),
             founded: self.founded,
             silent: if self.connected { Vec::new() } else { self.silent_bootstraps() },
@@ -141,6 +142,12 @@ impl Overlay {
             let help = "When the member's certificate ends, in seconds since 1970 (UTC)";
             add("atoll_certificate_expires_seconds", help, MetricKind::Gauge, None, seconds as f64);
         }
+        if let Some(known) = self.trust.known() {
+            let help = "Revoked users and single certificates that are known";
+            add("atoll_revocations", help, MetricKind::Gauge, None, known.count() as f64);
+            let help = "The number of the group's authority up to which every revocation is known";
+            add("atoll_revocations_number", help, MetricKind::Gauge, None, known.complete() as f64);
+        }
         let uptime = now.since(self.started).as_secs_f64();
         add("atoll_uptime_seconds", "Since the member's start", MetricKind::Gauge, None, uptime);
         self.dht_metrics(metrics);
@@ -200,7 +207,7 @@ fn via(remote: Remote) -> Option<Address> {
     }
 }
 
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 23] {
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 26] {
     [
         ("atoll_sent_datagrams_total", "Datagrams handed to the socket", counters.udp.sent_datagrams),
         ("atoll_sent_bytes_total", "UDP payload bytes handed to the socket", counters.udp.sent_bytes),
@@ -215,6 +222,17 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 23] {
             counters.relayed_datagrams,
         ),
         ("atoll_broadcasts_received_total", "Payloads for all that arrived", counters.broadcasts_received),
+        ("atoll_revocations_learnt_total", "Revocations that were learnt", counters.revocations_learnt),
+        (
+            "atoll_notices_received_total",
+            "Notices of revocations, known ones included",
+            counters.notices_received,
+        ),
+        (
+            "atoll_revoked_closed_total",
+            "Edges and senders to revoked members that were closed",
+            counters.revoked_closed,
+        ),
         ("atoll_relays_changed_total", "Relayed edges that took another relay", counters.relays_changed),
         (
             "atoll_received_datagrams_total",

@@ -41,6 +41,8 @@ pub struct Broadcast {
     pub id: BroadcastId,
     /// Who began it.
     pub origin: Address,
+    /// The sender's number for this part of the ring; the answer names it.
+    pub part: u16,
     /// Whom it is for, as far as the receiver is concerned.
     pub range: Range,
     /// Hops that it may still take.
@@ -54,6 +56,7 @@ impl Broadcast {
     pub fn write(&self, body: &mut Buffer) {
         body.put_u64(self.id.0);
         body.put_address(self.origin);
+        body.put_u16(self.part);
         body.put_address(self.range.from);
         body.put_address(self.range.to);
         body.put_u8(self.hop_limit);
@@ -63,24 +66,22 @@ impl Broadcast {
     /// From bytes.
     pub fn read(body: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
-        let (id, origin) = (BroadcastId(reader.u64()?), reader.address()?);
+        let (id, origin, part) = (BroadcastId(reader.u64()?), reader.address()?, reader.u16()?);
         let range = Range { from: reader.address()?, to: reader.address()? };
         let hop_limit = reader.u8()?;
         let payload = reader.take(reader.len())?;
         if payload.len() > BROADCAST_MAX {
             return Err(Malformed);
         }
-        Ok(Self { id, origin, range, hop_limit, payload: payload.to_vec() })
+        Ok(Self { id, origin, part, range, hop_limit, payload: payload.to_vec() })
     }
 }
 
-/// Everybody in the range that the sender was asked to cover has the payload.
+/// Everybody in the part of the ring that the sender was asked to cover has the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Covered {
-    /// Which broadcast.
-    pub id: BroadcastId,
-    /// How the range began; one peer may be asked to cover several.
-    pub from: Address,
+    /// The receiver's number of the part.
+    pub part: u16,
     /// Members that have it, the sender included.
     pub members: u32,
 }
@@ -88,16 +89,14 @@ pub struct Covered {
 impl Covered {
     /// To bytes.
     pub fn write(&self, body: &mut Buffer) {
-        body.put_u64(self.id.0);
-        body.put_address(self.from);
+        body.put_u16(self.part);
         body.put_u32(self.members);
     }
 
     /// From bytes.
     pub fn read(body: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
-        let covered =
-            Self { id: BroadcastId(reader.u64()?), from: reader.address()?, members: reader.u32()? };
+        let covered = Self { part: reader.u16()?, members: reader.u32()? };
         reader.end()?;
         Ok(covered)
     }

@@ -7,8 +7,8 @@
 
 use std::net::SocketAddr;
 
-use super::Address;
 use super::codec::{Malformed, Reader, Write};
+use super::{Address, Knowledge};
 use crate::buffer::Buffer;
 
 /// Neighbours that a list names at most.
@@ -53,6 +53,8 @@ pub enum FrameKind {
     Broadcast = 17,
     /// A [`super::Covered`].
     Covered = 18,
+    /// A [`super::Revocation`].
+    Revocation = 19,
 }
 
 impl FrameKind {
@@ -69,6 +71,7 @@ impl FrameKind {
             Self::Upkeep,
             Self::Broadcast,
             Self::Covered,
+            Self::Revocation,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == bits)
@@ -137,6 +140,8 @@ pub struct Link {
     pub observed: Option<SocketAddr>,
     /// The sender's connections nearest to the receiver, in ring order.
     pub neighbours: Vec<Address>,
+    /// What the sender knows of the group's revocations, if there is a group.
+    pub known: Option<Knowledge>,
 }
 
 impl Link {
@@ -145,6 +150,9 @@ impl Link {
         body.put_u8(self.roles);
         body.put_observed(self.observed);
         body.put_list(NEIGHBOURS_MAX, &self.neighbours, Write::put_address);
+        if let Some(known) = self.known {
+            known.write(body);
+        }
     }
 
     /// Reads a body.
@@ -153,8 +161,9 @@ impl Link {
         let roles = reader.u8()?;
         let observed = reader.observed()?;
         let neighbours = reader.list(NEIGHBOURS_MAX, Reader::address)?;
+        let known = if reader.len() > 0 { Some(Knowledge::take(&mut reader)?) } else { None };
         reader.end()?;
-        Ok(Self { roles, observed, neighbours })
+        Ok(Self { roles, observed, neighbours, known })
     }
 }
 

@@ -12,6 +12,7 @@ mod message;
 mod packet;
 mod part;
 mod remote;
+mod revocation;
 
 pub use address::{Address, AddressError, Distance};
 pub use broadcast::{BROADCAST_MAX, Broadcast, BroadcastId, Covered, Range};
@@ -29,3 +30,4 @@ pub use message::{CANDIDATES_MAX, ConnectToMe, Echo, Members, SAMPLE_MAX, Sample
 pub use packet::{CARRIED_MAX, HOP_LIMIT, Mode, PacketHeader, PacketKind, ROUTE_MAX};
 pub use part::Part;
 pub use remote::{Candidate, RTT_MAX, Relayed, Remote, Transport, Way};
+pub use revocation::{Knowledge, ListPart, PAGE_MAX, PART_MAX, Revocation};

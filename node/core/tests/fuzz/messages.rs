@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use atoll_core::security::NOTICE_MAX;
 use atoll_core::wire::{
     Ack, Address, BROADCAST_MAX, Broadcast, BroadcastId, CANDIDATES_MAX, Candidate, ConnectToMe, Covered,
-    Echo, EdgeId, FrameHeader, FrameKind, Header, Link, Members, Mode, NEIGHBOURS_MAX, Neighbours,
-    OverlayTag, PacketHeader, PacketKind, Part, Ping, ROUTE_MAX, RTT_MAX, Range, SAMPLE_MAX, Sample,
+    Echo, EdgeId, FrameHeader, FrameKind, Header, Knowledge, Link, ListPart, Members, Mode, NEIGHBOURS_MAX,
+    Neighbours, OverlayTag, PAGE_MAX, PART_MAX, PacketHeader, PacketKind, Part, Ping, ROUTE_MAX, RTT_MAX,
+    Range, Revocation, SAMPLE_MAX, Sample,
 };
 use atoll_core::{Buffer, Pool};
 use proptest::prelude::*;
@@ -37,6 +39,28 @@ fn candidate() -> impl Strategy<Value = Candidate> {
     ]
 }
 
+fn knowledge() -> impl Strategy<Value = Knowledge> {
+    any::<[u64; 2]>().prop_map(|[complete, digest]| Knowledge { complete, digest })
+}
+
+fn revocation() -> impl Strategy<Value = Revocation> {
+    let bytes = |max: usize| prop::collection::vec(any::<u8>(), 1..=max);
+    let notices = prop::collection::vec(bytes(NOTICE_MAX), 0..=PAGE_MAX);
+    let part = (any::<u64>(), any::<u16>(), any::<u16>(), bytes(PART_MAX));
+    prop_oneof![
+        knowledge().prop_map(Revocation::Told),
+        (any::<u64>(), any::<u32>()).prop_map(|(after, offset)| Revocation::Ask { after, offset }),
+        (any::<u64>(), notices).prop_map(|(next, notices)| Revocation::Notices { next, notices }),
+        part.prop_map(|(number, offset, behind, bytes)| {
+            let (offset, behind) = (u32::from(offset), u32::from(behind));
+            let total = offset + bytes.len() as u32 + behind;
+            Revocation::Part(ListPart { number, total, offset, bytes })
+        }),
+        (any::<u16>(), any::<u32>())
+            .prop_map(|(part, members)| Revocation::Covered(Covered { part, members })),
+    ]
+}
+
 fn addresses(max: usize) -> impl Strategy<Value = Vec<Address>> {
     prop::collection::vec(address(), 0..=max)
 }
@@ -52,6 +76,9 @@ fn frame() -> impl Strategy<Value = FrameHeader> {
         FrameKind::Packet,
         FrameKind::Observed,
         FrameKind::Upkeep,
+        FrameKind::Broadcast,
+        FrameKind::Covered,
+        FrameKind::Revocation,
     ];
     let ack = (any::<u16>(), any::<u32>()).prop_map(|(next, bits)| Ack { next, bits });
     (prop::sample::select(kinds.to_vec()), prop::option::of(ack), any::<Option<u16>>())
@@ -108,8 +135,9 @@ proptest! {
     #[test]
     fn links_and_neighbours_are_read_as_they_were_written(
         roles: u8, observed in prop::option::of(transport()), list in addresses(NEIGHBOURS_MAX),
+        known in prop::option::of(knowledge()),
     ) {
-        let link = Link { roles, observed, neighbours: list.clone() };
+        let link = Link { roles, observed, neighbours: list.clone(), known };
         prop_assert_eq!(Link::read(&written(|buffer| link.write(buffer))), Ok(link));
         let neighbours = Neighbours { roles, list };
         prop_assert_eq!(Neighbours::read(&written(|buffer| neighbours.write(buffer))), Ok(neighbours));
@@ -143,14 +171,21 @@ proptest! {
 
     #[test]
     fn broadcasts_are_read_as_they_were_written(
-        id: u64, ends in (address(), address(), address()), hop_limit: u8, members: u32,
+        id: u64, part: u16, ends in (address(), address(), address()), hop_limit: u8, members: u32,
         payload in prop::collection::vec(any::<u8>(), 0..=BROADCAST_MAX),
     ) {
         let (id, (origin, from, to)) = (BroadcastId(id), ends);
-        let message = Broadcast { id, origin, range: Range { from, to }, hop_limit, payload };
-        prop_assert_eq!(Broadcast::read(&written(|buffer| message.write(buffer))), Ok(message));
-        let covered = Covered { id, from, members };
+        let message = Broadcast { id, origin, part, range: Range { from, to }, hop_limit, payload };
+        prop_assert_eq!(Broadcast::read(&written(|buffer| message.write(buffer))), Ok(message.clone()));
+        let covered = Covered { part, members };
         prop_assert_eq!(Covered::read(&written(|buffer| covered.write(buffer))), Ok(covered));
+        let notice = Revocation::Broadcast(message);
+        prop_assert_eq!(Revocation::read(&written(|buffer| notice.write(buffer))), Ok(notice));
+    }
+
+    #[test]
+    fn what_is_said_of_revocations_is_read_as_it_was_written(message in revocation()) {
+        prop_assert_eq!(Revocation::read(&written(|buffer| message.write(buffer))), Ok(message));
     }
 
     #[test]

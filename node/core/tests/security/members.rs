@@ -136,7 +136,10 @@ impl Club {
                 }
                 Output::Reply { reply, .. } => self.replies.push(reply),
                 Output::Event(event) => self.events.push((n, event.kind)),
-                Output::Received { .. } | Output::Carried { .. } | Output::Broadcast { .. } => {}
+                Output::Received { .. }
+                | Output::Carried { .. }
+                | Output::Broadcast { .. }
+                | Output::Keep { .. } => {}
             }
         }
     }

@@ -16,6 +16,7 @@ mod oddities;
 mod private;
 mod relays;
 mod rest;
+mod revocations;
 mod secured;
 mod slow;
 mod spoiled;

@@ -312,6 +312,11 @@ impl Town {
         self.world.stop(host, how);
     }
 
+    /// From now on the private ring is complete without a host, which runs on.
+    pub(crate) fn put_out(&mut self, host: HostId) {
+        self.group_follower.lock().unwrap().stopped(host);
+    }
+
     /// Starts a host again as it started before.
     pub(crate) fn restart(&mut self, host: HostId) {
         let (address, security, bootstraps) = self.starts[&host].clone();

@@ -1,0 +1,242 @@
+//! Revocations in an overlay whose members an authority vouches for: each learns of them in whatever way, closes what leads
+//! to the revoked, and only then tells others.
+
+use std::sync::Arc;
+
+use super::{Lent, Overlay};
+use crate::broadcast::Wanted;
+use crate::control::{EventKind, FailureKind, Reply, Revocations, Spread};
+use crate::counters::DropReason;
+use crate::machine::{Evidence, Output};
+use crate::revocations::{Next, answer, knowledge};
+use crate::security::{Known, Refusal};
+use crate::time::Time;
+use crate::wire::{Address, Broadcast, FrameKind, Knowledge, ListPart, Malformed, Range, Revocation};
+
+/// What became of a notice.
+struct Learnt {
+    number: u64,
+    fresh: bool,
+}
+
+impl Overlay {
+    /// Tells all members what the group's authority revoked.
+    pub fn revoke(&mut self, notice: &[u8], by: Spread, lent: &mut Lent<'_>) -> Reply {
+        let Learnt { number, fresh } = match self.learn(notice, lent) {
+            Ok(learnt) => learnt,
+            Err(refusal) => return Reply::failed(FailureKind::Refused, refusal.to_string()),
+        };
+        if by != Spread::Dht {
+            let peers = self.hearers();
+            self.notices.begin(Range::all(self.own), notice.to_vec(), &peers, lent.now);
+            self.run_notices(lent);
+        }
+        self.pump(lent);
+        Reply::Revoked { number, fresh }
+    }
+
+    /// Takes a notice from outside of the overlay, and tells the peers that there is something to ask for.
+    pub fn set_notice(&mut self, notice: &[u8], lent: &mut Lent<'_>) {
+        match self.learn(notice, lent) {
+            Ok(Learnt { fresh, .. }) => self.untold |= fresh,
+            Err(refusal) => self.counters.drop(refusal.into()),
+        }
+        self.tell_peers(None, lent);
+        self.pump(lent);
+    }
+
+    /// The same with the authority's list, in one piece with its signature.
+    pub fn set_user_list(&mut self, list: &[u8], lent: &mut Lent<'_>) {
+        self.learn_list(list, lent);
+        self.tell_peers(None, lent);
+        self.pump(lent);
+    }
+
+    /// What we know, if there is anything to be known.
+    pub(super) fn knowledge(&self) -> Option<Knowledge> {
+        self.trust.known().map(knowledge)
+    }
+
+    /// The same for reports.
+    pub(super) fn revocations(&self) -> Option<Revocations> {
+        let seconds = |at: Option<Time>| at.map(|at| at.since(self.started).as_secs_f64());
+        self.trust.known().map(|known| Revocations {
+            count: known.count() as u64,
+            number: known.complete(),
+            learnt_seconds: seconds(self.learnt),
+            sealed_seconds: seconds(self.sealed),
+        })
+    }
+
+    /// Takes a notice. Whoever it revokes is out when this is done, before anybody else is told.
+    fn learn(&mut self, bytes: &[u8], lent: &mut Lent<'_>) -> Result<Learnt, Refusal> {
+        let (notice, fresh) = Arc::make_mut(&mut self.trust).take_notice(bytes)?;
+        self.counters.notices_received += 1;
+        let number = notice.number;
+        if fresh {
+            self.exchange.on_learnt(number, lent.now);
+            self.counters.revocations_learnt += 1;
+            self.keep(Evidence::Notice(bytes.to_vec()), lent);
+            let certificates = u32::try_from(notice.serials.len()).unwrap_or(u32::MAX);
+            self.tell(EventKind::Revoked { user: notice.user, certificates }, lent);
+            self.judge_again(lent);
+        }
+        Ok(Learnt { number, fresh })
+    }
+
+    fn learn_list(&mut self, bytes: &[u8], lent: &mut Lent<'_>) {
+        let before = self.trust.known().and_then(Known::list).map(|list| list.number());
+        let fresh = match Arc::make_mut(&mut self.trust).take_user_list(bytes) {
+            Ok(fresh) => fresh as u64,
+            // An older list is no crime: what it says was known.
+            Err(Refusal::Expired) => return,
+            Err(refusal) => return self.counters.drop(refusal.into()),
+        };
+        let Some((number, list)) =
+            self.trust.known().and_then(Known::list).map(|list| (list.number(), Arc::clone(list.bytes())))
+        else {
+            return;
+        };
+        if before == Some(number) && fresh == 0 {
+            return;
+        }
+        self.keep(Evidence::List(list), lent);
+        if fresh > 0 {
+            self.untold = true;
+            self.counters.revocations_learnt += fresh;
+            self.tell(EventKind::RevocationsListed { number, fresh }, lent);
+            self.judge_again(lent);
+        }
+    }
+
+    fn keep(&mut self, evidence: Evidence, lent: &mut Lent<'_>) {
+        self.learnt = Some(lent.now);
+        lent.outputs.push_back(Output::Keep { overlay: self.slot, evidence });
+    }
+
+    /// A peer says something about revocations.
+    pub(super) fn on_revocation(
+        &mut self,
+        peer: Address,
+        body: &[u8],
+        lent: &mut Lent<'_>,
+    ) -> Result<(), Malformed> {
+        let message = Revocation::read(body)?;
+        let Some(known) = self.trust.known() else {
+            self.counters.drop(DropReason::Unasked);
+            return Ok(());
+        };
+        match message {
+            Revocation::Told(theirs) => self.compare(peer, theirs, lent),
+            Revocation::Ask { after, offset } => {
+                for said in answer(known, after, offset) {
+                    self.say(peer, &said, lent);
+                }
+            }
+            Revocation::Notices { next, notices } => self.on_notices(peer, next, &notices, lent),
+            Revocation::Part(part) => self.on_list_part(peer, part, lent),
+            Revocation::Broadcast(message) => self.on_notice(peer, message, lent),
+            Revocation::Covered(covered) => {
+                self.notices.on_covered(peer, covered);
+                self.run_notices(lent);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a peer for what we may lack, if it does not know the same.
+    pub(super) fn compare(&mut self, peer: Address, theirs: Knowledge, lent: &mut Lent<'_>) {
+        let Some(ours) = self.knowledge() else { return };
+        if theirs.digest != ours.digest || theirs.complete > ours.complete {
+            self.ask(peer, (ours.complete, 0), lent);
+        }
+    }
+
+    fn ask(&mut self, peer: Address, (after, offset): (u64, u32), lent: &mut Lent<'_>) {
+        self.say(peer, &Revocation::Ask { after, offset }, lent);
+    }
+
+    fn on_notices(&mut self, peer: Address, next: u64, notices: &[Vec<u8>], lent: &mut Lent<'_>) {
+        for notice in notices {
+            match self.learn(notice, lent) {
+                Ok(Learnt { fresh, .. }) => self.untold |= fresh,
+                Err(refusal) => return self.counters.drop(refusal.into()),
+            }
+        }
+        if next > 0 && !notices.is_empty() {
+            return self.ask(peer, (next, 0), lent);
+        }
+        self.tell_peers(Some(peer), lent);
+    }
+
+    fn on_list_part(&mut self, peer: Address, part: ListPart, lent: &mut Lent<'_>) {
+        let complete = |own: &Self| own.knowledge().map_or(0, |ours| ours.complete);
+        match self.exchange.on_part(peer, part, lent.now) {
+            Next::Wait => {}
+            Next::Ask(offset) => self.ask(peer, (complete(self), offset), lent),
+            Next::Whole(list) => {
+                let before = complete(self);
+                self.learn_list(&list, lent);
+                self.tell_peers(Some(peer), lent);
+                // Notices that came after the list; a list that was of no use is not asked for again.
+                if complete(self) > before {
+                    self.ask(peer, (complete(self), 0), lent);
+                }
+            }
+        }
+    }
+
+    /// A peer asks to bring a notice to everybody in a part of the ring.
+    fn on_notice(&mut self, from: Address, message: Broadcast, lent: &mut Lent<'_>) {
+        let Learnt { number, fresh } = match self.learn(&message.payload, lent) {
+            Ok(learnt) => learnt,
+            Err(refusal) => return self.counters.drop(refusal.into()),
+        };
+        if self.exchange.is_recent(number, lent.now) {
+            let peers = self.hearers();
+            self.notices.on_message(from, message, &peers, lent.now);
+        } else {
+            // Everybody has it long since; whoever says it again makes no more of it than this.
+            self.notices.decline(from, &message);
+        }
+        self.run_notices(lent);
+        let complete = self.knowledge().map_or(0, |ours| ours.complete);
+        if fresh && complete < number {
+            self.ask(from, (complete, 0), lent);
+        }
+    }
+
+    /// Tells the peers how much we know, if we learnt something that they may not have; the one who told us knows it.
+    fn tell_peers(&mut self, but: Option<Address>, lent: &mut Lent<'_>) {
+        let Some(ours) = self.knowledge().filter(|_| std::mem::take(&mut self.untold)) else { return };
+        let peers = self.connections.iter().map(|one| one.peer).filter(|peer| Some(*peer) != but);
+        for peer in peers.collect::<Vec<_>>() {
+            self.say(peer, &Revocation::Told(ours), lent);
+        }
+    }
+
+    fn say(&mut self, peer: Address, message: &Revocation, lent: &mut Lent<'_>) {
+        let mut body = lent.pool.take(400);
+        message.write(&mut body);
+        self.send_to_peer(peer, (FrameKind::Revocation, body), lent);
+    }
+
+    /// Carries out what the broadcasts of notices want.
+    pub(super) fn run_notices(&mut self, lent: &mut Lent<'_>) {
+        self.notices.handle_timeout(lent.now);
+        while let Some(wanted) = self.notices.poll() {
+            match wanted {
+                Wanted::Send(peer, message) => self.say(peer, &Revocation::Broadcast(message), lent),
+                Wanted::Tell(peer, covered) => {
+                    let mut body = lent.pool.take(16);
+                    Revocation::Covered(covered).write(&mut body);
+                    self.send_to_peer_once(peer, (FrameKind::Revocation, body), lent);
+                }
+                Wanted::Doubt(peer) => self.doubt(peer, lent),
+                Wanted::Done { members, complete, .. } => {
+                    self.tell(EventKind::Broadcast { members, complete }, lent);
+                }
+            }
+        }
+    }
+}
