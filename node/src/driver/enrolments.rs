@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Clock;
+use super::revocations::{Fresh, News};
 use crate::config::{FromSite, Group, Refused, Settings};
 use crate::date;
 use crate::enrolment::{
@@ -116,6 +117,8 @@ struct Member {
     report: Mutex<Report>,
     /// Stirs whoever looks at the files.
     written: watch::Sender<()>,
+    /// The newest list of revoked users, as members hand it on.
+    users: watch::Sender<Option<Vec<u8>>>,
     /// Whether the site has been asked once.
     asked: watch::Sender<bool>,
 }
@@ -146,6 +149,7 @@ impl Enrolments {
             let member = Arc::new(Member {
                 report: Mutex::new(first_report(&membership.name.0, group, &enrolment)),
                 written: watch::Sender::new(()),
+                users: watch::Sender::new(enrolment.signed_list()),
                 asked: watch::Sender::new(life.is_some()),
             });
             let poll = group.poll.0;
@@ -191,6 +195,33 @@ impl Enrolments {
     pub(super) fn written(&self, overlay: &str) -> Option<watch::Receiver<()>> {
         let of = |member: &&Arc<Member>| member.report().overlay == overlay;
         self.members.iter().find(of).map(|member| member.written.subscribe())
+    }
+
+    /// Hands on the list of revoked users of an overlay, and each newer one, until `fresh` closes; ends at once if no site
+    /// hands them out.
+    pub(super) fn follow_users(
+        &self,
+        overlay: &str,
+        slot: usize,
+        fresh: mpsc::Sender<Fresh>,
+    ) -> impl Future<Output = ()> + use<> {
+        let of = |member: &&Arc<Member>| member.report().overlay == overlay;
+        let users = self.members.iter().find(of).map(|member| member.users.subscribe());
+        async move {
+            let Some(mut users) = users else { return };
+            loop {
+                let list = users.borrow_and_update().clone();
+                if let Some(list) = list
+                    && fresh.send(Fresh { overlay: slot, news: News::Users(list) }).await.is_err()
+                {
+                    return;
+                }
+                tokio::select! {
+                    () = fresh.closed() => return,
+                    changed = users.changed() => if changed.is_err() { return },
+                }
+            }
+        }
     }
 
     /// How they are, for Prometheus.
@@ -409,6 +440,9 @@ impl Keeper {
         }
         let mut report = self.member.report();
         report.contact_seconds = Some(self.clock.wall());
+        if report.list != self.enrolment.list() {
+            self.member.users.send_replace(self.enrolment.signed_list());
+        }
         report.list = self.enrolment.list();
         if !self.is_refused {
             (report.why, report.hint) = (None, None);

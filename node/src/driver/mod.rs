@@ -396,6 +396,7 @@ impl<M: Machine> Driver<M> {
         let Ok(overlay) = u8::try_from(fresh.overlay) else { return };
         match fresh.news {
             News::List(list) => self.input(Input::Revocations { overlay, list }),
+            News::Users(list) => self.input(Input::UserList { overlay, list }),
             News::Certificate(Renewed { certificate, key, ends }) => {
                 if let Some(name) = self.roster.name(fresh.overlay) {
                     self.expiry.renewed(&name, ends);

@@ -31,6 +31,8 @@ pub(super) struct Fresh {
 pub(super) enum News {
     /// The newest list, in DER.
     List(Vec<u8>),
+    /// The newest list of users from the group's site, in one piece with its signature.
+    Users(Vec<u8>),
     Certificate(Renewed),
 }
 

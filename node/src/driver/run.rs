@@ -186,6 +186,7 @@ fn follow_groups(settings: &Settings, roster: &Roster, round: &Round) -> mpsc::R
         let look = || Look::new(group.poll.0, round.enrolments.written(name));
         let watched = Watched::new(name, group, place);
         tokio::spawn(revocations::follow(overlay, watched, sender.clone(), look()));
+        tokio::spawn(round.enrolments.follow_users(name, overlay, sender.clone()));
         if let Some(watched) = certificate::Watched::new(name, (group, member.security), place) {
             let when = (look(), round.clock);
             tokio::spawn(certificate::follow(overlay, watched, sender.clone(), when));

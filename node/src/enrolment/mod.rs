@@ -13,11 +13,12 @@ use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use atoll_core::security::{Wall, address_of};
+use atoll_core::security::{SignedList as Known, UserList, Wall, address_of};
 use atoll_core::wire::Address;
-use atoll_site::{Enrol, Enrolled, Token, UserList, reader_proof};
+use atoll_site::{Enrol, Enrolled, Token, reader_proof};
 use hyper::header::{CONTENT_TYPE, IF_NONE_MATCH};
 use hyper::{Request, StatusCode};
+use openssl::base64::decode_block;
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
@@ -117,6 +118,13 @@ impl Enrolment {
     /// The newest list that was brought home.
     pub(crate) fn list(&self) -> Option<i64> {
         self.users.as_ref().map(|list| list.number)
+    }
+
+    /// The same as members hand it on.
+    pub(crate) fn signed_list(&self) -> Option<Vec<u8>> {
+        let list = self.folder.list().filter(|_| self.users.is_some())?;
+        let signature = decode_block(&list.signature).ok()?;
+        Some(Known::join(&list.text, &signature))
     }
 
     /// From when until when the certificate is valid, if it is of use.

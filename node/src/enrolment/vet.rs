@@ -1,8 +1,7 @@
 //! What a site brings is judged before it is kept: by the authority whose certificate the member's file holds, and by nothing
 //! that the site says.
 
-use atoll_core::security::{Authority, Claim, Credentials, Refusal, Trust, Wall, address_of};
-use atoll_site::{UserList, verified};
+use atoll_core::security::{Authority, Claim, Credentials, Refusal, Trust, UserList, Wall, address_of};
 use openssl::base64::decode_block;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
@@ -59,7 +58,7 @@ impl Judge<'_> {
     pub(super) fn list(&self, list: &SignedList) -> Result<UserList, String> {
         let signature = decode_block(&list.signature).map_err(|_| "the list's signature is not in Base64")?;
         let key = self.file.group.authority.0.public_key().map_err(|why| why.to_string())?;
-        let users = verified(&key, &list.text, &signature).map_err(|why| why.to_string())?;
+        let users = UserList::verified(&key, &list.text, &signature).map_err(|why| why.to_string())?;
         if users.group == self.file.group.name.0 {
             Ok(users)
         } else {
