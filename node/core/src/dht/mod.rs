@@ -60,6 +60,7 @@ pub struct Dht {
     last: u64,
     wanted: VecDeque<Wanted>,
     news: VecDeque<(u64, News)>,
+    own_news: VecDeque<(u64, News)>,
     stats: Stats,
 }
 
@@ -79,6 +80,7 @@ impl Dht {
             last: 0,
             wanted: VecDeque::new(),
             news: VecDeque::new(),
+            own_news: VecDeque::new(),
             stats: Stats::default(),
             rng,
         }
@@ -155,6 +157,11 @@ impl Dht {
         self.news.pop_front()
     }
 
+    /// The same for the overlay itself.
+    pub fn poll_own_news(&mut self) -> Option<(u64, News)> {
+        self.own_news.pop_front()
+    }
+
     fn check(&self, how: How, write: &Write) -> Result<(), Failure> {
         let (max, may) = match write.key {
             Key::Plain(_) => (VALUE_MAX, true),
@@ -224,6 +231,12 @@ impl Dht {
         match origin {
             Origin::User(id) => self.wanted.push_back(Wanted::Reply(id, outcome)),
             Origin::Node(number) => self.tell_node(number, News::Over(outcome)),
+            Origin::Overlay(number) => {
+                if self.own_news.len() == NEWS_MAX {
+                    self.own_news.pop_front();
+                }
+                self.own_news.push_back((number, News::Over(outcome)));
+            }
         }
     }
 

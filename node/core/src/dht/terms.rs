@@ -15,6 +15,8 @@ pub enum Origin {
     User(RequestId),
     /// Another part of the node, which chose the number; the outcome waits in a queue.
     Node(u64),
+    /// Another part of the same overlay, likewise; its queue is another one.
+    Overlay(u64),
 }
 
 /// A value to be put.

@@ -310,10 +310,10 @@ fn what_a_neighbour_sends_for_points_that_are_not_ours_is_not_taken() {
 }
 
 #[test]
-fn the_node_hears_what_the_first_point_says_and_a_user_only_what_is_certain() {
+fn the_node_hears_what_the_first_point_says_and_others_only_what_is_certain() {
     let now = Time::ZERO;
     let mut dht = Dht::new(at(1), None, &Rng::new([7; 32]));
-    for origin in [Origin::Node(5), Origin::User(RequestId(6))] {
+    for origin in [Origin::Node(5), Origin::User(RequestId(6)), Origin::Overlay(7)] {
         dht.get(origin, key(1), None, now);
         let asks: Vec<u32> = std::iter::from_fn(|| dht.poll(1000, now))
             .filter_map(|wanted| if let Wanted::Ask(_, request) = wanted { Some(request.id) } else { None })
@@ -332,6 +332,14 @@ fn the_node_hears_what_the_first_point_says_and_a_user_only_what_is_certain() {
                 let over = news.find(|(_, news)| !matches!(news, News::Glimpse(_)));
                 assert!(
                     matches!(over, Some((5, News::Over(Outcome::Page { complete: true, .. })))),
+                    "{over:?}"
+                );
+            }
+            Origin::Overlay(_) => {
+                assert_eq!((first, dht.poll_news()), (None, None));
+                let over = dht.poll_own_news();
+                assert!(
+                    matches!(over, Some((7, News::Over(Outcome::Page { complete: true, .. })))),
                     "{over:?}"
                 );
             }

@@ -93,6 +93,15 @@ impl Overlay {
 
     /// Carries out what the DHT wants.
     pub(super) fn run_dht(&mut self, lent: &mut Lent<'_>) {
+        loop {
+            self.carry_out_dht(lent);
+            if !self.run_subscriptions(lent) {
+                return;
+            }
+        }
+    }
+
+    fn carry_out_dht(&mut self, lent: &mut Lent<'_>) {
         let room = self.packet_max();
         while let Some(wanted) = self.dht.poll(room, lent.now) {
             match wanted {

@@ -16,6 +16,7 @@ mod relays;
 mod report;
 mod revocations;
 mod settle;
+mod subscriptions;
 mod transit;
 mod transports;
 
@@ -41,7 +42,7 @@ use crate::linker::{Bootstraps, Linker};
 use crate::machine::{Deadline, Output, RequestId};
 use crate::path;
 use crate::relay::Relay;
-use crate::revocations::Exchange;
+use crate::revocations::{Exchange, Subscriptions};
 use crate::ring::{Place, Ring, Shortcuts};
 use crate::rng::Rng;
 use crate::security::{Action, Admission, Down, Engine, Knock, Security, Trust, Wall};
@@ -142,6 +143,7 @@ pub struct Overlay {
     /// What is said of revocations, apart from what applications say.
     notices: Broadcasts,
     exchange: Exchange,
+    subscriptions: Subscriptions,
     /// When we last learnt of a revocation, and when we last closed what led to a revoked member.
     learnt: Option<Time>,
     sealed: Option<Time>,
@@ -215,6 +217,7 @@ impl Overlay {
             broadcasts: Broadcasts::new(own, &rng),
             notices: Broadcasts::new(own, &rng.fork("notices")),
             exchange: Exchange::default(),
+            subscriptions: Subscriptions::new(own),
             learnt: None,
             sealed: None,
             untold: false,
@@ -352,6 +355,7 @@ impl Overlay {
         self.dirty |= self.look_at <= lent.now;
         self.run_senders(lent);
         self.dht.handle_timeout(lent.now);
+        self.look_at_users(lent);
         self.run_dht(lent);
         self.pump(lent);
         self.run_shortcuts(lent);
@@ -379,6 +383,7 @@ impl Overlay {
             self.improve_timeout(),
             self.broadcasts.poll_timeout(),
             self.notices.poll_timeout(),
+            self.subscriptions_timeout(),
             self.healing.poll_timeout().filter(|_| self.connected),
             self.discovery.as_ref().and_then(Discovery::poll_timeout),
             self.settle_timeout(),

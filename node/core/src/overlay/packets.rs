@@ -172,6 +172,7 @@ impl Overlay {
             PacketKind::NotRelayed => self.on_not_relayed(header.source, read_address(body)?, lent),
             PacketKind::DhtRequest => self.on_dht_request(header, body, lent)?,
             PacketKind::DhtAnswer => self.on_dht_answer(body, lent)?,
+            PacketKind::Notice => self.hear_notice(body, lent),
             PacketKind::TraceRequest => self.on_trace_request(header, read_id(body)?, lent),
             PacketKind::TraceReply => {
                 let answer = self.inquiries.on_trace(Members::read(body)?, header.source, lent.now);

@@ -142,16 +142,36 @@ impl Overlay {
             let help = "When the member's certificate ends, in seconds since 1970 (UTC)";
             add("atoll_certificate_expires_seconds", help, MetricKind::Gauge, None, seconds as f64);
         }
-        if let Some(known) = self.trust.known() {
-            let help = "Revoked users and single certificates that are known";
-            add("atoll_revocations", help, MetricKind::Gauge, None, known.count() as f64);
-            let help = "The number of the group's authority up to which every revocation is known";
-            add("atoll_revocations_number", help, MetricKind::Gauge, None, known.complete() as f64);
-        }
         let uptime = now.since(self.started).as_secs_f64();
         add("atoll_uptime_seconds", "Since the member's start", MetricKind::Gauge, None, uptime);
         self.dht_metrics(metrics);
         self.way_metrics(now, metrics);
+        self.revocation_metrics(metrics);
+    }
+
+    /// What is known of those who are members no longer.
+    fn revocation_metrics(&self, metrics: &mut Vec<Metric>) {
+        let Some(known) = self.trust.known() else { return };
+        let gauges = [
+            (
+                "atoll_revocations",
+                "Revoked users and single certificates that are known",
+                known.count() as f64,
+            ),
+            (
+                "atoll_revocations_number",
+                "The number of the group's authority up to which every revocation is known",
+                known.complete() as f64,
+            ),
+            (
+                "atoll_revocation_subscriptions",
+                "Users for whose revocation the DHT is asked",
+                self.subscriptions.count() as f64,
+            ),
+        ];
+        let gauges = gauges
+            .map(|(name, help, value)| metric(&self.name, (name, help, MetricKind::Gauge), None, value));
+        metrics.extend(gauges);
     }
 
     /// How peers are found and reached, and what is passed on for others.

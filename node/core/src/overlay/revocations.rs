@@ -9,36 +9,34 @@ use crate::control::{EventKind, FailureKind, Reply, Revocations, Spread};
 use crate::counters::DropReason;
 use crate::machine::{Evidence, Output};
 use crate::revocations::{Next, answer, knowledge};
-use crate::security::{Known, Refusal};
+use crate::security::{Known, Notice, Refusal, SignedList};
 use crate::time::Time;
 use crate::wire::{Address, Broadcast, FrameKind, Knowledge, ListPart, Malformed, Range, Revocation};
-
-/// What became of a notice.
-struct Learnt {
-    number: u64,
-    fresh: bool,
-}
 
 impl Overlay {
     /// Tells all members what the group's authority revoked.
     pub fn revoke(&mut self, notice: &[u8], by: Spread, lent: &mut Lent<'_>) -> Reply {
-        let Learnt { number, fresh } = match self.learn(notice, lent) {
+        let (told, fresh) = match self.learn(notice, lent) {
             Ok(learnt) => learnt,
             Err(refusal) => return Reply::failed(FailureKind::Refused, refusal.to_string()),
         };
+        if by != Spread::Broadcast {
+            self.subscriptions.publish(&told.user, notice);
+            self.run_dht(lent);
+        }
         if by != Spread::Dht {
             let peers = self.hearers();
             self.notices.begin(Range::all(self.own), notice.to_vec(), &peers, lent.now);
             self.run_notices(lent);
         }
         self.pump(lent);
-        Reply::Revoked { number, fresh }
+        Reply::Revoked { number: told.number, fresh }
     }
 
     /// Takes a notice from outside of the overlay, and tells the peers that there is something to ask for.
     pub fn set_notice(&mut self, notice: &[u8], lent: &mut Lent<'_>) {
         match self.learn(notice, lent) {
-            Ok(Learnt { fresh, .. }) => self.untold |= fresh,
+            Ok((_, fresh)) => self.untold |= fresh,
             Err(refusal) => self.counters.drop(refusal.into()),
         }
         self.tell_peers(None, lent);
@@ -69,23 +67,22 @@ impl Overlay {
     }
 
     /// Takes a notice. Whoever it revokes is out when this is done, before anybody else is told.
-    fn learn(&mut self, bytes: &[u8], lent: &mut Lent<'_>) -> Result<Learnt, Refusal> {
+    fn learn(&mut self, bytes: &[u8], lent: &mut Lent<'_>) -> Result<(Notice, bool), Refusal> {
         let (notice, fresh) = Arc::make_mut(&mut self.trust).take_notice(bytes)?;
         self.counters.notices_received += 1;
-        let number = notice.number;
         if fresh {
-            self.exchange.on_learnt(number, lent.now);
+            self.exchange.on_learnt(notice.number, lent.now);
             self.counters.revocations_learnt += 1;
             self.keep(Evidence::Notice(bytes.to_vec()), lent);
             let certificates = u32::try_from(notice.serials.len()).unwrap_or(u32::MAX);
-            self.tell(EventKind::Revoked { user: notice.user, certificates }, lent);
+            self.tell(EventKind::Revoked { user: notice.user.clone(), certificates }, lent);
             self.judge_again(lent);
         }
-        Ok(Learnt { number, fresh })
+        Ok((notice, fresh))
     }
 
     fn learn_list(&mut self, bytes: &[u8], lent: &mut Lent<'_>) {
-        let before = self.trust.known().and_then(Known::list).map(|list| list.number());
+        let before = self.trust.known().and_then(Known::list).map(SignedList::number);
         let fresh = match Arc::make_mut(&mut self.trust).take_user_list(bytes) {
             Ok(fresh) => fresh as u64,
             // An older list is no crime: what it says was known.
@@ -159,7 +156,7 @@ impl Overlay {
     fn on_notices(&mut self, peer: Address, next: u64, notices: &[Vec<u8>], lent: &mut Lent<'_>) {
         for notice in notices {
             match self.learn(notice, lent) {
-                Ok(Learnt { fresh, .. }) => self.untold |= fresh,
+                Ok((_, fresh)) => self.untold |= fresh,
                 Err(refusal) => return self.counters.drop(refusal.into()),
             }
         }
@@ -188,8 +185,8 @@ impl Overlay {
 
     /// A peer asks to bring a notice to everybody in a part of the ring.
     fn on_notice(&mut self, from: Address, message: Broadcast, lent: &mut Lent<'_>) {
-        let Learnt { number, fresh } = match self.learn(&message.payload, lent) {
-            Ok(learnt) => learnt,
+        let (number, fresh) = match self.learn(&message.payload, lent) {
+            Ok((notice, fresh)) => (notice.number, fresh),
             Err(refusal) => return self.counters.drop(refusal.into()),
         };
         if self.exchange.is_recent(number, lent.now) {
@@ -203,6 +200,13 @@ impl Overlay {
         let complete = self.knowledge().map_or(0, |ours| ours.complete);
         if fresh && complete < number {
             self.ask(from, (complete, 0), lent);
+        }
+    }
+
+    /// The DHT, or who put a notice there, brings it to whoever subscribed. Others may have asked for it or not.
+    pub(super) fn hear_notice(&mut self, notice: &[u8], lent: &mut Lent<'_>) {
+        if let Err(refusal) = self.learn(notice, lent) {
+            self.counters.drop(refusal.into());
         }
     }
 

@@ -1,12 +1,16 @@
 //! Service: what is said to a peer that asks what it has missed of the group's revocations, and how its answers are put
 //! together. Whoever asks sets the pace: each answer has an end, and the next one is asked for.
 
+mod subscriptions;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::security::{Known, LIST_MAX};
 use crate::time::Time;
 use crate::wire::{Address, Knowledge, ListPart, PAGE_MAX, PART_MAX, Revocation};
+
+pub use subscriptions::{LEASE, Subscriptions, Wish};
 
 /// Messages that answer one question at most.
 const BURST: usize = 8;

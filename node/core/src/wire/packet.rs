@@ -72,6 +72,8 @@ pub enum PacketKind {
     DhtRequest = 20,
     /// A `DhtAnswer`.
     DhtAnswer = 21,
+    /// A notice of a revocation, for somebody who subscribed.
+    Notice = 22,
 }
 
 impl PacketKind {
@@ -92,6 +94,7 @@ impl PacketKind {
             Self::NotRelayed,
             Self::DhtRequest,
             Self::DhtAnswer,
+            Self::Notice,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == code)
