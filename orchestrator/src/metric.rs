@@ -144,8 +144,35 @@ pub const PRIVATE_FAILED: Metric = metric(
 pub const UNEXPLAINED: Metric =
     metric("unexplained_failures", Unit::Members, "Members that did not join though theory says they can");
 
+/// From the revocation until a member knows of it.
+pub const REVOCATION: Metric =
+    metric("revocation_seconds", Unit::Seconds, "Time until a member knows of a revocation");
+/// The same of the last member, if all know in the end.
+pub const REVOCATION_LAST: Metric =
+    metric("revocation_last_seconds", Unit::Seconds, "Time until all members know of a revocation");
+/// From the revocation until the last edge to the revoked member is closed.
+pub const SEALED: Metric =
+    metric("sealed_seconds", Unit::Seconds, "Time until the last edge to the revoked member is closed");
+/// What telling everybody costs, for each member that is told; headers and acknowledgements counted.
+pub const REVOCATION_BYTES: Metric =
+    metric("revocation_bytes", Unit::Bytes, "Sent for each member that is told of a revocation");
+/// That over one datagram with the notice.
+pub const REVOCATION_OVERHEAD: Metric = metric(
+    "revocation_bytes_ratio",
+    Unit::Times,
+    "Sent for each member that is told, of one datagram with the notice",
+);
+/// A notice as the authority signs it.
+pub const NOTICE_BYTES: Metric = metric("notice_bytes", Unit::Bytes, "Size of a notice");
+/// Share of the living members that do not know in the end.
+pub const UNTOLD: Metric =
+    metric("untold_ratio", Unit::Ratio, "Members that were not told of a revocation in time");
+/// Share of looks at members that found an edge to the revoked member while that tried to come back.
+pub const ROGUE_LINKED: Metric =
+    metric("rogue_linked_ratio", Unit::Ratio, "Members that let the revoked member in again");
+
 /// Every metric that this version measures.
-pub const ALL: [Metric; 32] = [
+pub const ALL: [Metric; 40] = [
     PUBLIC_JOIN,
     DHT_ANSWER,
     PRIVATE_JOIN,
@@ -178,6 +205,14 @@ pub const ALL: [Metric; 32] = [
     FAILED,
     PRIVATE_FAILED,
     UNEXPLAINED,
+    REVOCATION,
+    REVOCATION_LAST,
+    SEALED,
+    REVOCATION_BYTES,
+    REVOCATION_OVERHEAD,
+    NOTICE_BYTES,
+    UNTOLD,
+    ROGUE_LINKED,
 ];
 
 const fn metric(name: &'static str, unit: Unit, title: &'static str) -> Metric {

@@ -59,7 +59,7 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("security: dtsl\n", "test.yaml:1:11: security: unknown security engine `dtsl` | did you mean `dtls`? known: none, dtls, quic, modelled, modelled-quic".into()),
         ("security: nonne\n", "test.yaml:1:11: security: unknown security engine `nonne` | did you mean `none`? known: none, dtls, quic, modelled, modelled-quic".into()),
         ("query_timer: often\n", "test.yaml:1:14: query_timer: `often` is no query timer | write `dynamic`, or a span from 1 s to 24 h like `5 min`".into()),
-        ("experiment: vpn\n", "test.yaml:1:13: experiment: this version has no experiment `vpn` | known: join, pool, bandwidth, relay, partition, churn".into()),
+        ("experiment: vpn\n", "test.yaml:1:13: experiment: this version has no experiment `vpn` | known: join, pool, bandwidth, relay, partition, churn, revocation".into()),
         ("experiment: pool\nsession: 1 min\n", "session: it means nothing to the experiment `pool` | known there: public, private, security, latency, nat, loss, query_timer".into()),
         ("experiment: churn\nsession: 0 s\n", "test.yaml:2:10: session: `0 s` is out of range | write a span of 1 s or more".into()),
         ("experiment: churn\nmeasure: 24 h\n", "measure: 24 h: values of the DHT have to outlive it, and none is kept for more than a day | at most 23 h; `repeats` runs it with other seeds".into()),

@@ -5,7 +5,8 @@
 
 use atoll_core::rng::numbered;
 use atoll_core::security::{
-    ADDRESS_NAME, Authority as Rule, Credentials, GROUP_NAME, USER_NAME, address_of, derived_key,
+    ADDRESS_NAME, Authority as Rule, Credentials, GROUP_NAME, Notice, SALT_LEN, Salt, USER_NAME, address_of,
+    derived_key,
 };
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
@@ -22,6 +23,8 @@ use crate::error::{OrFail as _, Result};
 /// From when until when everything is valid: whatever a clock says, a membership does not end by itself.
 const NOT_BEFORE: &str = "20000101000000Z";
 const NOT_AFTER: &str = "99991231235959Z";
+/// When notices are signed, in seconds since 1970: the times in them decide nothing.
+const SIGNED: u64 = 1_767_225_600;
 /// Bytes of a serial number.
 const SERIAL_BYTES: usize = 16;
 
@@ -79,6 +82,26 @@ impl Authority {
     /// OpenSSL cannot make it.
     pub fn no_revocations(&self) -> Result<Vec<u8>> {
         self.empty_list().or_fail(|| "cannot make the revocation list of the private overlay".to_owned())
+    }
+
+    /// The notice with this number, after that with the one before: a user is revoked, all its nodes with it.
+    ///
+    /// # Errors
+    /// OpenSSL cannot sign it, or no user is called so.
+    pub fn notice(&self, number: u64, user: &str) -> Result<Vec<u8>> {
+        let mut salt = [0; SALT_LEN];
+        salt[..8].copy_from_slice(&number.to_be_bytes());
+        let notice = Notice {
+            group: GROUP.to_owned(),
+            number,
+            after: number.saturating_sub(1),
+            at: SIGNED,
+            digest: [0; 32],
+            mark: Salt(salt).mark(),
+            user: user.to_owned(),
+            serials: Vec::new(),
+        };
+        notice.sign(&self.key).or_fail(|| format!("cannot revoke {user}"))
     }
 
     fn leaf(&self, key: &PKeyRef<Private>, user: &str) -> std::result::Result<Vec<u8>, ErrorStack> {

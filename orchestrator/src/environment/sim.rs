@@ -124,10 +124,10 @@ impl Sim {
     }
 
     fn group_security(&mut self, index: usize, group: &Group) -> Result<Secured> {
-        let engine = match engine(self.security) {
-            Engine::Keyless(make) => return Ok(make()),
-            Engine::Keyed(with) => with,
-        };
+        let security = self.security;
+        if security == Security::None {
+            return Ok(Secured::none());
+        }
         let (seed, name) = (self.nodes[index].seed, self.nodes[index].name.clone());
         let mut authority = self.authority.take();
         let world = self.world()?;
@@ -136,8 +136,11 @@ impl Sim {
                 Some(authority) => authority,
                 none => none.insert(Authority::of(group)?),
             };
-            let security = engine(&authority.issue(seed, &name)?);
-            let security = security.or_fail(|| "cannot secure a member of the group".to_owned())?;
+            let security = match engine(security) {
+                Engine::Keyless(make) => make(),
+                Engine::Keyed(with) => with(&authority.issue(seed, &name)?)
+                    .or_fail(|| "cannot secure a member of the group".to_owned())?,
+            };
             Ok(security.in_group(authority.rule()?, Some(GroupSecret::new(group.secret()))))
         };
         let made = world.make(make);

@@ -34,7 +34,7 @@ struct Claim {
 const CONNECTED: Claim =
     Claim { value: 30.0, text: "the paper: connected to the private overlay in less than 30 s" };
 
-const SHEETS: [Sheet; 3] = [
+const SHEETS: [Sheet; 4] = [
     Sheet {
         experiment: "join",
         name: "join-by-private.svg",
@@ -62,6 +62,16 @@ const SHEETS: [Sheet; 3] = [
             (metric::PUBLIC_SENT, "public overlay alone"),
         ],
         claim: Claim { value: 100.0, text: "the paper: on the order of 100 B/s" },
+    },
+    Sheet {
+        experiment: "revocation",
+        name: "revocation-by-private.svg",
+        title: "Sent for each member that is told of a revocation (paper: Figs. 10 to 12)",
+        lines: &[
+            (metric::REVOCATION_BYTES, "headers and acknowledgements included"),
+            (metric::NOTICE_BYTES, "the notice alone"),
+        ],
+        claim: Claim { value: 300.0, text: "the paper: a notice of 300 bytes, sent once for each member" },
     },
 ];
 
@@ -209,8 +219,9 @@ mod tests {
             ("join", ["public overlay", "answer of the DHT"], "less than 30 s"),
             ("pool", ["public ring", "private ring"], "less than 30 s"),
             ("bandwidth", ["both overlays", "public overlay alone"], "on the order of 100 B/s"),
+            ("revocation", ["acknowledgements included", "the notice alone"], "300 bytes"),
         ] {
-            let record = record(experiment, &["private=2,20,100", "security=none,dtls"]);
+            let record = record(experiment, &["private=3,20,100", "security=modelled,dtls"]);
             let figure = of(&record).unwrap().unwrap();
             assert_eq!(figure.name, format!("{experiment}-by-private.svg"));
             let named = lines.iter().all(|line| figure.svg.contains(line));

@@ -19,20 +19,23 @@ pub enum Experiment {
     Partition,
     /// What is answered and kept while members come and go.
     Churn,
+    /// How long it takes until everybody knows who was revoked.
+    Revocation,
 }
 
 /// Experiments that a later version may have, so that a file with one of them is refused for the right reason.
-const LATER: [&str; 3] = ["revocation", "nat-matrix", "vpn"];
+const LATER: [&str; 2] = ["nat-matrix", "vpn"];
 
 impl Experiment {
     /// Every kind with its name.
-    pub const ALL: [(Self, &str); 6] = [
+    pub const ALL: [(Self, &str); 7] = [
         (Self::Join, "join"),
         (Self::Pool, "pool"),
         (Self::Bandwidth, "bandwidth"),
         (Self::Relay, "relay"),
         (Self::Partition, "partition"),
         (Self::Churn, "churn"),
+        (Self::Revocation, "revocation"),
     ];
 
     /// As it is written.
@@ -67,7 +70,8 @@ impl Experiment {
             Key::Start => matches!(self, Self::Join | Self::Partition),
             Key::Partition => self == Self::Partition,
             Key::Session => self == Self::Churn,
-            Key::Rest => matches!(self, Self::Join | Self::Bandwidth),
+            Key::By | Key::Deaths => self == Self::Revocation,
+            Key::Rest => matches!(self, Self::Join | Self::Bandwidth | Self::Revocation),
             Key::Measure => matches!(self, Self::Join | Self::Bandwidth | Self::Churn),
             _ => true,
         }

@@ -32,13 +32,14 @@ pub(crate) use source::REPEATS_MAX;
 /// Most trials in one plan.
 const TRIALS_MAX: usize = 100_000;
 /// The experiments that are built into the program.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 7] = [
     ("join", include_str!("../../experiments/join.yaml")),
     ("pool", include_str!("../../experiments/pool.yaml")),
     ("bandwidth", include_str!("../../experiments/bandwidth.yaml")),
     ("relay", include_str!("../../experiments/relay.yaml")),
     ("partition", include_str!("../../experiments/partition.yaml")),
     ("churn", include_str!("../../experiments/churn.yaml")),
+    ("revocation", include_str!("../../experiments/revocation.yaml")),
 ];
 
 /// What a user asks for beside the file.
@@ -181,7 +182,7 @@ impl Plan {
     fn check(&self, clock: Clock) -> Result<()> {
         for point in &self.points {
             check_size(&point.values)?;
-            check_security(point.values.security, clock)?;
+            check_security(&point.values, clock)?;
             check_measure(&point.values)?;
         }
         if self.points.len() * self.repeats as usize > TRIALS_MAX {
@@ -271,6 +272,10 @@ fn check_size(values: &Values) -> Result<()> {
             Error::new("private", why).with_hint("it counts those of `public` that are in both overlays")
         );
     }
+    if values.experiment == Experiment::Revocation && values.private() < 3 {
+        let why = "one member tells, one is told, and one is revoked";
+        return Err(Error::new("private", why).with_hint("raise `private` to 3 or more"));
+    }
     if matches!(values.experiment, Experiment::Partition | Experiment::Churn) && values.public < 2 {
         let why = format!("the experiment `{}` needs two members or more", values.experiment.name());
         return Err(Error::new("public", why).with_hint("raise `public`"));
@@ -304,7 +309,12 @@ fn check_measure(values: &Values) -> Result<()> {
 }
 
 /// A model of a handshake is nothing that a container could run.
-fn check_security(security: Security, clock: Clock) -> Result<()> {
+fn check_security(values: &Values, clock: Clock) -> Result<()> {
+    let security = values.security;
+    if values.experiment == Experiment::Revocation && security == Security::None {
+        let why = "without security no authority vouches for anybody, and none revokes";
+        return Err(Error::new("security: none", why).with_hint("use `security: dtls`"));
+    }
     if clock == Clock::Virtual || !security.is_model() {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use atoll_core::config::QueryTimer;
+use atoll_core::control::Spread;
 
 use super::experiment::Experiment;
 use super::network::{Files, Latency, Nat};
@@ -54,10 +55,14 @@ pub enum Key {
     Partition,
     /// How long a member stays on average.
     Session,
+    /// How members are told of a revocation.
+    By,
+    /// Share of the members that die while they are told.
+    Deaths,
 }
 
 /// Every key that means something, in the order of the documentation.
-pub const KEYS: [(Key, &str); 13] = [
+pub const KEYS: [(Key, &str); 15] = [
     (Key::Public, "public"),
     (Key::Private, "private"),
     (Key::Joiners, "joiners"),
@@ -71,6 +76,8 @@ pub const KEYS: [(Key, &str); 13] = [
     (Key::Measure, "measure"),
     (Key::Partition, "partition"),
     (Key::Session, "session"),
+    (Key::By, "by"),
+    (Key::Deaths, "deaths"),
 ];
 
 impl Key {
@@ -135,6 +142,10 @@ pub struct Values {
     pub partition: Duration,
     /// How long a member stays on average, 1 s or more.
     pub session: Duration,
+    /// How members are told of a revocation.
+    pub by: Spread,
+    /// Share of the members that die while they are told, in `[0, 1]`.
+    pub deaths: f64,
 }
 
 impl Values {
@@ -151,6 +162,7 @@ impl Values {
             (Experiment::Partition, _) => (Duration::ZERO, Duration::ZERO),
             (Experiment::Churn, Clock::Virtual) => (Duration::ZERO, 30 * MINUTE),
             (Experiment::Churn, Clock::Real) => (Duration::ZERO, 5 * MINUTE),
+            (Experiment::Revocation, _) => (2 * MINUTE, Duration::ZERO),
         };
         let nat = if experiment == Experiment::Relay { "default" } else { "cones" };
         Self {
@@ -168,6 +180,8 @@ impl Values {
             measure,
             partition: 5 * MINUTE,
             session: 10 * MINUTE,
+            by: Spread::Both,
+            deaths: 0.0,
         }
     }
 
@@ -178,6 +192,7 @@ impl Values {
             Experiment::Join | Experiment::Relay => 0,
             Experiment::Pool | Experiment::Bandwidth => PAIRS,
             Experiment::Partition | Experiment::Churn => self.public / SHARED,
+            Experiment::Revocation => self.public,
         })
     }
 
@@ -197,7 +212,7 @@ impl Values {
             + match self.experiment {
                 Experiment::Join => self.joiners(),
                 Experiment::Pool | Experiment::Bandwidth => self.private(),
-                Experiment::Relay | Experiment::Partition | Experiment::Churn => 0,
+                Experiment::Relay | Experiment::Partition | Experiment::Churn | Experiment::Revocation => 0,
             }
     }
 
@@ -217,6 +232,8 @@ impl Values {
             Key::Measure => self.measure = span(text)?,
             Key::Partition => self.partition = span(text)?,
             Key::Session => self.session = session(text)?,
+            Key::By => self.by = by(text)?,
+            Key::Deaths => self.deaths = ratio(text)?,
         }
         Ok(())
     }
@@ -262,6 +279,8 @@ impl Values {
             Key::Measure => Span(self.measure).to_string(),
             Key::Partition => Span(self.partition).to_string(),
             Key::Session => Span(self.session).to_string(),
+            Key::By => BY.into_iter().find(|(by, _)| *by == self.by).map_or("", |(_, name)| name).to_owned(),
+            Key::Deaths => format!("{} %", self.deaths * 100.0),
         }
     }
 }
@@ -278,6 +297,17 @@ fn security(text: &str) -> Result<Security, Wrong> {
     let known = Security::ALL.into_iter().find(|(_, name)| *name == text);
     let names = Security::ALL.map(|(_, name)| name);
     known.map(|(security, _)| security).ok_or_else(|| Wrong::unknown("security engine", text, &names))
+}
+
+/// How members are told, as it is written.
+const BY: [(Spread, &str); 3] =
+    [(Spread::Dht, "dht"), (Spread::Broadcast, "broadcast"), (Spread::Both, "both")];
+
+fn by(text: &str) -> Result<Spread, Wrong> {
+    let known = BY.into_iter().find(|(_, name)| *name == text);
+    known
+        .map(|(by, _)| by)
+        .ok_or_else(|| Wrong::unknown("way to tell members", text, &BY.map(|(_, name)| name)))
 }
 
 fn session(text: &str) -> Result<Duration, Wrong> {

@@ -12,6 +12,7 @@ mod partition;
 mod pool;
 mod relay;
 mod rest;
+mod revocation;
 mod rings;
 mod routes;
 mod schedule;

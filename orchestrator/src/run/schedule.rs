@@ -141,6 +141,7 @@ fn perform(mut stage: Stage<'_>) -> std::result::Result<(), Cut> {
         Experiment::Relay => stage.run_relay(),
         Experiment::Partition => stage.run_partition(),
         Experiment::Churn => stage.run_churn(),
+        Experiment::Revocation => stage.run_revocation(),
     }
 }
 
