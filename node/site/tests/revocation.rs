@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use atoll_core::security::Refusal as NoMember;
-use atoll_core::security::{UserList, list_digest};
+use atoll_core::security::{Authority, Claim, SignedList, Trust, UserList, Wall, list_digest};
 use atoll_site::Enrol;
 use common::node::Node;
 use common::{Program, Request, Served};
@@ -85,6 +85,48 @@ fn a_revoked_user_is_on_both_lists_and_members_take_none_of_its_certificates() {
     assert_eq!(own.judged(&certificate, x509, served.now()), Err(NoMember::Revoked));
     let mine = own.certificate(&served);
     assert!(own.judged(&mine, x509, served.now()).is_ok());
+}
+
+/// The group's rule after it was told these notices of an answer.
+fn told(node: &Node, notices: &Value) -> Authority {
+    let root = X509::from_pem(node.file.group.authority.as_bytes()).unwrap();
+    let mut authority = Authority::new(&root.to_der().unwrap(), "chess").unwrap();
+    for notice in notices.as_array().unwrap() {
+        let (_, fresh) = authority.take_notice(&decode_block(notice.as_str().unwrap()).unwrap()).unwrap();
+        assert!(fresh);
+    }
+    authority
+}
+
+#[test]
+fn each_revocation_has_a_notice_that_goes_on_where_the_list_before_ended() {
+    let served = Served::new();
+    let (ann, others) = group(&served, &["bob", "eve", "zoe"]);
+    let own = Node::of(&ann, "chess");
+    let (first, said) = list(&own, &served);
+    assert_eq!(said["notices"], json!([]));
+    let [bob, zoe] = [0, 2].map(|user| Node::of(&others[user], "chess").certificate(&served));
+    let node = Node::of(&others[1], "chess");
+    let many: Vec<X509> = (0..20).map(|_| Node::of(&others[1], "chess").certificate(&served)).collect();
+    let lone = node.certificate(&served);
+    revoke(&ann, "bob");
+    others[1].done("DELETE", "/api/v1/groups/chess/membership", &json!(null));
+    let (newest, said) = list(&own, &served);
+    assert_eq!(said["notices"].as_array().unwrap().len(), 3, "21 certificates do not fit into one");
+    let mut rule = told(&own, &said["notices"]);
+    assert_eq!(rule.known().complete(), 0, "what the first list said is not known");
+    let signature = decode_block(said["signature"].as_str().unwrap()).unwrap();
+    let text = said["text"].as_str().unwrap();
+    rule.take_user_list(&SignedList::join(text, &signature)).unwrap();
+    assert_eq!(rule.known().complete(), newest.number as u64);
+    assert_eq!(newest.number, first.number + 3);
+    let trust = Trust::Authority(Box::new(told(&own, &said["notices"])));
+    let judged = |certificate: &X509| {
+        let claim = Claim::Certificate(certificate.to_der().unwrap());
+        trust.verify(&claim, Wall(served.now() as u64)).map(|member| member.user)
+    };
+    assert!(many.iter().chain([&lone, &bob]).all(|one| judged(one) == Err(NoMember::Revoked)));
+    assert_eq!(judged(&zoe), Ok(Some("zoe".to_owned())));
 }
 
 #[test]

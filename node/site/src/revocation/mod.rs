@@ -3,6 +3,7 @@
 //! A database that was restored from an older copy has forgotten some. Then nothing is signed for the group until a member
 //! gives the newest list back, or the operator says that there is none.
 
+mod notices;
 mod restored;
 
 use atoll_core::security::{LIST_MAX, Serial, UserList, Wall, list_digest, sign_list};
@@ -13,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
+use notices::{Out, sign_with_notices};
 pub use restored::Given;
 
 use crate::authority::{List, Revoked};
@@ -37,6 +39,8 @@ pub struct SignedList {
     pub signature: String,
     /// The same serial numbers as a list of X.509 (PEM), under the same number.
     pub x509: String,
+    /// The latest notices, each a revocation by itself, in Base64.
+    pub notices: Vec<String>,
 }
 
 struct Last {
@@ -111,23 +115,40 @@ pub(crate) fn end_nodes(scene: &Scene<'_>, member: &Member, state: &str) -> Resu
     let sql = "INSERT INTO revoked_serials (group_id, serial, at)
         SELECT ?1, certificates.serial, ?3 FROM certificates JOIN nodes ON nodes.id = certificates.node
         WHERE nodes.group_id = ?1 AND nodes.account = ?2 AND certificates.ends > ?3 ON CONFLICT DO NOTHING";
+    let whole = state == "revoked";
+    let serials = if whole { Vec::new() } else { current(scene, "nodes.account", member.account)? };
     scene.db.execute(sql, params![scene.group.id, member.account, scene.now])?;
     let sql = "UPDATE nodes SET state = ?3 WHERE group_id = ?1 AND account = ?2 AND state <> 'revoked'";
     scene.db.execute(sql, params![scene.group.id, member.account, state])?;
-    sign_in(scene)
+    sign_in(scene, &if whole { Out::User(&member.name) } else { Out::Certificates(&member.name, serials) })
 }
 
 /// Ends one node for good.
 pub(crate) fn end_node(scene: &Scene<'_>, node: i64) -> Result<(), Refusal> {
     let sql = "INSERT INTO revoked_serials (group_id, serial, at)
         SELECT group_id, serial, ?2 FROM certificates WHERE node = ?1 AND ends > ?2 ON CONFLICT DO NOTHING";
+    let serials = current(scene, "nodes.id", node)?;
+    let user = "SELECT members.name FROM members JOIN nodes USING (group_id, account) WHERE nodes.id = ?1";
+    let user: String = scene.db.query_row(user, [node], |row| row.get(0))?;
     scene.db.execute(sql, params![node, scene.now])?;
     scene.db.execute("UPDATE nodes SET state = 'revoked' WHERE id = ?1", [node])?;
-    sign_in(scene)
+    sign_in(scene, &Out::Certificates(&user, serials))
 }
 
-fn sign_in(scene: &Scene<'_>) -> Result<(), Refusal> {
-    let number = sign(scene.db, scene.vault, (&scene.group, scene.now), 0)?;
+/// The serial numbers of certificates that have not ended, of one node or of all that somebody has in the group.
+fn current(scene: &Scene<'_>, column: &str, whose: i64) -> Result<Vec<Serial>, Refusal> {
+    let sql = format!(
+        "SELECT certificates.serial FROM certificates JOIN nodes ON nodes.id = certificates.node
+            WHERE nodes.group_id = ?1 AND {column} = ?2 AND certificates.ends > ?3 ORDER BY certificates.id"
+    );
+    let mut rows = scene.db.prepare(&sql)?;
+    let place = params![scene.group.id, whose, scene.now];
+    let rows = rows.query_map(place, |row| row.get::<_, String>(0))?;
+    rows.map(|serial| serial?.parse().map_err(|_| Refusal::Broken)).collect()
+}
+
+fn sign_in(scene: &Scene<'_>, out: &Out<'_>) -> Result<(), Refusal> {
+    let number = sign_with_notices(scene, out)?;
     scene.note("sign list", &number.to_string())?;
     scene.listed.set(Some(number));
     Ok(())
@@ -170,6 +191,7 @@ fn signed(db: &Connection, group: i64) -> Result<SignedList, Refusal> {
         text,
         signature: STANDARD.encode(signature),
         x509: String::from_utf8(x509).map_err(|_| Refusal::Broken)?,
+        notices: notices::latest(db, group)?,
     })
 }
 
