@@ -35,7 +35,7 @@ fn every_mistake_is_named_with_its_place_and_a_hint() {
 /// Files with one mistake each, and what is said about it.
 #[rustfmt::skip]
 fn mistakes() -> Vec<(&'static str, String)> {
-    let keys = "public, private, joiners, start, security, latency, nat, loss, query_timer, rest, measure, partition, session";
+    let keys = "public, private, joiners, start, security, latency, nat, loss, query_timer, rest, measure, partition, session, by, deaths";
     let head = "experiment, name, repeats, seed, sweep, expect";
     vec![
         ("pubic: 7\n", format!("test.yaml:1:1: unknown key `pubic` | did you mean `public`? known: {keys}, {head}")),
@@ -61,6 +61,9 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("query_timer: often\n", "test.yaml:1:14: query_timer: `often` is no query timer | write `dynamic`, or a span from 1 s to 24 h like `5 min`".into()),
         ("experiment: vpn\n", "test.yaml:1:13: experiment: this version has no experiment `vpn` | known: join, pool, bandwidth, relay, partition, churn, revocation".into()),
         ("experiment: pool\nsession: 1 min\n", "session: it means nothing to the experiment `pool` | known there: public, private, security, latency, nat, loss, query_timer".into()),
+        ("experiment: revocation\nby: pigeon\n", "test.yaml:2:5: by: unknown way to tell members `pigeon` | known: dht, broadcast, both".into()),
+        ("experiment: revocation\nsecurity: none\n", "security: none: without security no authority vouches for anybody, and none revokes | use `security: dtls`".into()),
+        ("experiment: revocation\nprivate: 2\n", "private: one member tells, one is told, and one is revoked | raise `private` to 3 or more".into()),
         ("experiment: churn\nsession: 0 s\n", "test.yaml:2:10: session: `0 s` is out of range | write a span of 1 s or more".into()),
         ("experiment: churn\nmeasure: 24 h\n", "measure: 24 h: values of the DHT have to outlive it, and none is kept for more than a day | at most 23 h; `repeats` runs it with other seeds".into()),
         ("latency: slow\n", "test.yaml:1:10: latency: `slow` is no latency | write a one-way delay like `100 ms`, `builtin`, or a matrix file like `rtt-ms.csv`".into()),
@@ -121,7 +124,7 @@ fn an_unknown_experiment_or_file_is_named() {
     assert_eq!(slip.to_string(), "cannot read the experiment `jion`: unknown experiment `jion`");
     assert_eq!(
         slip.hint.as_deref(),
-        Some("did you mean `join`? known: join, pool, bandwidth, relay, partition, churn")
+        Some("did you mean `join`? known: join, pool, bandwidth, relay, partition, churn, revocation")
     );
     assert!(error("/no/such.yaml").to_string().contains("No such file"));
 }

@@ -26,7 +26,7 @@ const SIEGE: Duration = Duration::from_secs(60);
 const GLANCE: Duration = Duration::from_secs(5);
 /// Nobody's name: what a notice about this user costs is what telling costs, and no repair of the ring.
 const NOBODY: &str = "nobody";
-/// Bytes of a broadcast datagram beside the notice: headers of IPv4 and UDP 28, of the datagram, record 20, front of a frame 3,
+/// Bytes of a broadcast datagram beside the notice: headers of IPv4 and UDP 28, of the datagram, record 20, number in it 3,
 /// kind 1, and of the broadcast 71.
 const AROUND: usize = 28 + SHORT_LEN + 20 + 3 + 1 + 71;
 
