@@ -23,6 +23,9 @@ const REPEAT_FOR: Duration = Duration::from_secs(15);
 
 /// The longest first wait for an answer.
 const WAIT_MAX: Duration = Duration::from_secs(5);
+/// How many times in what is usual a flight is said about. Loss, too, makes answers take longer: with fewer times, waits that follow
+/// it would make it longer still, without an end at 30 % in each direction.
+const TIMES: u32 = 3;
 /// The weight of one answer in what is usual.
 const SHARE: u32 = 8;
 
@@ -44,7 +47,7 @@ impl Pace {
     /// A flight was answered so long after it was first said.
     pub(super) fn learn(&mut self, took: Duration, limits: &mut Limits) {
         self.usual = (self.usual * (SHARE - 1) + took) / SHARE;
-        limits.wait = self.usual.min(WAIT_MAX).max(self.wait);
+        limits.wait = (self.usual / TIMES).min(WAIT_MAX).max(self.wait);
         limits.wait_max = self.wait_max.max(limits.wait * 2);
     }
 }
