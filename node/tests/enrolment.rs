@@ -325,10 +325,20 @@ fn serve_at(town: &Town, seconds: i64) -> tokio::runtime::Runtime {
         key: KeyFile::Own(town.path("key")),
         watermark: town.path("key.watermark"),
     };
-    let clock = Clock::new(move || atoll_core::security::Wall((common::group::now() + seconds) as u64));
+    let clock =
+        move || Clock::new(move || atoll_core::security::Wall((common::group::now() + seconds) as u64));
     let place = town.site.place;
     runtime.block_on(async {
-        let mut site = Site::open(&places, Told::new(vec![], vec![]), clock).await.unwrap();
+        let open = || Site::open(&places, Told::new(vec![], vec![]), clock());
+        let mut opened = open().await;
+        // The one before lets go of its folder a moment after its end.
+        for _ in 0..100 {
+            if opened.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                opened = open().await;
+            }
+        }
+        let mut site = opened.unwrap();
         let acceptor = site.secure(None).await.unwrap();
         let listener = tokio::net::TcpListener::bind(place).await.unwrap();
         let (stop, stopped) = tokio::sync::watch::channel(());
