@@ -82,7 +82,6 @@ impl<'a> Person<'a> {
 }
 
 #[test]
-#[ignore = "Chromium does not answer the first DevTools command on some machines"]
 fn from_signing_up_to_a_member_and_out_again() {
     let Some(driver) = Driver::start() else {
         return println!(

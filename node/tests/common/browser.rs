@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
+use std::time::Duration;
 
 use openssl::base64::decode_block;
 use serde_json::{Value, json};
@@ -149,6 +150,8 @@ impl Drop for Browser<'_> {
         let Ok(mut stream) = TcpStream::connect(self.driver.place) else { return };
         let (id, place) = (&self.id, self.driver.place);
         let _ = write!(stream, "DELETE /session/{id} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n");
-        let _ = stream.read_to_end(&mut Vec::new());
+        // It is gone once this is answered; the connection stays open.
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+        let _ = stream.read(&mut [0]);
     }
 }

@@ -268,9 +268,24 @@ pub fn request(place: SocketAddr, text: &str) -> (u16, String) {
     // A server that refuses early closes while we write.
     let _ = stream.write_all(text.as_bytes());
     let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
+    let mut part = [0; 65536];
+    // Not all servers close when they were asked to, nor do all say how long an answer is.
+    while !is_whole(&answer) {
+        match stream.read(&mut part) {
+            Ok(0) | Err(_) => break,
+            Ok(length) => answer.extend_from_slice(&part[..length]),
+        }
+    }
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     (status, body.to_owned())
+}
+
+/// Whether all is there that an answer's head promises.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    length.is_some_and(|length: usize| answer.len() - end - 4 >= length)
 }

@@ -22,6 +22,8 @@ struct Unacked {
     kind: FrameKind,
     body: Buffer,
     retransmissions: u8,
+    /// When it was sent first.
+    sent: Time,
     due: Time,
 }
 
@@ -49,6 +51,15 @@ pub struct Again {
     pub retransmissions: u8,
 }
 
+/// News of an acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acked {
+    /// How long ago the latest frame that it is for was sent first.
+    pub waited: Duration,
+    /// That frame was sent once: the wait is a round trip (RFC 6298, section 3), and not only at least as long as one.
+    pub once: bool,
+}
+
 /// What the retransmission timer found.
 #[derive(Debug)]
 pub enum Overdue {
@@ -68,8 +79,8 @@ pub struct Reliable {
 }
 
 impl Reliable {
-    /// Takes a frame in charge and numbers it; none if too many are waiting.
-    pub fn send(&mut self, kind: FrameKind, body: &Buffer, due: Time) -> Option<u16> {
+    /// Takes a frame in charge that is sent now and again after `wait`, and numbers it; none if too many are waiting.
+    pub fn send(&mut self, kind: FrameKind, body: &Buffer, now: Time, wait: Duration) -> Option<u16> {
         let oldest = self.unacked.front().map_or(self.next, |frame| frame.sequence);
         if self.unacked.len() == UNACKED_MAX || self.next.wrapping_sub(oldest) >= WINDOW {
             return None;
@@ -80,20 +91,24 @@ impl Reliable {
             // Most edges never have more than one frame on its way, and a node has many.
             self.unacked.reserve_exact(self.unacked.len().max(1));
         }
-        self.unacked.push_back(Unacked { sequence, kind, body: body.clone(), retransmissions: 0, due });
+        let (body, due) = (body.clone(), now + wait);
+        self.unacked.push_back(Unacked { sequence, kind, body, retransmissions: 0, sent: now, due });
         Some(sequence)
     }
 
-    /// The peer says what it has; true if that is news.
-    pub fn on_ack(&mut self, ack: Ack) -> bool {
-        let before = self.unacked.len();
+    /// The peer says what it has.
+    pub fn on_ack(&mut self, ack: Ack, now: Time) -> Option<Acked> {
+        let mut acked = None;
         self.unacked.retain(|frame| {
             let ahead = frame.sequence.wrapping_sub(ack.next);
             let before_next = ahead >= 0x8000;
             let in_bits = (1..WINDOW).contains(&ahead) && ack.bits & (1 << (ahead - 1)) != 0;
+            if before_next || in_bits {
+                acked = Some(Acked { waited: now.since(frame.sent), once: frame.retransmissions == 0 });
+            }
             !(before_next || in_bits)
         });
-        self.unacked.len() < before
+        acked
     }
 
     /// A reliable frame arrived.
@@ -195,7 +210,7 @@ mod tests {
     fn a_frame_is_sent_again_until_it_is_acknowledged_or_the_peer_is_dead() {
         let mut sender = Reliable::default();
         let rto = Duration::from_millis(100);
-        sender.send(FrameKind::Packet, &body(), Time::ZERO + rto);
+        sender.send(FrameKind::Packet, &body(), Time::ZERO, rto);
         let mut now = Time::ZERO;
         for _ in 0..RETRANSMISSIONS_MAX {
             now = sender.due().expect("a frame waits");
@@ -208,9 +223,26 @@ mod tests {
     }
 
     #[test]
+    fn an_acknowledgement_tells_the_round_trip_of_what_was_sent_once() {
+        let (mut sender, second) = (Reliable::default(), Duration::from_secs(1));
+        sender.send(FrameKind::Link, &body(), Time::ZERO, second);
+        assert!(
+            matches!(sender.overdue(Time::ZERO + second, second), Overdue::Again(again) if again.len() == 1)
+        );
+        sender.send(FrameKind::Packet, &body(), Time::ZERO + second, second);
+        let upto = |next| Ack { next, bits: 0 };
+        let [first, later] = [1, 2].map(|next| sender.on_ack(upto(next), Time::from_secs(3)));
+        assert_eq!(first, Some(Acked { waited: 3 * second, once: false }));
+        assert_eq!(later, Some(Acked { waited: 2 * second, once: true }));
+        assert_eq!(sender.on_ack(upto(2), Time::from_secs(4)), None, "no news");
+    }
+
+    #[test]
     fn the_window_bounds_what_waits() {
         let mut sender = Reliable::default();
-        let sent = (0..200).filter(|_| sender.send(FrameKind::Link, &body(), Time::ZERO).is_some()).count();
+        let sent = (0..200)
+            .filter(|_| sender.send(FrameKind::Link, &body(), Time::ZERO, Duration::ZERO).is_some())
+            .count();
         assert_eq!(sent, usize::from(WINDOW));
     }
 
@@ -221,7 +253,7 @@ mod tests {
             let mut arrived = Vec::new();
             let mut sent = 0u16;
             for (forth, back) in losses.into_iter().chain(std::iter::repeat_n((true, true), 60)) {
-                if sent < 100 && sender.send(FrameKind::Packet, &body(), Time::ZERO).is_some() {
+                if sent < 100 && sender.send(FrameKind::Packet, &body(), Time::ZERO, Duration::ZERO).is_some() {
                     sent += 1;
                 }
                 for frame in &mut sender.unacked {
@@ -235,7 +267,7 @@ mod tests {
                     }
                 }
                 if let Some(ack) = receiver.take_ack() && back {
-                    sender.on_ack(ack);
+                    sender.on_ack(ack, Time::ZERO);
                 }
             }
             arrived.sort_unstable();

@@ -17,7 +17,7 @@ impl Overlay {
     pub(super) fn send_frame(&mut self, id: EdgeId, kind: FrameKind, body: Buffer, lent: &mut Lent<'_>) {
         let Some(edge) = self.edges.get_mut(id) else { return };
         let rto = lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
-        let sequence = edge.reliable.send(kind, &body, lent.now + rto + edge::ACK_DELAY);
+        let sequence = edge.reliable.send(kind, &body, lent.now, rto + edge::ACK_DELAY);
         self.put_frame(id, FrameHeader { kind, ack: None, sequence }, body, lent);
     }
 
@@ -55,8 +55,9 @@ impl Overlay {
         self.observe(id, lent);
         let Some(edge) = self.edges.get_mut(id) else { return };
         if let Some(ack) = header.ack
-            && edge.reliable.on_ack(ack)
+            && let Some(acked) = edge.reliable.on_ack(ack, lent.now)
         {
+            lent.paths.guess(edge.path, acked.waited, acked.once);
             self.trust_again(id);
         }
         if let Some(sequence) = header.sequence {

@@ -61,6 +61,13 @@ impl Path {
         self.rtt.map_or(self.rtt_guess * 2, |rtt| rtt + 4 * self.rtt_variation).clamp(RTO_MIN, RTO_MAX)
     }
 
+    /// An acknowledgement came after `waited`. As it may have waited for a frame to ride on it is no sample, and tells only the
+    /// end of a path that never pings whether it has to wait for longer than is common.
+    fn guess(&mut self, waited: Duration, is_exact: bool) {
+        let least = if is_exact { RTT_UNKNOWN } else { self.rtt_guess };
+        self.rtt_guess = waited.max(least).min(RTO_MAX);
+    }
+
     /// Takes one sample of the round trip.
     fn sample(&mut self, sample: Duration) {
         match self.rtt {
@@ -146,6 +153,13 @@ impl Table {
     /// A path that is held, to change.
     pub fn get_mut(&mut self, id: PathId) -> Option<&mut Path> {
         self.paths.get_mut(id.0 as usize).filter(|path| path.users > 0)
+    }
+
+    /// A frame was acknowledged on a path after so long; `is_exact` if it was sent once.
+    pub fn guess(&mut self, id: PathId, waited: Duration, is_exact: bool) {
+        if let Some(path) = self.get_mut(id) {
+            path.guess(waited, is_exact);
+        }
     }
 
     /// Takes one sample of a path's round trip.

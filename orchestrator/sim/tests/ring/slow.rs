@@ -14,7 +14,7 @@ fn members_whose_answers_take_seconds_find_each_other_and_none_loses_another() {
     town.start_all();
     town.completes_within(Duration::from_secs(180));
     town.world.run_for(Duration::from_secs(60)).unwrap();
-    let settled = town.world.now();
+    let (settled, sent) = (town.world.now(), retransmitted(&mut town));
     town.world.run_for(HOUR).unwrap();
     assert!(town.is_complete(), "{} have wrong neighbours at rest", town.wrong());
     for host in town.hosts() {
@@ -24,4 +24,10 @@ fn members_whose_answers_take_seconds_find_each_other_and_none_loses_another() {
         );
         assert_eq!(silent, None, "{host:?} took a slow peer for a dead one");
     }
+    assert_eq!(retransmitted(&mut town), sent, "what was sent again had only not been answered yet");
+}
+
+fn retransmitted(town: &mut Town) -> f64 {
+    let hosts = town.hosts();
+    hosts.into_iter().map(|host| town.metric(host, "atoll_retransmitted_frames_total", "public")).sum()
 }
