@@ -21,6 +21,9 @@ use crate::failure::Failure;
 const PORT_DEFAULT: u16 = 4001;
 /// Datagrams that wait for the kernel; the newest is dropped when there are more.
 const SEND_QUEUE_MAX: usize = 1024;
+/// Bytes that the kernel shall keep for us while others have the processor; it gives less where `net.core.rmem_max` says so,
+/// and counts the memory that a datagram takes, a few times its length.
+const RECEIVE_BUFFER: usize = 2 << 20;
 /// Socket errors that one call passes over while it looks for a datagram.
 const ERRORS_MAX: usize = 16;
 /// Room for a datagram that is too large, so that it is seen to be.
@@ -233,6 +236,7 @@ pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
 fn open(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }

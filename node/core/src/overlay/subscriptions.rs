@@ -9,14 +9,16 @@ use crate::revocations::{LEASE, Wish};
 use crate::wire::{Mode, PacketHeader, PacketKind};
 
 impl Overlay {
-    /// Looks at whose nodes are among the peers, in an overlay whose members can be revoked.
+    /// Looks at whose nodes are our neighbours, in an overlay whose members can be revoked. Not at all peers: a few of those that
+    /// have the revoked for a peer hear of it by the DHT, and they tell the others.
     pub(super) fn look_at_users(&mut self, lent: &Lent<'_>) {
         if self.subscriptions_timeout().is_none_or(|deadline| deadline.at > lent.now) {
             return;
         }
         let identity = |id| self.edges.get(id).and_then(|edge| edge.identity.as_deref());
-        let peers = self.connections.iter().filter_map(|one| identity(one.edge())?.user.as_deref());
-        let users: BTreeSet<&str> = peers.collect();
+        let nearest = self.connections.nearest(self.ring.near());
+        let near = nearest.into_iter().filter_map(|peer| self.connections.get(peer));
+        let users: BTreeSet<&str> = near.filter_map(|one| identity(one.edge())?.user.as_deref()).collect();
         self.subscriptions.look(&users, lent.now);
     }
 

@@ -1,5 +1,5 @@
-//! Revocations by the DHT (section III-C of the paper): whoever has a peer subscribes under a key of the peer's user, and
-//! whoever publishes a notice tells the subscribers.
+//! Revocations by the DHT (section III-C of the paper): whoever has a neighbour subscribes under a key of its user, and
+//! whoever publishes a notice tells the subscribers, who tell their peers.
 //!
 //! A notice and a subscription may cross. Whoever publishes puts the notice first and reads the subscribers then; whoever
 //! subscribes puts that first and looks for a notice then: one of the two sees the other.
