@@ -162,6 +162,17 @@ fn containers_come_and_go_and_values_stay() {
     assert!(metrics["public_join_seconds"]["count"].as_f64() >= Some(1.0), "{metrics}");
 }
 
+#[test]
+fn a_revocation_reaches_all_containers_and_the_rogue_stays_out() {
+    let Some(_alone) = engine("a_revocation_reaches_all_containers_and_the_rogue_stays_out") else { return };
+    let set = ["public=12", "nat=none", "latency=20 ms", "rest=20 s"];
+    let metrics = measured("revocation", &set);
+    assert_eq!(metrics["revocation_seconds"]["count"].as_f64(), Some(10.0), "{metrics}");
+    assert_eq!(metrics["untold_ratio"]["max"].as_f64(), Some(0.0), "{metrics}");
+    assert_eq!(metrics["rogue_linked_ratio"]["max"].as_f64(), Some(0.0), "{metrics}");
+    assert!(metrics["sealed_seconds"]["count"].as_f64() >= Some(1.0), "{metrics}");
+}
+
 /// What one trial of an experiment in containers measured; it leaves nothing.
 fn measured(experiment: &str, set: &[&str]) -> serde_json::Value {
     let before = list().unwrap();

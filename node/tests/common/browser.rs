@@ -5,12 +5,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openssl::base64::decode_block;
 use serde_json::{Value, json};
 
-use super::{request, until};
+use super::{PATIENCE, request, until};
 
 /// The key under which an element's name is answered.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -89,14 +89,19 @@ impl Browser<'_> {
 
     /// What a person reads on the page.
     pub fn text(&self) -> String {
-        let script = json!({"script": "return document.body.innerText", "args": []});
+        // Between two pages there is no body.
+        let script = json!({"script": "return document.body ? document.body.innerText : ''", "args": []});
         self.ask("POST", "/execute/sync", &script).as_str().unwrap().to_owned()
     }
 
+    /// Waits until the page says this: a click does not wait for the page behind it.
     #[track_caller]
     pub fn reads(&self, part: &str) {
-        let text = self.text();
-        assert!(text.contains(part), "`{part}` is not on the page:\n{text}");
+        let end = Instant::now() + PATIENCE;
+        while !self.text().contains(part) {
+            assert!(Instant::now() < end, "`{part}` is not on the page:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn element(&self, by: &str, value: &str) -> String {
