@@ -35,11 +35,7 @@ impl Overlay {
 
     /// Takes a notice from outside of the overlay, and tells the peers that there is something to ask for.
     pub fn set_notice(&mut self, notice: &[u8], lent: &mut Lent<'_>) {
-        match self.learn(notice, lent) {
-            Ok((_, fresh)) => self.untold |= fresh,
-            Err(refusal) => self.counters.drop(refusal.into()),
-        }
-        self.tell_peers(None, lent);
+        self.hear_notice(notice, lent);
         self.pump(lent);
     }
 
@@ -203,11 +199,13 @@ impl Overlay {
         }
     }
 
-    /// The DHT, or who put a notice there, brings it to whoever subscribed. Others may have asked for it or not.
+    /// The DHT, or who put a notice there, brings it to whoever subscribed. Not everybody who has the revoked for a peer did.
     pub(super) fn hear_notice(&mut self, notice: &[u8], lent: &mut Lent<'_>) {
-        if let Err(refusal) = self.learn(notice, lent) {
-            self.counters.drop(refusal.into());
+        match self.learn(notice, lent) {
+            Ok((_, fresh)) => self.untold |= fresh,
+            Err(refusal) => return self.counters.drop(refusal.into()),
         }
+        self.tell_peers(None, lent);
     }
 
     /// Tells the peers how much we know, if we learnt something that they may not have; the one who told us knows it.

@@ -17,6 +17,9 @@ use crate::wire::{Candidate, Remote};
 /// Round trip that is assumed before the first sample.
 const RTT_UNKNOWN: Duration = Duration::from_millis(400);
 const RTO_MIN: Duration = Duration::from_millis(120);
+/// How much longer than a round trip to wait at least, however even round trips are: both ends may have other things to do
+/// (the granularity of RFC 6298, section 2).
+const RTO_SLACK: Duration = Duration::from_millis(100);
 const RTO_MAX: Duration = Duration::from_secs(6);
 /// The weight of one round trip in what is usual.
 const SHARE: u32 = 8;
@@ -58,7 +61,8 @@ impl Path {
     /// How long to wait for an answer before asking again (RFC 6298, with a shorter minimum).
     #[must_use]
     pub fn rto(&self) -> Duration {
-        self.rtt.map_or(self.rtt_guess * 2, |rtt| rtt + 4 * self.rtt_variation).clamp(RTO_MIN, RTO_MAX)
+        let measured = |rtt: Duration| rtt + (4 * self.rtt_variation).max(RTO_SLACK);
+        self.rtt.map_or(self.rtt_guess * 2, measured).clamp(RTO_MIN, RTO_MAX)
     }
 
     /// An acknowledgement came after `waited`. As it may have waited for a frame to ride on it is no sample, and tells only the
@@ -420,6 +424,7 @@ mod tests {
         for _ in 0..50 {
             path.sample(Duration::from_millis(200));
         }
-        assert!(path.rto() >= Duration::from_millis(200) && path.rto() < Duration::from_millis(260));
+        let least = Duration::from_millis(200) + RTO_SLACK;
+        assert!(path.rto() >= least && path.rto() < least + Duration::from_millis(60));
     }
 }

@@ -36,15 +36,15 @@ pub(super) fn show(page: &impl Template) -> Result<Response, Refusal> {
     }
 }
 
-/// A time of the database, to the second.
-pub(crate) fn moment(at: impl Borrow<i64>) -> String {
-    date::shown(u64::try_from(*at.borrow()).unwrap_or(0)).replace('T', " ").replace('Z', "")
+/// A time of the database: the day, and the second of it.
+pub(crate) fn moment(at: impl Borrow<i64>) -> Vec<String> {
+    let text = date::shown(u64::try_from(*at.borrow()).unwrap_or(0));
+    text.trim_end_matches('Z').split('T').map(str::to_owned).collect()
 }
 
 /// A time of the database, to the day.
 pub(crate) fn day(at: impl Borrow<i64>) -> String {
-    let text = moment(at);
-    text.split(' ').next().unwrap_or(&text).to_owned()
+    moment(at).swap_remove(0)
 }
 
 #[derive(Template)]
