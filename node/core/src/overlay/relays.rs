@@ -21,6 +21,8 @@ const RELAYS_NAMED_MAX: usize = 6;
 const RELAYS_OPEN: usize = 3;
 /// Common peers that a relayed connection keeps: one that is used, and others in reserve and to choose from.
 const RELAYS_KEPT: usize = 4;
+/// The same before there is any way to it: a direct one is often found a moment later.
+const RELAYS_TRIED: usize = 2;
 /// How much shorter another way through a common peer has to be for an edge to take it.
 const GAIN_MIN: Duration = Duration::from_millis(20);
 /// Round trip that is assumed of a relay without a sample.
@@ -170,19 +172,35 @@ impl Overlay {
         let Some(attempt) = self.linker.get_mut(peer) else { return };
         // A relay must itself be reached directly, and a shortcut through another is none.
         let roles = attempt.roles.union(Roles::from_bits(message.roles));
-        let wants = have != Some(Way::Relayed) && attempt.wants(Way::Relayed);
+        let wants = have.is_none_or(|have| have < Way::Relayed) && attempt.wants(Way::Relayed);
         if !(roles.has(Role::Near) || roles.has(Role::OnDemand)) || !(wants || have == Some(Way::Relayed)) {
             return;
         }
         if wants {
             attempt.relay_at(lent.now + wait);
         }
-        self.relayed.named.insert(peer, named);
+        self.keep_relays(peer, named, lent.now);
         self.linker.refresh();
         self.trim_named();
         if !wants {
             self.make_relays(peer, lent);
         }
+    }
+
+    /// The relays that a member names now, and those of before that we have in common with it: it names the best only, and one
+    /// that is not its peer any longer says so when it is used.
+    fn keep_relays(&mut self, peer: Address, mut named: Vec<Named>, now: Time) {
+        let before = self.relayed.named.remove(&peer).unwrap_or_default();
+        let is_kept = |one: &Named| {
+            let is_ours = self.has_direct(one.via) || self.linker.get(one.via).is_some();
+            is_ours && !self.relayed.is_refused(one.via, peer, now)
+        };
+        for one in before.into_iter().filter(is_kept) {
+            if named.len() < RELAYS_NAMED_MAX + RELAYS_KEPT && !named.iter().any(|new| new.via == one.via) {
+                named.push(one);
+            }
+        }
+        self.relayed.named.insert(peer, named);
     }
 
     /// Forgets the relays of members that we have nothing to do with.
@@ -229,7 +247,9 @@ impl Overlay {
     /// Links so many of the relays that a member named that we have enough in common.
     fn make_relays(&mut self, peer: Address, lent: &mut Lent<'_>) {
         let Some(named) = self.relayed.named.get(&peer) else { return };
-        let refused = |via: Address| self.relayed.is_refused(via, peer, lent.now);
+        let refused = |via: Address| {
+            self.relayed.is_refused(via, peer, lent.now) || self.linker.is_resting(via, lent.now)
+        };
         let common = named.iter().filter(|one| self.has_direct(one.via) && !refused(one.via)).count();
         let mut fresh: Vec<Named> = named
             .iter()
@@ -239,7 +259,9 @@ impl Overlay {
         if lent.paths.is_shut(lent.now) {
             fresh.sort_by_key(|one| !one.open);
         }
-        let lacking = RELAYS_KEPT.saturating_sub(common);
+        let is_linked = self.connections.get(peer).is_some();
+        let wanted = if is_linked { RELAYS_KEPT } else { RELAYS_TRIED };
+        let lacking = wanted.saturating_sub(common);
         if fresh.len() < lacking {
             self.ask_for_relays(peer, lent);
         }
