@@ -42,7 +42,7 @@ pub struct MemberFile {
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SitePart {
-    /// The best first.
+    /// The best first; none if it is reached through the public overlay alone.
     pub urls: Urls,
     /// The SHA-256 of the public key of its TLS certificate.
     pub pin: Digits,
@@ -95,6 +95,10 @@ impl MemberFile {
             let why =
                 format!("group.authority: it is that of group `{of}` and not of `{}`", file.group.name.0);
             return Err(Failure::new(name, why).hint(DOWNLOAD));
+        }
+        if file.site.urls.0.is_empty() && file.bootstraps.is_empty() {
+            let why = "it names neither a URL of the site nor a member of the public overlay";
+            return Err(Failure::new(name, why).hint("the site's operator can name one with --bootstrap"));
         }
         Ok(file)
     }
@@ -207,14 +211,14 @@ impl<'de> Deserialize<'de> for Url {
     }
 }
 
-/// A site's URLs, at least one.
+/// A site's URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Urls(pub Vec<Url>);
 
 impl<'de> Deserialize<'de> for Urls {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let urls = Vec::deserialize(deserializer)?;
-        if (1..=URLS_MAX).contains(&urls.len()) {
+        if urls.len() <= URLS_MAX {
             return Ok(Self(urls));
         }
         let why = format!("{} URLs{HINT}{DOWNLOAD}", urls.len());
