@@ -315,6 +315,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_file_names_a_url_or_a_member_of_the_public_overlay() {
+        let mut file = atoll_site::MemberFile::read(&sample()).unwrap();
+        file.site.urls.clear();
+        assert!(MemberFile::parse("x", &file.text().unwrap()).unwrap().site.urls.0.is_empty());
+        file.bootstraps.clear();
+        let shown = MemberFile::parse("x", &file.text().unwrap()).err().unwrap().to_string();
+        assert!(
+            shown.contains("neither a URL of the site nor a member") && shown.contains("hint: "),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn a_url_has_a_host_and_a_port() {
         for (text, host, port) in [
             ("https://site.example", "site.example", 443),

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::{Duration, UNIX_EPOCH};
 
+use atoll_site::Stream;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
@@ -14,7 +15,6 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use openssl::sha::sha256;
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslVerifyMode, SslVersion};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -106,7 +106,7 @@ fn key_of(stream: &SslStream<TcpStream>) -> Option<[u8; 32]> {
 
 /// One request on a stream, and its answer. `shown` is what people call the other end.
 pub(super) async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    stream: Box<dyn Stream>,
     (host, shown): (&str, &str),
     request: Request<Bytes>,
 ) -> Result<Said, Trouble> {

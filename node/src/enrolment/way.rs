@@ -157,7 +157,7 @@ impl Way {
                 let (stream, url) = self.place.open().await.map_err(Tried::Unopened)?;
                 let host = url.to_string();
                 let host = host.trim_start_matches("https://");
-                exchange(stream, (host, &url.to_string()), request).await.map_err(Tried::Over)
+                exchange(Box::new(stream), (host, &url.to_string()), request).await.map_err(Tried::Over)
             }
         }
     }

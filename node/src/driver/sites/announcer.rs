@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use atoll_core::control::{Command, FailureKind, OwnerProof, Reply, State};
 use atoll_core::wire::Address;
-use atoll_site::{Announcement, Refusal, SITE_KEY, Site, Term};
+use atoll_site::{Announcement, Refusal, SITE_KEY, Term};
 use openssl::rand::rand_bytes;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Hosted;
 use super::tally::Tally;
+use super::{Authorities, Hosted};
 use crate::driver::requests::Asker;
 
 /// How long a statement is held.
@@ -43,7 +43,7 @@ struct Voice {
 }
 
 pub(super) struct Announcer {
-    site: Arc<Site>,
+    site: Arc<dyn Authorities>,
     asker: Asker,
     overlay: String,
     own: Address,

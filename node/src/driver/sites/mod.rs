@@ -9,11 +9,12 @@ mod caller;
 mod door;
 mod tally;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use atoll_core::control::Metric;
-use atoll_site::{Call, Site};
-use tokio::sync::mpsc;
+use atoll_site::{Announcement, Call, Refusal, Site, Term};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::Clock;
@@ -30,10 +31,38 @@ use tally::Tally;
 /// Calls that wait for the site.
 const CALLS_WAITING_MAX: usize = 8;
 
+/// An answer of the site beside the node.
+type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
+
+/// What is asked of a site's groups and their authorities. The program of a node without a site has nothing of one in it, its
+/// database least of all.
+trait Authorities: Send + Sync {
+    /// See [`Site::founded`].
+    fn founded(&self) -> watch::Receiver<()>;
+    /// See [`Site::groups_after`].
+    fn groups_after(&self, number: i64) -> Asked<'_, Vec<(i64, String)>>;
+    /// See [`Site::announce`].
+    fn announce(&self, number: i64, term: Term) -> Asked<'_, Announcement>;
+}
+
+impl Authorities for Site {
+    fn founded(&self) -> watch::Receiver<()> {
+        self.founded()
+    }
+
+    fn groups_after(&self, number: i64) -> Asked<'_, Vec<(i64, String)>> {
+        Box::pin(self.groups_after(number))
+    }
+
+    fn announce(&self, number: i64, term: Term) -> Asked<'_, Announcement> {
+        Box::pin(self.announce(number, term))
+    }
+}
+
 /// A site that runs beside the node.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Hosted {
-    site: Arc<Site>,
+    site: Arc<dyn Authorities>,
     calls: mpsc::Sender<Call>,
     tally: Arc<Tally>,
 }
