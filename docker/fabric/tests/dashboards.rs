@@ -10,49 +10,20 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use atoll_fabric::api::{Attach, Client};
 use atoll_fabric::setting::Setting;
 use serde_json::Value;
-use support::{StandIn, may_make_namespaces, topology};
+use support::{Program, StandIn, may_make_namespaces, node_binary, topology, workspace};
 
 /// Longest wait for what must happen soon on a slow machine.
 const SOON: Duration = Duration::from_secs(90);
 const NODES: usize = 8;
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
-}
-
 fn dashboards() -> PathBuf {
     workspace().join("dashboards")
-}
-
-/// A program that ends with this value.
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The daemon, which another crate makes: beside the fabric's own program, or made now.
-fn node_binary() -> PathBuf {
-    let fabric = Path::new(env!("CARGO_BIN_EXE_atoll-fabric"));
-    let node = fabric.with_file_name("atoll-node");
-    if !node.exists() {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--package", "atoll-node"]).current_dir(workspace());
-        if fabric.parent().unwrap().ends_with("release") {
-            cargo.arg("--release");
-        }
-        assert!(cargo.status().unwrap().success(), "atoll-node does not build");
-    }
-    node
 }
 
 fn has_prometheus(test: &str) -> bool {

@@ -53,6 +53,18 @@ pub enum Command {
         /// Under a key that is this member's own.
         owned: bool,
     },
+    /// Put a value into the overlay's DHT under a key of somebody who need not be a member: the proof says that it shall be
+    /// there.
+    DhtPutProved {
+        /// Name of the overlay.
+        overlay: String,
+        /// The key, as people write it.
+        key: String,
+        /// The value.
+        value: Vec<u8>,
+        /// The owner's word for it.
+        proof: OwnerProof,
+    },
     /// Put a value into the overlay's DHT if nothing is under the key.
     DhtCreate {
         /// Name of the overlay.
@@ -88,6 +100,19 @@ pub enum Command {
     Metrics,
     /// Tell the peers goodbye.
     Leave,
+}
+
+/// That the owner of a DHT key puts a value there, as [`crate::dht::prove`] makes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerProof {
+    /// The owner's public key (P-256; DER, `SubjectPublicKeyInfo`): the key is that of its address.
+    pub public: Vec<u8>,
+    /// A value with a higher one replaces it.
+    pub sequence: u64,
+    /// The lease, in milliseconds.
+    pub lease_millis: u32,
+    /// ECDSA with SHA-256 (DER).
+    pub signature: Vec<u8>,
 }
 
 /// How members are told of a revocation.
@@ -127,7 +152,7 @@ pub enum Reply {
     },
     /// Answer to [`Command::Judge`]: the member.
     Judged(Author),
-    /// Answer to [`Command::DhtPut`] and [`Command::DhtCreate`]: most points hold the value.
+    /// Answer to [`Command::DhtPut`], [`Command::DhtPutProved`] and [`Command::DhtCreate`]: most points hold the value.
     DhtStored {
         /// For how long, in seconds.
         lease_seconds: f64,

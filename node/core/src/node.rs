@@ -189,7 +189,10 @@ impl Node {
                 let revoke = |overlay: &mut Overlay, lent: &mut Lent<'_>| overlay.revoke(&notice, by, lent);
                 self.with(&overlay, now, revoke).unwrap_or_else(|failed| failed)
             }
-            Command::DhtPut { .. } | Command::DhtCreate { .. } | Command::DhtGet { .. } => {
+            Command::DhtPut { .. }
+            | Command::DhtPutProved { .. }
+            | Command::DhtCreate { .. }
+            | Command::DhtGet { .. } => {
                 return self.on_dht_command(id, command, now);
             }
             Command::Leave => {
@@ -215,6 +218,7 @@ impl Node {
     fn on_dht_command(&mut self, id: RequestId, command: Command, now: Time) {
         let name = match &command {
             Command::DhtPut { overlay, .. }
+            | Command::DhtPutProved { overlay, .. }
             | Command::DhtCreate { overlay, .. }
             | Command::DhtGet { overlay, .. } => overlay.clone(),
             _ => return,

@@ -3,7 +3,6 @@
 //! A token of somebody who is logged in is made at the log-in and at no other time, so that nobody can be made to use one
 //! that another knows. Whether a name has an account is told by no answer's words or time, but for signing up.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use crate::limits::Remote;
 use crate::refusal::Refusal;
 use crate::site::{Site, Try};
 use crate::token::Token;
@@ -112,7 +112,7 @@ impl Site {
     ///
     /// # Errors
     /// The name is taken or none, or the password too short or too long.
-    pub async fn sign_up(&self, name: &str, password: &str, from: IpAddr) -> Result<Token, Refusal> {
+    pub async fn sign_up(&self, name: &str, password: &str, from: Remote) -> Result<Token, Refusal> {
         if !is_site_name(name) {
             return Err(Refusal::Name);
         }
@@ -141,7 +141,7 @@ impl Site {
     ///
     /// # Errors
     /// The name or the password is wrong, or there were too many attempts.
-    pub async fn log_in(&self, name: &str, password: &str, from: IpAddr) -> Result<Token, Refusal> {
+    pub async fn log_in(&self, name: &str, password: &str, from: Remote) -> Result<Token, Refusal> {
         let account = self.prove(name, password, from).await?;
         let (now, token) = (self.now(), Token::fresh()?);
         let proof = token.hash();
@@ -149,7 +149,7 @@ impl Site {
     }
 
     /// Whose name and password these are.
-    async fn prove(&self, name: &str, password: &str, from: IpAddr) -> Result<i64, Refusal> {
+    async fn prove(&self, name: &str, password: &str, from: Remote) -> Result<i64, Refusal> {
         if name.len() > 64 || check_password(password).is_err() {
             return Err(Refusal::WrongCredentials);
         }
@@ -203,7 +203,7 @@ impl Site {
         &self,
         account: &Account,
         change: Change<'_>,
-        from: IpAddr,
+        from: Remote,
     ) -> Result<Token, Refusal> {
         check_password(change.new)?;
         let id = self.prove(&account.name, change.old, from).await?;

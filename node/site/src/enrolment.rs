@@ -3,7 +3,6 @@
 //! The request is made with the key that the user's file holds. It names its time and carries a number that is used once;
 //! of the certificate request only the key counts. What is not made with the user's key does not reach the writer.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use openssl::pkey::{PKey, Public};
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::authority::{Leaf, Span, own_address, random_serial};
 use crate::groups::{Group, Member, NodeState, Policy, State, group, member_called, note, wall};
 use crate::keys;
+use crate::limits::Remote;
 use crate::refusal::Refusal;
 use crate::revocation::hex;
 use crate::site::{Site, Try};
@@ -106,7 +106,7 @@ impl Site {
     ///
     /// # Errors
     /// Why the node gets no certificate.
-    pub async fn enrol(&self, ask: Enrol, from: IpAddr) -> Result<Enrolled, Refusal> {
+    pub async fn enrol(&self, ask: Enrol, from: Remote) -> Result<Enrolled, Refusal> {
         let (now, vault) = (self.now(), Arc::clone(&self.vault));
         let proved = self.store.read(move |db| prove(db, &vault, &ask, now)).await;
         if proved.as_ref().is_err_and(|why| matches!(why, Refusal::Forged | Refusal::Malformed)) {

@@ -5,7 +5,23 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use atoll_core::wire::Address;
 use tokio::time::Instant;
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Remote {
+    /// From an IP address.
+    Ip(IpAddr),
+    /// From the member of the public overlay at this address, who has proved that it is its own.
+    Member(Address),
+}
+
+impl From<IpAddr> for Remote {
+    fn from(address: IpAddr) -> Self {
+        Self::Ip(address)
+    }
+}
 
 /// Buckets of one table. When it is full of such that are not filled up, newcomers share one.
 const BUCKETS_MAX: usize = 16_384;
@@ -67,15 +83,16 @@ impl<K: Ord> Limiter<K> {
     }
 }
 
-/// What counts as one place: an IPv4 address, or the network of an IPv6 address that one customer has.
-pub(crate) fn place(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
+/// What counts as one place: a member, an IPv4 address, or the network of an IPv6 address that one customer has.
+pub(crate) fn place(remote: Remote) -> Remote {
+    let Remote::Ip(address) = remote else { return remote };
+    Remote::Ip(match address.to_canonical() {
         IpAddr::V6(six) => {
             let [a, b, c, d, ..] = six.segments();
             IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
         four => four,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -112,7 +129,7 @@ mod tests {
 
     #[test]
     fn one_customer_of_ipv6_is_one_place() {
-        let place = |text: &str| place(text.parse().unwrap());
+        let place = |text: &str| place(Remote::Ip(text.parse().unwrap()));
         assert_eq!(place("2001:db8:1:2::1"), place("2001:db8:1:2:ffff::9"));
         assert_ne!(place("2001:db8:1:2::1"), place("2001:db8:1:3::1"));
         assert_ne!(place("192.0.2.1"), place("192.0.2.2"));

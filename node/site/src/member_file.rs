@@ -39,7 +39,7 @@ pub struct MemberFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SitePart {
-    /// The best first.
+    /// The best first; none if the site is reached through the public overlay alone.
     pub urls: Vec<String>,
     /// The SHA-256 of the public key of its TLS certificate, as hexadecimal digits.
     pub pin: String,
@@ -101,11 +101,11 @@ impl MemberFile {
     }
 }
 
-/// The link with this token, for one line or a QR code.
+/// The link with this token, for one line or a QR code; nothing if members are told no URL.
 #[must_use]
-pub(crate) fn link(told: &Told, token: &Token) -> String {
-    let url = told.urls.first().map_or("", String::as_str);
-    format!("atoll://join?site={url}&pin={}&token={}", hex(&told.pin), token.text())
+pub(crate) fn link(told: &Told, token: &Token) -> Option<String> {
+    let url = told.urls.first()?;
+    Some(format!("atoll://join?site={url}&pin={}&token={}", hex(&told.pin), token.text()))
 }
 
 impl Site {
@@ -125,9 +125,10 @@ impl Site {
     /// Makes a link that fetches the file once, within a quarter of an hour.
     ///
     /// # Errors
-    /// Only a member may.
+    /// Only a member may, and only at a site with a URL.
     pub async fn make_link(&self, at: &At) -> Result<String, Refusal> {
         let token = Token::fresh()?;
+        let made = link(&self.told, &token).ok_or(Refusal::NoUrl)?;
         let proof = token.hash();
         self.change(at, Rank::Member, move |scene| {
             let (group, account) = (scene.group.id, scene.account.id);
@@ -139,7 +140,7 @@ impl Site {
             scene.note("make link", &scene.account.name)
         })
         .await?;
-        Ok(link(&self.told, &token))
+        Ok(made)
     }
 
     /// Fetches the file of a link, which ends by that.

@@ -59,6 +59,11 @@ pub enum Refusal {
     /// An invitation or a link that has ended.
     #[error("the link is not valid, has been used up, or has ended")]
     Ended,
+    /// Members of this site are told no URL.
+    #[error(
+        "members reach this site through the public overlay alone, and a link needs a URL: download the file"
+    )]
+    NoUrl,
     /// The request is not authenticated by the user's key.
     #[error("the request is not made with the user's key for this group")]
     Forged,
@@ -125,6 +130,7 @@ impl Refusal {
             Self::Malformed => "malformed",
             Self::TooLong => "too_long",
             Self::Ended => "ended",
+            Self::NoUrl => "no_url",
             Self::Forged => "forged",
             Self::Stale => "stale",
             Self::Replayed => "replayed",
@@ -155,9 +161,12 @@ impl Refusal {
             | Self::ForeignList => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Name | Self::Password | Self::Repeat | Self::Field => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Taken | Self::State | Self::LastAdministrator | Self::TooMany | Self::Replayed => {
-                StatusCode::CONFLICT
-            }
+            Self::NoUrl
+            | Self::Taken
+            | Self::State
+            | Self::LastAdministrator
+            | Self::TooMany
+            | Self::Replayed => StatusCode::CONFLICT,
             Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
             Self::Malformed | Self::Stale | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,

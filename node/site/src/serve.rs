@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use atoll_core::wire::Address;
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse as _;
@@ -16,14 +17,15 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use openssl::ssl::{Ssl, SslAcceptor};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_openssl::SslStream;
 use tower::ServiceExt as _;
 
-use crate::limits::place;
+use crate::limits::{Remote, place};
 use crate::site::Site;
 use crate::web;
 
@@ -36,23 +38,23 @@ const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 const HEADER_WAIT: Duration = Duration::from_secs(15);
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 const CONNECTION_MAX: Duration = Duration::from_secs(600);
+/// Calls at once; further ones wait.
+const CALLS_MAX: usize = 64;
+/// One call, from its first byte to the last of its answer.
+const CALL_MAX: Duration = Duration::from_secs(60);
 /// How long answers under way may take when the site ends.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
-/// Where a request comes from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Remote(pub(crate) IpAddr);
-
 /// Who has how many connections.
 #[derive(Debug, Default)]
-struct Places(Mutex<BTreeMap<IpAddr, usize>>);
+struct Places(Mutex<BTreeMap<Remote, usize>>);
 
 /// A connection that is counted until this is dropped.
-struct Counted(Arc<Places>, IpAddr);
+struct Counted(Arc<Places>, Remote);
 
 impl Places {
     fn count(self: &Arc<Self>, from: IpAddr) -> Option<Counted> {
-        let from = place(from);
+        let from = place(Remote::Ip(from));
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = places.entry(from).or_default();
         if *count >= CONNECTIONS_OF_PLACE_MAX {
@@ -112,6 +114,76 @@ pub async fn serve(
     let _ = timeout(STOP_WAIT, async { while connections.join_next().await.is_some() {} }).await;
 }
 
+/// A stream of bytes in both directions.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// What a node has to say to the site through the public overlay: one request of HTTP on a stream that is secured already.
+pub struct Call {
+    /// The member that calls, which has proved it.
+    pub from: Address,
+    /// What it says, and where the answer goes.
+    pub stream: Box<dyn Stream>,
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call").field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+/// Answers the calls that come through the public overlay until `stopped` changes, its sender is gone or no more can come;
+/// answers under way are waited for. There is what nodes ask and nothing else: no pages, and no passwords.
+pub async fn serve_calls(site: Arc<Site>, mut calls: mpsc::Receiver<Call>, mut stopped: watch::Receiver<()>) {
+    let (router, mut served) = (web::calls(site), JoinSet::new());
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => break,
+            Some(_) = served.join_next() => {}
+            call = calls.recv(), if served.len() < CALLS_MAX => match call {
+                Some(call) => {
+                    served.spawn(answer_call(call, router.clone(), stopped.clone()));
+                }
+                None => break,
+            },
+        }
+    }
+    drop(calls);
+    let _ = timeout(STOP_WAIT, async { while served.join_next().await.is_some() {} }).await;
+}
+
+async fn answer_call(Call { from, stream }: Call, router: Router, stopped: watch::Receiver<()>) {
+    let mut http = http1::Builder::new();
+    http.keep_alive(false);
+    if let Err(error) = converse(http, stream, (router, Remote::Member(from)), (stopped, CALL_MAX)).await {
+        tracing::debug!(%error, %from, "a call ended early");
+    }
+}
+
+/// Answers what comes on a stream, for so long at most.
+async fn converse(
+    mut http: http1::Builder,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    (router, from): (Router, Remote),
+    (mut stopped, max): (watch::Receiver<()>, Duration),
+) -> Result<(), hyper::Error> {
+    let service = service_fn(move |request| answer(router.clone(), request, from));
+    let connection = http
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WAIT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let served = async {
+        tokio::select! {
+            result = connection.as_mut() => return result,
+            _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    };
+    timeout(max, served).await.unwrap_or(Ok(()))
+}
+
 #[derive(Clone)]
 struct Door {
     router: Router,
@@ -119,25 +191,12 @@ struct Door {
 }
 
 impl Door {
-    async fn serve(self, stream: TcpStream, from: SocketAddr, mut stopped: watch::Receiver<()>) {
+    async fn serve(self, stream: TcpStream, from: SocketAddr, stopped: watch::Receiver<()>) {
         let _ = stream.set_nodelay(true);
         let Some(stream) = self.shake_hands(stream).await else { return };
-        let router = self.router;
-        let service = service_fn(move |request| answer(router.clone(), request, from.ip()));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_WAIT)
-            .max_buf_size(HEADER_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
-        let served = async {
-            tokio::select! {
-                result = connection.as_mut() => return result,
-                _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
-            }
-            connection.await
-        };
-        if let Ok(Err(error)) = timeout(CONNECTION_MAX, served).await {
+        let whom = (self.router, Remote::Ip(from.ip()));
+        let served = converse(http1::Builder::new(), stream, whom, (stopped, CONNECTION_MAX)).await;
+        if let Err(error) = served {
             tracing::debug!(%error, %from, "a connection ended early");
         }
     }
@@ -153,9 +212,9 @@ impl Door {
 async fn answer(
     router: Router,
     mut request: Request<Incoming>,
-    from: IpAddr,
+    from: Remote,
 ) -> Result<Response<Body>, Infallible> {
-    request.extensions_mut().insert(Remote(from));
+    request.extensions_mut().insert(from);
     let late = || (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response();
     match timeout(ANSWER_WAIT, router.oneshot(request)).await {
         Ok(answered) => answered,

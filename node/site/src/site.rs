@@ -1,18 +1,18 @@
 //! The open site: its database, its keys, its clock, and how often who may try.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_core::security::Wall;
 use rusqlite::{Connection, OptionalExtension as _, params};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::accounts::Hasher;
 use crate::enrolment::VALID;
-use crate::limits::{Limiter, Rate, place};
+use crate::limits::{Limiter, Rate, Remote, place};
 use crate::refusal::Refusal;
 use crate::revocation::hex;
 use crate::store::{self, Store};
@@ -61,6 +61,8 @@ pub struct Places {
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     pub(crate) urls: Vec<String>,
+    /// Where the pages are; members may not reach it.
+    pub(crate) pages: String,
     /// The SHA-256 of the public key of its TLS certificate.
     pub(crate) pin: [u8; 32],
     pub(crate) bootstraps: Vec<String>,
@@ -70,7 +72,14 @@ impl Told {
     /// Under which `https://` URLs the site is reached, the best first, and members of the public overlay.
     #[must_use]
     pub fn new(urls: Vec<String>, bootstraps: Vec<String>) -> Self {
-        Self { urls, pin: [0; 32], bootstraps }
+        let pages = urls.first().cloned().unwrap_or_default();
+        Self { urls, pages, pin: [0; 32], bootstraps }
+    }
+
+    /// The same of a site that members reach through the public overlay alone; its pages are at this URL.
+    #[must_use]
+    pub fn in_overlay(pages: String, bootstraps: Vec<String>) -> Self {
+        Self { urls: Vec::new(), pages, pin: [0; 32], bootstraps }
     }
 }
 
@@ -106,6 +115,8 @@ pub struct Site {
     pub(crate) watermark: Arc<Watermark>,
     /// How long certificates are valid, in seconds.
     pub(crate) valid: i64,
+    /// Says that a group was founded.
+    pub(crate) founded: watch::Sender<()>,
     clock: Clock,
     limits: Limits,
 }
@@ -113,10 +124,10 @@ pub struct Site {
 /// What is limited.
 #[derive(Debug)]
 struct Limits {
-    passwords: Limiter<IpAddr>,
+    passwords: Limiter<Remote>,
     accounts: Limiter<String>,
-    signups: Limiter<IpAddr>,
-    forgeries: Limiter<IpAddr>,
+    signups: Limiter<Remote>,
+    forgeries: Limiter<Remote>,
     founders: Limiter<i64>,
     enrolments: Limiter<(i64, i64)>,
 }
@@ -138,9 +149,9 @@ impl Limits {
 /// What somebody tries, and who it is.
 #[derive(Debug)]
 pub(crate) enum Try<'a> {
-    Password(IpAddr, &'a str),
-    SignUp(IpAddr),
-    Forgery(IpAddr),
+    Password(Remote, &'a str),
+    SignUp(Remote),
+    Forgery(Remote),
     Found(i64),
     Enrol { group: i64, account: i64 },
 }
@@ -168,7 +179,8 @@ impl Site {
         }
         let watermark = Arc::new(Watermark::open(&places.watermark)?);
         let (hasher, limits, valid) = (Hasher::new()?, Limits::new(), VALID);
-        let site = Self { store, vault, told, hasher, watermark, valid, clock, limits };
+        let founded = watch::Sender::new(());
+        let site = Self { store, vault, told, hasher, watermark, valid, founded, clock, limits };
         site.hold_restored().await?;
         Ok(site)
     }
@@ -184,10 +196,10 @@ impl Site {
         i64::try_from(self.clock.now().0).unwrap_or(i64::MAX)
     }
 
-    /// The best of its URLs.
+    /// The best of its URLs, or that of its pages if members are told none.
     #[must_use]
     pub fn url(&self) -> &str {
-        self.told.urls.first().map_or("", String::as_str)
+        &self.told.pages
     }
 
     /// The SHA-256 of the public key of its TLS certificate, as hexadecimal digits.

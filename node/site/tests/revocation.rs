@@ -6,10 +6,12 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use atoll_core::security::Refusal as NoMember;
 use atoll_core::security::{Authority, Claim, SignedList, Trust, UserList, Wall, list_digest};
-use atoll_site::Enrol;
+use atoll_core::wire::Address;
+use atoll_site::{Enrol, Term};
 use common::node::Node;
 use common::{Program, Request, Served};
 use openssl::base64::decode_block;
@@ -219,6 +221,11 @@ fn the_operator_may_say_that_nothing_is_missing() {
     let served = restored(served.end(), backup.path(), wall);
     assert_eq!(own.enrol(&served).reason(), "restored");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // It is found all the same by members that may have the newest list.
+    let term =
+        Term { member: Address::from_bytes([7; Address::LEN]), lease: Duration::from_secs(60), sequence: 0 };
+    let (number, _) = runtime.block_on(served.site.groups_after(0)).unwrap().remove(0);
+    assert!(runtime.block_on(served.site.announce(number, term)).is_ok());
     assert_eq!(runtime.block_on(served.site.release()).unwrap(), ["chess"]);
     own.certificate(&served);
     assert!(list(&own, &served).0.number > newest.number, "members take the list that follows");

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use atoll_core::security::Wall;
 use atoll_site::{
     Clock as SiteClock, KeyFile, NoVault, NotOpened, Places, Site as Opened, TlsFiles, Told, serve,
+    serve_calls,
 };
 use clap::{Args, Parser};
 use tokio::net::TcpListener;
@@ -18,13 +19,17 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Verdict;
-use crate::config::{Bootstrap, Listen, Log, LogFormat, LogLevel, Settings, Validity, flag};
-use crate::driver::{self, Clock};
+use crate::config::{Bootstrap, Engine, Listen, Log, LogFormat, LogLevel, Settings, Validity, flag};
+use crate::driver::{self, Clock, Hosted};
 use crate::failure::Failure;
 use crate::logging;
 
 /// Where the site listens if nothing else is said.
 const LISTEN: &str = "[::]:4433";
+/// The same if members reach it through the overlay alone: the pages are for this host.
+const LISTEN_HERE: &str = "127.0.0.1:4433";
+/// The key of the member beside the site if its configuration names none: the site stays at one address.
+const MEMBER_KEY: &str = "member.key";
 /// The name of the key among the credentials that systemd hands over.
 const CREDENTIAL: &str = "atoll-site.key";
 const WORKERS: usize = 2;
@@ -55,13 +60,16 @@ pub(super) struct Site {
     /// [default: beside the key file, with .watermark behind its name]
     #[arg(long, value_name = "FILE")]
     watermark: Option<PathBuf>,
-    /// Where HTTPS is served [default: [::]:4433]
+    /// Where HTTPS is served [default: [::]:4433, with --overlay-only 127.0.0.1:4433]
     #[arg(long, value_name = "IP:PORT", value_parser = flag::<Listen>)]
     listen: Option<Listen>,
     /// Where members reach the site: https://HOST[:PORT]; may be repeated, the best first
     /// [default: https://localhost:PORT]
     #[arg(long, value_name = "URL", value_parser = url)]
     url: Vec<String>,
+    /// Members are told no URL: they find and reach the site through the public overlay alone, without a public web server
+    #[arg(long, requires = "config", conflicts_with = "url")]
+    overlay_only: bool,
     /// The operator's certificate, with those that lead to its authority (PEM) [default: one of its own]
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
@@ -108,16 +116,17 @@ fn url(text: &str) -> Result<String, String> {
 
 impl Site {
     pub(super) async fn act(self, clock: Clock) -> Result<Verdict, Failure> {
-        let member = self.config.as_deref().map(Settings::load).transpose()?.map(Settings::with_defaults);
+        let member = self.member()?;
         let log = member.as_ref().map_or_else(Log::default, |settings| settings.log);
         logging::start(Log {
             level: self.log.unwrap_or(log.level),
             format: self.log_format.unwrap_or(log.format),
         });
         let mut running = Running::start(self, member.as_ref(), clock).await?;
+        let hosted = running.hosted.take();
         let beside = async {
             match member {
-                Some(settings) => driver::run(settings, clock).await,
+                Some(settings) => driver::run_beside(settings, clock, hosted).await,
                 None => driver::asked_to_leave().await.map(|signal| tracing::info!(signal, "leaving")),
             }
         };
@@ -127,6 +136,28 @@ impl Site {
         };
         running.stop().await;
         ended.map(|()| Verdict::Yes)
+    }
+
+    /// The member that runs beside the site. It keeps its address, so that the site stays where it was found.
+    fn member(&self) -> Result<Option<Settings>, Failure> {
+        let Some(file) = &self.config else { return Ok(None) };
+        let mut settings = Settings::load(file)?.with_defaults();
+        settings.identity.get_or_insert_with(|| self.data.join(MEMBER_KEY));
+        let first = settings.overlays.first();
+        let is_public = first.is_some_and(|first| first.group.is_none() && first.security != Engine::None);
+        if self.overlay_only && !is_public {
+            let why = "its first overlay is no public one whose members prove who they are";
+            return Err(Failure::new(file.display().to_string(), why).hint(
+                "with --overlay-only members find the site there: leave out `group` and `security: none`",
+            ));
+        }
+        let known = first.is_some_and(|first| !first.bootstraps.is_empty()) || !self.bootstrap.is_empty();
+        if self.overlay_only && !known {
+            let why = "nothing says how members get into the public overlay";
+            return Err(Failure::new("--overlay-only", why)
+                .hint("name a member of it with --bootstrap, which may be this one"));
+        }
+        Ok(Some(settings))
     }
 
     /// `credentials` is the folder of what systemd hands over: nobody writes to it.
@@ -155,9 +186,13 @@ impl Site {
         let known = member.and_then(|settings| settings.overlays.first());
         let known = known.map_or(&[][..], |overlay| &overlay.bootstraps);
         let bootstraps = if self.bootstrap.is_empty() { known } else { &self.bootstrap };
-        let own = || vec![format!("https://localhost:{}", local.port())];
-        let urls = if self.url.is_empty() { own() } else { self.url.clone() };
-        Told::new(urls, bootstraps.iter().map(ToString::to_string).collect())
+        let bootstraps = bootstraps.iter().map(ToString::to_string).collect();
+        let own = || format!("https://localhost:{}", local.port());
+        if self.overlay_only {
+            return Told::in_overlay(own(), bootstraps);
+        }
+        let urls = if self.url.is_empty() { vec![own()] } else { self.url.clone() };
+        Told::new(urls, bootstraps)
     }
 
     fn tls(&self) -> Option<TlsFiles> {
@@ -171,6 +206,8 @@ struct Running {
     runtime: Option<Runtime>,
     stop: Option<watch::Sender<()>>,
     served: JoinHandle<()>,
+    /// The site for the member beside it.
+    hosted: Option<Hosted>,
 }
 
 impl Running {
@@ -182,13 +219,15 @@ impl Running {
             .build()
             .map_err(|why| Failure::new("the site's runtime", why))?;
         let (stop, stopped) = watch::channel(());
-        let listener = bind(site.listen.as_ref())?;
+        let listener = bind(site.listen.as_ref(), if site.overlay_only { LISTEN_HERE } else { LISTEN })?;
         let local = listener.local_addr().map_err(|why| Failure::new("the site's socket", why))?;
         let told = site.told(member, local);
         let started = runtime.spawn(start(site, (listener, told), clock, stopped)).await;
         let started = started.map_err(|why| Failure::new("the site", why)).and_then(|started| started);
         match started {
-            Ok(served) => Ok(Self { runtime: Some(runtime), stop: Some(stop), served }),
+            Ok((served, hosted)) => {
+                Ok(Self { runtime: Some(runtime), stop: Some(stop), served, hosted: Some(hosted) })
+            }
             Err(failure) => {
                 runtime.shutdown_background();
                 Err(failure)
@@ -197,7 +236,8 @@ impl Running {
     }
 
     async fn stop(mut self) {
-        drop(self.stop.take());
+        // Dropped, so that the calls that wait are answered and no further ones come.
+        drop((self.stop.take(), self.hosted.take()));
         let _ = (&mut self.served).await;
     }
 }
@@ -216,7 +256,7 @@ async fn start(
     (listener, told): (std::net::TcpListener, Told),
     clock: Clock,
     stopped: watch::Receiver<()>,
-) -> Result<JoinHandle<()>, Failure> {
+) -> Result<(JoinHandle<()>, Hosted), Failure> {
     let clock = SiteClock::new(move || Wall(clock.wall()));
     let places = site.places(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
     let mut opened = Opened::open(&places, told, clock).await.map_err(|why| explain(&why))?;
@@ -233,12 +273,17 @@ async fn start(
     let listener = TcpListener::from_std(listener).map_err(|why| Failure::new("the site's socket", why))?;
     let listen = listener.local_addr().map(|local| local.to_string()).unwrap_or_default();
     tracing::info!(listen, url = opened.url(), pin = opened.pin(), "site ready");
-    Ok(tokio::spawn(serve(Arc::new(opened), listener, acceptor, stopped)))
+    let opened = Arc::new(opened);
+    let (hosted, calls) = Hosted::new(Arc::clone(&opened));
+    let called = serve_calls(Arc::clone(&opened), calls, stopped.clone());
+    let served = async move {
+        tokio::join!(serve(opened, listener, acceptor, stopped), called);
+    };
+    Ok((tokio::spawn(served), hosted))
 }
 
-fn bind(listen: Option<&Listen>) -> Result<std::net::TcpListener, Failure> {
-    let address =
-        listen.map_or_else(|| LISTEN.parse().expect("the default is an address"), |listen| listen.0);
+fn bind(listen: Option<&Listen>, usual: &str) -> Result<std::net::TcpListener, Failure> {
+    let address = listen.map_or_else(|| usual.parse().expect("the default is an address"), |listen| listen.0);
     let bound = std::net::TcpListener::bind(address);
     let listener = bound.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
     listener.map_err(|why| {

@@ -110,6 +110,7 @@ fn enrolment_rows(one: &EnrolmentReport) -> Vec<(&'static str, String)> {
         ("hint", hint.map(str::to_owned)),
         ("user", Some(one.user.clone())),
         ("site", Some(one.site.clone())),
+        ("site reached by", one.reached_by.map(|via| via.word().to_owned())),
         ("site answered", Some(one.contact_seconds.map_or_else(never, date::shown))),
         ("renewal at", one.renewal_seconds.map(date::shown)),
         ("revocation list", one.list.map(|number| format!("number {number}"))),

@@ -42,7 +42,7 @@ pub struct MemberFile {
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SitePart {
-    /// The best first.
+    /// The best first; none if it is reached through the public overlay alone.
     pub urls: Urls,
     /// The SHA-256 of the public key of its TLS certificate.
     pub pin: Digits,
@@ -95,6 +95,10 @@ impl MemberFile {
             let why =
                 format!("group.authority: it is that of group `{of}` and not of `{}`", file.group.name.0);
             return Err(Failure::new(name, why).hint(DOWNLOAD));
+        }
+        if file.site.urls.0.is_empty() && file.bootstraps.is_empty() {
+            let why = "it names neither a URL of the site nor a member of the public overlay";
+            return Err(Failure::new(name, why).hint("the site's operator can name one with --bootstrap"));
         }
         Ok(file)
     }
@@ -207,14 +211,14 @@ impl<'de> Deserialize<'de> for Url {
     }
 }
 
-/// A site's URLs, at least one.
+/// A site's URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Urls(pub Vec<Url>);
 
 impl<'de> Deserialize<'de> for Urls {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let urls = Vec::deserialize(deserializer)?;
-        if (1..=URLS_MAX).contains(&urls.len()) {
+        if urls.len() <= URLS_MAX {
             return Ok(Self(urls));
         }
         let why = format!("{} URLs{HINT}{DOWNLOAD}", urls.len());
@@ -308,6 +312,19 @@ pub(crate) mod tests {
             assert!(shown.contains(part) && shown.contains("hint: download the file again"), "{shown}");
             assert!(!shown.contains("1212") && !shown.contains("ffff"), "a secret is shown: {shown}");
         }
+    }
+
+    #[test]
+    fn a_file_names_a_url_or_a_member_of_the_public_overlay() {
+        let mut file = atoll_site::MemberFile::read(&sample()).unwrap();
+        file.site.urls.clear();
+        assert!(MemberFile::parse("x", &file.text().unwrap()).unwrap().site.urls.0.is_empty());
+        file.bootstraps.clear();
+        let shown = MemberFile::parse("x", &file.text().unwrap()).err().unwrap().to_string();
+        assert!(
+            shown.contains("neither a URL of the site nor a member") && shown.contains("hint: "),
+            "{shown}"
+        );
     }
 
     #[test]

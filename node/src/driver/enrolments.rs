@@ -15,12 +15,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Clock;
 use super::revocations::{Fresh, News};
-use crate::config::{FromSite, Group, Refused, Settings};
+use super::{Clock, sites};
+use crate::config::{Engine, FromSite, Group, Refused, Settings};
 use crate::date;
 use crate::enrolment::{
-    self, AFTER_REFUSAL, Asked, Enrolment, Life, Trouble, until_decision, without_certificate,
+    self, AFTER_REFUSAL, Asked, Enrolment, Life, Ring, Trouble, Via, until_decision, without_certificate,
 };
 use crate::failure::Failure;
 
@@ -74,6 +74,9 @@ pub struct Report {
     pub user: String,
     /// Where the site is.
     pub site: String,
+    /// The way in which it answered last.
+    #[serde(default)]
+    pub reached_by: Option<Via>,
     /// The node's place on the ring.
     pub address: Address,
     /// Where it stands.
@@ -119,7 +122,7 @@ struct Member {
     written: watch::Sender<()>,
     /// The newest list of revoked users, as members hand it on.
     users: watch::Sender<Option<Vec<u8>>>,
-    /// Whether the site has been asked once.
+    /// Whether the site has been asked once, or cannot be before the node is in the public overlay.
     asked: watch::Sender<bool>,
 }
 
@@ -130,27 +133,39 @@ impl Member {
 }
 
 /// All of them. Clones share it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Enrolments {
     members: Arc<Vec<Arc<Member>>>,
+    /// The public overlay, through which sites are reached as well.
+    ring: watch::Sender<Option<Arc<dyn Ring>>>,
     /// Their tasks end with the last clone.
     _tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl Default for Enrolments {
+    fn default() -> Self {
+        Self { members: Arc::default(), ring: watch::Sender::new(None), _tasks: Arc::default() }
+    }
 }
 
 impl Enrolments {
     /// Opens each membership that a site hands out, and begins to look after it.
     pub(super) fn start(settings: &Settings, clock: Clock) -> Result<(Self, mpsc::Receiver<Turn>), Failure> {
         let (turn, turns) = mpsc::channel(TURNS_MAX);
-        let (mut members, mut tasks) = (Vec::new(), JoinSet::new());
+        let (mut members, mut tasks, ring) = (Vec::new(), JoinSet::new(), watch::Sender::new(None));
+        let is_public = sites::public(settings).is_some_and(|first| first.security != Engine::None);
         for membership in &settings.overlays {
             let Some((group, site)) = handed_out(membership.group.as_ref()) else { continue };
-            let enrolment = Enrolment::open(group, site)?;
+            let asked = watch::Sender::new(false);
+            let rings = is_public.then(|| (ring.subscribe(), asked.clone()));
+            let enrolment = Enrolment::open(group, site, rings)?;
             let life = enrolment.life(Wall(clock.wall()))?;
+            asked.send_replace(life.is_some());
             let member = Arc::new(Member {
                 report: Mutex::new(first_report(&membership.name.0, group, &enrolment)),
                 written: watch::Sender::new(()),
                 users: watch::Sender::new(enrolment.signed_list()),
-                asked: watch::Sender::new(life.is_some()),
+                asked,
             });
             let poll = group.poll.0;
             let share = share();
@@ -173,10 +188,15 @@ impl Enrolments {
             members.push(member);
             tasks.spawn(keeper.keep());
         }
-        Ok((Self { members: Arc::new(members), _tasks: Arc::new(Mutex::new(tasks)) }, turns))
+        Ok((Self { members: Arc::new(members), ring, _tasks: Arc::new(Mutex::new(tasks)) }, turns))
     }
 
-    /// Waits until each site has answered once, or a little while.
+    /// The node is in the public overlay now, or no longer.
+    pub(super) fn set_ring(&self, ring: Option<Arc<dyn Ring>>) {
+        self.ring.send_replace(ring);
+    }
+
+    /// Waits until each site has answered once or can only be reached through the overlay, or a little while.
     pub(super) async fn first_answers(&self) {
         let all = async {
             for member in self.members.iter() {
@@ -261,6 +281,7 @@ fn first_report(overlay: &str, group: &Group, enrolment: &Enrolment) -> Report {
         group: group.name.0.clone(),
         user: enrolment.user().to_owned(),
         site: enrolment.site(),
+        reached_by: None,
         address: enrolment.address(),
         state: Standing::Asking,
         why: None,
@@ -358,7 +379,8 @@ impl Keeper {
         if life != before {
             let (overlay, site) = (self.overlay(), self.enrolment.site());
             let until = life.map(|life| date::shown(life.until.0));
-            tracing::info!(overlay, site, until, "certificate from the site");
+            let by = self.enrolment.reached_by().map(Via::word);
+            tracing::info!(overlay, site, by, until, "certificate from the site");
             self.member.written.send_replace(());
         }
         if !self.is_in && life.is_some() {
@@ -440,6 +462,7 @@ impl Keeper {
         }
         let mut report = self.member.report();
         report.contact_seconds = Some(self.clock.wall());
+        report.reached_by = self.enrolment.reached_by();
         if report.list != self.enrolment.list() {
             self.member.users.send_replace(self.enrolment.signed_list());
         }
@@ -456,6 +479,7 @@ impl Keeper {
         report.failures += 1;
         if matches!(trouble, Trouble::Refused(_)) {
             report.contact_seconds = Some(self.clock.wall());
+            report.reached_by = self.enrolment.reached_by();
         }
         (report.why, report.hint) = (Some(why.clone()), Some(hint.to_owned()));
         if self.complaint.as_ref() != Some(&why) {
@@ -500,6 +524,13 @@ fn metrics(report: &Report, now: Wall) -> Vec<Metric> {
             one
         })
         .collect();
+    let by = |via: Via| f64::from(u8::from(report.reached_by == Some(via)));
+    all.extend([Via::Https, Via::Overlay].map(|via| {
+        let help = "The way in which the group's site answered last: 1 for that way.";
+        let mut one = series("reached_by", help, MetricKind::Gauge, by(via));
+        one.labels.push(("way".to_owned(), via.word().to_owned()));
+        one
+    }));
     let left = report.expires_seconds.map_or(0.0, |end| end as f64 - now.0 as f64);
     let help = "How long the certificate is still valid; 0 without one.";
     all.push(series("remaining_seconds", help, MetricKind::Gauge, left.max(0.0)));

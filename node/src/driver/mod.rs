@@ -3,6 +3,7 @@
 //! One task owns the machine. It reads the clock, hands the machine its inputs, and carries out its outputs;
 //! servers reach it through a bounded channel. It decides nothing about the protocol.
 
+mod carried;
 mod certificate;
 mod clock;
 mod control;
@@ -22,6 +23,7 @@ mod revocations;
 mod roster;
 mod run;
 mod signals;
+mod sites;
 mod socket;
 mod streams;
 #[cfg(test)]
@@ -43,10 +45,14 @@ pub use clock::Clock;
 pub use enrolments::{Report as EnrolmentReport, Standing};
 pub use journal::{EVENTS_MAX, Entry, Page};
 pub use run::run;
+pub(crate) use run::run_beside;
 pub(crate) use signals::asked_to_leave;
+pub(crate) use sites::Hosted;
 pub use transfer::{Line, RECEIVED_MAX, Received, TRANSFERS_MAX};
 
+pub use crate::enrolment::Via;
 use crate::failure::Failure;
+use carried::{Arrivals, Departures};
 use certificate::Renewed;
 use enrolments::{Enrolments, Turn};
 use expiry::Expiry;
@@ -60,7 +66,6 @@ use roster::Roster;
 use signals::Signals;
 use socket::Socket;
 use streams::{Report, Streams};
-use transfer::{Arrivals, Departures};
 
 /// Datagrams that are taken in one turn, before timers and servers have theirs.
 const DATAGRAMS_MAX: usize = 64;
@@ -115,6 +120,7 @@ struct Driver<M> {
     stage: Stage,
     expiry: Expiry,
     enrolments: Enrolments,
+    hosted: Option<Hosted>,
     turned: Option<Turn>,
     keeper: Keeper,
 }
@@ -139,6 +145,7 @@ impl<M: Machine> Driver<M> {
         let machine = make(&config, &pool, roster.seed(), clock.now());
         let (local, stage, expiry) = (Vec::new(), Stage::Running, Expiry::new(&roster));
         let (arrivals, enrolments, turned) = (Arrivals::default(), Enrolments::default(), None);
+        let hosted = None;
         let keeper = Keeper::new(&roster);
         Self {
             clock,
@@ -154,6 +161,7 @@ impl<M: Machine> Driver<M> {
             stage,
             expiry,
             enrolments,
+            hosted,
             turned,
             keeper,
         }
@@ -162,6 +170,11 @@ impl<M: Machine> Driver<M> {
     /// Tells of the memberships that sites hand out.
     fn with_enrolments(self, enrolments: Enrolments) -> Self {
         Self { enrolments, ..self }
+    }
+
+    /// Tells of the site that runs beside it.
+    fn with_hosted(self, hosted: Option<Hosted>) -> Self {
+        Self { hosted, ..self }
     }
 
     /// Hands what the ring carries to programs that secure themselves.
@@ -269,6 +282,7 @@ impl<M: Machine> Driver<M> {
                 metrics.extend(self.streams.metrics());
                 metrics.extend(self.arrivals.metrics());
                 metrics.extend(self.enrolments.metrics(Wall(self.clock.wall())));
+                metrics.extend(self.hosted.iter().flat_map(Hosted::metrics));
                 Reply::Metrics(metrics)
             }
             Reply::Left => {

@@ -9,6 +9,7 @@ use atoll_core::{Node, Pool, Seed, Time};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::mpsc;
 
+use super::carried::{Exchange, Memberships};
 use super::certificate;
 use super::control::{self, ControlSite};
 use super::enrolments::{self, Enrolments, Turn};
@@ -16,12 +17,13 @@ use super::http::{Listener, Server};
 use super::journal::Journal;
 use super::metrics::MetricsSite;
 use super::names::{self, Found};
-use super::requests;
+use super::requests::{self, Asker};
 use super::revocations::{self, Fresh, Look, Watched};
 use super::roster::{Roster, Start};
+use super::sites::{self, Hosted, Known};
 use super::socket::Socket;
 use super::streams::Streams;
-use super::transfer::Transfers;
+use super::transfer::{Receipts, Transfers};
 use super::{Clock, Driver, Ended, Inbox};
 use crate::config::{CONTROL_DEFAULT, Endpoint, Listen, Settings};
 use crate::failure::Failure;
@@ -38,11 +40,20 @@ const FRESH_MAX: usize = 1;
 /// If a socket cannot be bound or the identity cannot be used; nothing is left behind then. If the membership that it was
 /// started for is refused.
 pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
+    run_beside(settings, clock, None).await
+}
+
+/// The same beside a site, which members of the first overlay find and call if that is a public one.
+pub(crate) async fn run_beside(
+    settings: Settings,
+    clock: Clock,
+    hosted: Option<Hosted>,
+) -> Result<(), Failure> {
     let settings = settings.with_defaults();
     let (enrolments, mut turns) = Enrolments::start(&settings, clock)?;
     enrolments.first_answers().await;
-    let mut round =
-        Round { seed: seed(&settings)?, settings, clock, enrolments, journal: Journal::default() };
+    let (seed, journal, known) = (seed(&settings)?, Journal::default(), Known::default());
+    let mut round = Round { seed, settings, clock, enrolments, journal, hosted, known };
     loop {
         // What is told by now, the next round sees by itself.
         while let Ok(turn) = turns.try_recv() {
@@ -64,6 +75,8 @@ struct Round {
     clock: Clock,
     enrolments: Enrolments,
     journal: Journal,
+    hosted: Option<Hosted>,
+    known: Known,
 }
 
 impl Round {
@@ -79,7 +92,7 @@ impl Round {
         let identity = settings.identity.as_deref().map(Identity::load_or_create).transpose()?;
         let roster = Roster::new(settings.clone(), identity.as_ref(), Start { seed: self.seed, now })?;
         let (asker, asks) = requests::channel();
-        let (transfers, exchange) = Transfers::start(&settings, &roster, &asker, self.clock)?;
+        let (members, transfers, exchange) = self.carried(&settings, &roster, &asker)?;
         announce(&socket, &roster, [&control, &metrics]);
 
         let enrolments = self.enrolments.clone();
@@ -94,12 +107,18 @@ impl Round {
             }),
         ];
         let followed = (follow_names(&settings), follow_groups(&settings, &roster, self));
+        let told = (&asker, self.clock, &self.known);
+        enrolments.set_ring(sites::ring(&settings, &members, told));
+        let announced = sites::announce(&settings, &members, (&asker, self.hosted.as_ref()));
         let mut inbox = Inbox::new(asks, followed, exchange.departures, turns)?;
         let mut driver = Driver::new(self.clock, (socket, streams), roster, member)
             .with_arrivals(exchange.arrivals)
             .with_enrolments(enrolments)
+            .with_hosted(self.hosted.clone())
             .with_journal(std::mem::take(&mut self.journal));
         let ended = driver.run(&mut inbox).await;
+        self.enrolments.set_ring(None);
+        drop(announced);
         self.journal = driver.into_journal();
         drop(inbox);
         for server in servers.into_iter().flatten() {
@@ -108,6 +127,24 @@ impl Round {
         // Tasks that were ended let go of their sockets in a turn of their own.
         tokio::task::yield_now().await;
         Ok(ended)
+    }
+
+    /// The services of this node that other members come to over the ring.
+    fn carried(
+        &self,
+        settings: &Settings,
+        roster: &Roster,
+        asker: &Asker,
+    ) -> Result<(Memberships, Transfers, Exchange), Failure> {
+        let receipts = Receipts::open(settings, self.clock)?;
+        let has_door = sites::public(settings).is_some();
+        let services = |number| {
+            let door = self.hosted.as_ref().filter(|_| number == 0 && has_door).map(Hosted::door);
+            [receipts.service()].into_iter().chain(door).collect()
+        };
+        let (members, exchange) = Memberships::start(roster, asker, services);
+        let transfers = Transfers::new(members.clone(), &receipts);
+        Ok((members, transfers, exchange))
     }
 
     /// The next round is where this one is, also at ports that the kernel chose.

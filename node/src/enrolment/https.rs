@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::{Duration, UNIX_EPOCH};
 
+use atoll_site::Stream;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{DATE, ETAG, HOST, HeaderMap, HeaderName, RETRY_AFTER, USER_AGENT};
-use hyper::http::request::Builder;
-use hyper::{Response, StatusCode};
+use hyper::header::{DATE, ETAG, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use openssl::sha::sha256;
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslVerifyMode, SslVersion};
@@ -36,6 +36,7 @@ pub(crate) struct Place {
 }
 
 /// What the site answered.
+#[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
@@ -55,12 +56,12 @@ impl Place {
         self.urls.first().map(ToString::to_string).unwrap_or_default()
     }
 
-    /// Asks at the first URL that is answered by the holder of the key.
-    pub(crate) async fn ask(&self, request: Builder, body: Vec<u8>) -> Result<Said, Trouble> {
+    /// A stream to the first URL that is answered by the holder of the key.
+    pub(super) async fn open(&self) -> Result<(SslStream<TcpStream>, &Url), Trouble> {
         let mut trouble = None;
         for url in &self.urls {
             match self.connect(url).await {
-                Ok(stream) => return exchange(stream, url, request, body).await,
+                Ok(stream) => return Ok((stream, url)),
                 // A wrong key is worth more to know than that another place is silent.
                 Err(why @ Trouble::OtherKey { .. }) => trouble = Some(why),
                 Err(why) => trouble = trouble.or(Some(why)),
@@ -103,18 +104,19 @@ fn key_of(stream: &SslStream<TcpStream>) -> Option<[u8; 32]> {
     Some(sha256(&certificate.public_key().ok()?.public_key_to_der().ok()?))
 }
 
-async fn exchange(
-    stream: SslStream<TcpStream>,
-    url: &Url,
-    request: Builder,
-    body: Vec<u8>,
+/// One request on a stream, and its answer. `shown` is what people call the other end.
+pub(super) async fn exchange(
+    stream: Box<dyn Stream>,
+    (host, shown): (&str, &str),
+    request: Request<Bytes>,
 ) -> Result<Said, Trouble> {
     let talk = async {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let request = request
-            .header(HOST, url.to_string().trim_start_matches("https://"))
-            .header(USER_AGENT, concat!("atoll-node/", env!("CARGO_PKG_VERSION")))
-            .body(Full::new(Bytes::from(body)))?;
+        let mut request = request.map(Full::new);
+        let headers = request.headers_mut();
+        headers.insert(HOST, host.parse()?);
+        headers
+            .insert(USER_AGENT, HeaderValue::from_static(concat!("atoll-node/", env!("CARGO_PKG_VERSION"))));
         // Ends with this exchange, whatever comes of it.
         let mut tasks = JoinSet::new();
         tasks.spawn(connection);
@@ -122,8 +124,8 @@ async fn exchange(
     };
     match timeout(ANSWER_WAIT, talk).await {
         Ok(Ok(said)) => Ok(said),
-        Ok(Err(why)) => Err(Trouble::Silent(format!("{url}: {why}"))),
-        Err(_) => Err(Trouble::Silent(format!("{url}: no answer in time"))),
+        Ok(Err(why)) => Err(Trouble::Silent(format!("{shown}: {why}"))),
+        Err(_) => Err(Trouble::Silent(format!("{shown}: no answer in time"))),
     }
 }
 

@@ -8,6 +8,7 @@ mod https;
 mod pace;
 mod trouble;
 mod vet;
+mod way;
 
 use std::fmt::Write as _;
 use std::io::ErrorKind;
@@ -25,10 +26,13 @@ use openssl::pkey::{PKey, Private};
 use openssl::rand::rand_bytes;
 use openssl::x509::{CrlStatus, X509, X509Crl, X509Req};
 use serde::Deserialize;
+use tokio::sync::watch;
 
 pub(crate) use folder::{FILE, Folder, PUBLIC_KEY, came_by};
 pub(crate) use pace::{AFTER_REFUSAL, Life, until_decision, without_certificate};
 pub(crate) use trouble::Trouble;
+pub use way::Via;
+pub(crate) use way::{Around, Opening, Ring, Rings};
 
 use crate::authority::{CERTIFICATE, REVOCATIONS};
 use crate::config::{FromSite, Group, Link, MemberFile};
@@ -39,6 +43,7 @@ use folder::SignedList;
 use https::{Place, Said};
 use trouble::{Refused, count};
 use vet::Judge;
+use way::Way;
 
 const JSON: &str = "application/json";
 
@@ -47,7 +52,7 @@ pub(crate) struct Enrolment {
     folder: Folder,
     group: Group,
     file: MemberFile,
-    place: Place,
+    way: Way,
     key: PKey<Private>,
     address: Address,
     /// What the site knows the list by that is in the folder.
@@ -79,8 +84,13 @@ struct Reason {
 }
 
 impl Enrolment {
-    /// Opens the folder of a membership, with the member's file of today and a key.
-    pub(crate) fn open(group: &Group, site: &FromSite) -> Result<Self, Failure> {
+    /// Opens the folder of a membership, with the member's file of today and a key. `rings` is the public overlay if the node
+    /// is in one, and whom to tell when its start is waited for.
+    pub(crate) fn open(
+        group: &Group,
+        site: &FromSite,
+        rings: Option<(Rings, watch::Sender<bool>)>,
+    ) -> Result<Self, Failure> {
         let (file, text) = MemberFile::load(&site.file)?;
         let (own, named) = (&file.group.name.0, &group.name.0);
         if own != named {
@@ -93,8 +103,10 @@ impl Enrolment {
         let key = folder.key()?.key().clone();
         let address = address_of(&key).map_err(|why| Failure::new("the node's public key", why))?;
         let place = Place { urls: file.site.urls.0.clone(), pin: file.site.pin.clone() };
+        let authority = authority_of(&file)?;
+        let way = Way::new(place, rings.map(|(rings, waits)| Around { authority, rings, waits }));
         let group = group.clone();
-        let mut enrolment = Self { folder, group, file, place, key, address, tag: None, users: None };
+        let mut enrolment = Self { folder, group, file, way, key, address, tag: None, users: None };
         // One that does not hold is as good as none: the site has the newest.
         enrolment.users = enrolment.folder.list().and_then(|list| enrolment.judge().list(&list).ok());
         Ok(enrolment)
@@ -112,7 +124,12 @@ impl Enrolment {
 
     /// Where the site is, for people.
     pub(crate) fn site(&self) -> String {
-        self.place.shown()
+        self.way.shown()
+    }
+
+    /// The way in which it answered last.
+    pub(crate) fn reached_by(&self) -> Option<Via> {
+        self.way.last()
     }
 
     /// The newest list that was brought home.
@@ -168,7 +185,7 @@ impl Enrolment {
         if let Some(tag) = &self.tag {
             request = request.header(IF_NONE_MATCH, tag);
         }
-        let said = self.place.ask(request, Vec::new()).await?;
+        let said = self.way.ask(request, Vec::new()).await?;
         if said.status == StatusCode::NOT_MODIFIED {
             return Ok(None);
         }
@@ -200,21 +217,21 @@ impl Enrolment {
     }
 
     /// Gives the newest list back to a site that forgot it.
-    async fn give_back(&self) -> Result<(), Trouble> {
+    async fn give_back(&mut self) -> Result<(), Trouble> {
         let Some(list) = self.folder.list() else { return Ok(()) };
         let request = Request::post(self.lists_place())
             .header("Atoll-Reader", self.proof()?)
             .header(CONTENT_TYPE, JSON);
         let text = serde_json::to_vec(&list).map_err(|why| Trouble::Strange(why.to_string()))?;
-        let said = self.place.ask(request, text).await?;
+        let said = self.way.ask(request, text).await?;
         granted(said, None).map(|_| ())
     }
 
-    async fn request(&self, now: Wall) -> Result<Enrolled, Trouble> {
+    async fn request(&mut self, now: Wall) -> Result<Enrolled, Trouble> {
         let body = self.body(now).map_err(|why| Trouble::Strange(format!("OpenSSL: {why}")))?;
         let body = serde_json::to_vec(&body).map_err(|why| Trouble::Strange(why.to_string()))?;
         let request = Request::post("/api/v1/enrol").header(CONTENT_TYPE, JSON);
-        let said = granted(self.place.ask(request, body).await?, Some(count(now)))?;
+        let said = granted(self.way.ask(request, body).await?, Some(count(now)))?;
         read(&said)
     }
 
@@ -252,12 +269,18 @@ impl Enrolment {
     }
 }
 
+/// The address that belongs to the key of the group's authority.
+fn authority_of(file: &MemberFile) -> Result<Address, Failure> {
+    let key = file.group.authority.0.public_key().and_then(|key| address_of(&key));
+    key.map_err(|why| Failure::new("the public key of the group's authority", why))
+}
+
 /// Fetches the member's file of a link, which ends by that.
 pub(crate) async fn redeem(link: &Link, now: Wall) -> Result<String, Trouble> {
-    let place = Place { urls: vec![link.site.clone()], pin: link.pin.clone() };
+    let mut way = Way::new(Place { urls: vec![link.site.clone()], pin: link.pin.clone() }, None);
     let body = serde_json::json!({"token": link.token.text()}).to_string();
     let request = Request::post("/api/v1/links").header(CONTENT_TYPE, JSON);
-    let said = granted(place.ask(request, body.into_bytes()).await?, Some(count(now)))?;
+    let said = granted(way.ask(request, body.into_bytes()).await?, Some(count(now)))?;
     String::from_utf8(said.body.into()).map_err(|_| Trouble::Strange("the file is no text".to_owned()))
 }
 

@@ -120,7 +120,8 @@ impl Running {
         }
         loop {
             let line = self.log.recv_timeout(end.saturating_duration_since(Instant::now()));
-            let line = line.unwrap_or_else(|why| panic!("no `{message}` in the log: {why}"));
+            let warned = || self.seen.iter().filter(|line| line["level"] == "WARN").collect::<Vec<_>>();
+            let line = line.unwrap_or_else(|why| panic!("no `{message}` in the log: {why}: {:?}", warned()));
             if line["message"] == message {
                 return line;
             }

@@ -10,6 +10,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,9 +22,39 @@ use atoll_topology::{HostId, Internet, Latency, Population, Topology};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto};
 use rustix::net::{recv, sendto, socket_with};
 
+/// A program that ends with this value.
+pub struct Program(pub Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The daemon, which another crate makes: beside the fabric's own program, or made now.
+pub fn node_binary() -> PathBuf {
+    let fabric = Path::new(env!("CARGO_BIN_EXE_atoll-fabric"));
+    let node = fabric.with_file_name("atoll-node");
+    if !node.exists() {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--package", "atoll-node"]).current_dir(workspace());
+        if fabric.parent().unwrap().ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success(), "atoll-node does not build");
+    }
+    node
+}
+
+/// The folder of the workspace.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
 /// Whether this machine lets us make namespaces and devices. Says loudly if not.
 pub fn may_make_namespaces(test: &str) -> bool {
-    let may = rustix::process::geteuid().is_root() && std::path::Path::new("/dev/net/tun").exists();
+    let may = rustix::process::geteuid().is_root() && Path::new("/dev/net/tun").exists();
     if !may {
         eprintln!("SKIPPED: {test}: it needs root and /dev/net/tun");
     }

@@ -23,6 +23,7 @@ use openssl::pkey::{PKey, Private};
 
 pub use around::Around;
 pub use keeping::KEEPS_MAX;
+pub use proof::prove;
 pub use stats::Stats;
 pub use store::{
     BYTES_MAX, ITEM_COST, ITEMS_PER_KEY_MAX, KEYS_MAX, LEASE_MAX, WRITER_BYTES_MAX, WRITER_ITEMS_PER_KEY_MAX,
@@ -34,8 +35,8 @@ use crate::rng::Rng;
 use crate::security::{Wall, address_of};
 use crate::time::Time;
 use crate::wire::{
-    Address, Ask, Content, Denial, DhtAnswer, DhtRequest, Item, Key, Mark, OWNED_VALUE_MAX, Said, Upkeep,
-    VALUE_MAX, points,
+    Address, Ask, Content, Denial, DhtAnswer, DhtRequest, Item, Key, Mark, OWNED_VALUE_MAX, Proof, Said,
+    Upkeep, VALUE_MAX, points,
 };
 use keeping::Keeping;
 use operation::{Operation, Phase, Purpose, Work};
@@ -123,6 +124,18 @@ impl Dht {
     /// Puts a value; sequence numbers of owned ones are no lower than `wall` says.
     pub fn put(&mut self, origin: Origin, write: Write, wall: Wall, now: Time) {
         self.start(Purpose::Asked(origin), How::Append, write, (wall, now));
+    }
+
+    /// Puts a value under a key whose owner proved that it shall be there; the owner may be somebody else. The lease is the
+    /// one of the proof. A newer value that is there already makes it [`Failure::Outdated`].
+    pub fn put_proved(&mut self, origin: Origin, key: Key, (value, proof): (Vec<u8>, Proof), now: Time) {
+        let (stamp, lease) = (self.rng.next_u32(), proof.lease);
+        let content = Content::Owned { value, proof };
+        let purpose = Purpose::Asked(origin);
+        if !proof::holds(&key, &content) {
+            return self.settle(purpose, Outcome::Failed(Failure::Invalid), now);
+        }
+        self.begin(purpose, key, Work::Put(Item { stamp, lease, content }), now);
     }
 
     /// Creates a value.
@@ -255,8 +268,9 @@ impl Dht {
         if operation.purpose.is_some()
             && let Some(outcome) = operation.outcome(&mut self.rng, now)
         {
-            if outcome == Outcome::Failed(Failure::Outdated) && Self::renumber(operation, &mut self.sequence)
-            {
+            let may_sign = self.signer.as_ref().is_some_and(|signer| owns(signer, &operation.key));
+            let is_outdated = outcome == Outcome::Failed(Failure::Outdated) && may_sign;
+            if is_outdated && Self::renumber(operation, &mut self.sequence) {
                 return self.sign_again(id, now);
             }
             told = operation.purpose.take().map(|purpose| (purpose, outcome));
@@ -410,4 +424,9 @@ impl Dht {
     pub fn own(&self) -> Address {
         self.own
     }
+}
+
+/// Whether an owned key is the signer's.
+fn owns(signer: &PKey<Private>, key: &Key) -> bool {
+    matches!(key, Key::Owned { owner, .. } if address_of(signer).is_ok_and(|own| own == *owner))
 }

@@ -10,7 +10,25 @@ use crate::wire::{Content, Key, Proof};
 
 const LABEL: &[u8] = b"atoll dht owned 1";
 
-/// Puts a value under an owned key: signs label, key, sequence number, lease and value.
+/// Proves that the owner of a key puts a value there: signs label, key, sequence number, lease (milliseconds) and value.
+///
+/// The owner need not be a member: whoever has the proof can put the value for it ([`super::Dht::put_proved`]).
+///
+/// # Errors
+/// OpenSSL cannot sign.
+pub fn prove(
+    signer: &PKeyRef<Private>,
+    key: &Key,
+    value: &[u8],
+    (sequence, lease): (u64, u32),
+) -> Result<Proof, ErrorStack> {
+    let mut signing = Signer::new(MessageDigest::sha256(), signer)?;
+    signing.update(&statement(key, value, (sequence, lease)))?;
+    let signature = signing.sign_to_vec()?;
+    Ok(Proof { public: signer.public_key_to_der()?, sequence, lease, signature })
+}
+
+/// Puts a value under an owned key, with its proof.
 ///
 /// # Errors
 /// OpenSSL cannot sign.
@@ -18,14 +36,9 @@ pub(super) fn sign(
     signer: &PKeyRef<Private>,
     key: &Key,
     value: Vec<u8>,
-    (sequence, lease): (u64, u32),
+    term: (u64, u32),
 ) -> Result<Content, ErrorStack> {
-    let signature = {
-        let mut signing = Signer::new(MessageDigest::sha256(), signer)?;
-        signing.update(&statement(key, &value, (sequence, lease)))?;
-        signing.sign_to_vec()?
-    };
-    let proof = Proof { public: signer.public_key_to_der()?, sequence, lease, signature };
+    let proof = prove(signer, key, &value, term)?;
     Ok(Content::Owned { value, proof })
 }
 

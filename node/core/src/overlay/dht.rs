@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
+use openssl::pkey::PKey;
+
 use super::{Lent, Overlay};
 use crate::connection::{Connection, Role};
-use crate::control::{Command, DhtValue, FailureKind, Reply};
+use crate::control::{Command, DhtValue, FailureKind, OwnerProof, Reply};
 use crate::counters::DropReason;
 use crate::dht::{Around, Failure, How, News, Origin, Outcome, Wanted, Write};
 use crate::machine::RequestId;
 use crate::router::{self, Route};
-use crate::security::Credentials;
+use crate::security::{Credentials, address_of};
 use crate::wire::{
-    Address, DhtAnswer, DhtRequest, FrameKind, Key, Malformed, Mark, Mode, PacketHeader, PacketKind, Said,
-    Upkeep, points,
+    Address, DhtAnswer, DhtRequest, FrameKind, Key, Malformed, Mark, Mode, PacketHeader, PacketKind, Proof,
+    Said, Upkeep, points,
 };
 
 /// A request of more bytes does not record its way, if its answer finds back without: a long way may not fit beside it.
@@ -26,6 +28,24 @@ impl Overlay {
     /// Puts a value under a key, beside others, or under an owned key in place of the last one.
     pub fn dht_put(&mut self, origin: Origin, write: Write, lent: &mut Lent<'_>) {
         self.dht.put(origin, write, lent.wall, lent.now);
+        self.run_dht(lent);
+        self.pump(lent);
+    }
+
+    /// Puts a value under the key of this text that belongs to whoever proved it.
+    fn dht_put_proved(
+        &mut self,
+        origin: Origin,
+        key: &str,
+        (value, said): (Vec<u8>, OwnerProof),
+        lent: &mut Lent<'_>,
+    ) {
+        let OwnerProof { public, sequence, lease_millis: lease, signature } = said;
+        // A key that is none owns nothing: the proof does not hold then.
+        let owner = PKey::public_key_from_der(&public).and_then(|key| address_of(&key));
+        let key = Key::owned(owner.unwrap_or(self.own), key);
+        let proof = Proof { public, sequence, lease, signature };
+        self.dht.put_proved(origin, key, (value, proof), lent.now);
         self.run_dht(lent);
         self.pump(lent);
     }
@@ -234,6 +254,9 @@ impl Overlay {
                     lease: Duration::from_secs(lease_seconds),
                 };
                 self.dht_put(origin, write, lent);
+            }
+            Command::DhtPutProved { key, value, proof, .. } => {
+                self.dht_put_proved(origin, &key, (value, proof), lent);
             }
             Command::DhtCreate { key, value, lease_seconds, .. } => {
                 let write = Write { key: Key::named(&key), value, lease: Duration::from_secs(lease_seconds) };

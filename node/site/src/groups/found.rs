@@ -53,6 +53,7 @@ impl Site {
         };
         let number = self.store.write(write).await?;
         self.remember_list(name, number).await;
+        self.founded.send_replace(());
         Ok(())
     }
 }

@@ -58,7 +58,7 @@ impl Site {
     /// The URL of an invitation.
     #[must_use]
     pub fn invitation_url(&self, group: &str, token: &Token) -> String {
-        let url = self.told.urls.first().map_or("", String::as_str);
+        let url = self.url();
         format!("{url}/invite/{group}/{}", token.text())
     }
 

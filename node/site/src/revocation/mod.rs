@@ -10,7 +10,6 @@ use atoll_core::security::{LIST_MAX, Serial, UserList, Wall, list_digest, sign_l
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
@@ -19,6 +18,7 @@ pub use restored::Given;
 
 use crate::authority::{List, Revoked};
 use crate::groups::{Group, Member, Scene, wall};
+use crate::limits::Remote;
 use crate::refusal::Refusal;
 use crate::site::{Site, Try};
 use crate::vault::{Vault, mac, same};
@@ -200,7 +200,7 @@ impl Site {
     ///
     /// # Errors
     /// There is no such group or the proof is wrong, or there were too many such attempts.
-    pub async fn check_reader(&self, group: &str, proof: &str, from: IpAddr) -> Result<(), Refusal> {
+    pub async fn check_reader(&self, group: &str, proof: &str, from: Remote) -> Result<(), Refusal> {
         let (name, proof, vault) = (group.to_owned(), proof.to_owned(), Arc::clone(&self.vault));
         let ask = move |db: &Connection| {
             // A group that does not exist and a wrong proof have one answer.
@@ -217,7 +217,7 @@ impl Site {
     ///
     /// # Errors
     /// There is no such group, the proof is wrong, or the list may be missing revocations.
-    pub async fn list(&self, group: &str, proof: &str, from: IpAddr) -> Result<SignedList, Refusal> {
+    pub async fn list(&self, group: &str, proof: &str, from: Remote) -> Result<SignedList, Refusal> {
         self.check_reader(group, proof, from).await?;
         let name = group.to_owned();
         let ask = move |db: &Connection| {

@@ -34,6 +34,12 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .with_state(site)
 }
 
+/// What answers the calls of nodes that come through the public overlay: what nodes ask, and nothing that people do. With
+/// passwords goes a limit of tries for each place, and a place in the overlay costs nothing.
+pub(crate) fn calls(site: Arc<Site>) -> Router {
+    api::calls().layer(DefaultBodyLimit::max(BODY_MAX)).layer(from_fn(protect)).with_state(site)
+}
+
 /// No script at all, nothing of other sites, no frames, no caches.
 const HEADERS: [(HeaderName, &str); 7] = [
     (

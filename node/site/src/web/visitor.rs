@@ -3,7 +3,6 @@
 //! A browser that is not logged in has a cookie as well, so that its forms are bound to it. Logging in always gives another
 //! one.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request};
@@ -15,9 +14,9 @@ use hyper::http::request::Parts;
 
 use super::pages::Failed;
 use crate::accounts::{Account, LOGIN_MAX};
+use crate::limits::Remote;
 use crate::refusal::Refusal;
 use crate::revocation::hex;
-use crate::serve::Remote;
 use crate::site::Site;
 use crate::token::Token;
 
@@ -80,13 +79,13 @@ impl<S: Sync> FromRequestParts<S> for Visitor {
 }
 
 /// Where a request comes from.
-pub(super) struct Origin(pub(super) IpAddr);
+pub(super) struct Origin(pub(super) Remote);
 
 impl<S: Sync> FromRequestParts<S> for Origin {
     type Rejection = Failed;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failed> {
-        parts.extensions.get::<Remote>().map(|remote| Self(remote.0)).ok_or(Failed(Refusal::Broken))
+        parts.extensions.get::<Remote>().map(|remote| Self(*remote)).ok_or(Failed(Refusal::Broken))
     }
 }
 

@@ -1,20 +1,12 @@
-//! Files from member to member: QUIC over the ring.
-//!
-//! QUIC secures itself, and both sides show their certificates; the overlay's trust rule judges them before a byte of
-//! content moves. Nothing here names a transport address: a [`carrier::Carrier`] is all the network that QUIC has.
+//! Files from member to member, each on a connection of its own over the ring.
 
-mod addresses;
-mod carrier;
 mod inbox;
-mod member;
 mod names;
 mod receive;
 mod send;
-#[cfg(test)]
-mod tests;
 mod words;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,25 +14,18 @@ use atoll_core::wire::Address;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-pub(super) use carrier::{Arrivals, Departures};
-
 use super::Clock;
+use super::carried::{Memberships, Service, Standby};
 use super::http::{Answer, Content, Parts};
-use super::requests::Asker;
-use super::roster::Roster;
 use crate::config::Settings;
 use crate::failure::Failure;
-use carrier::Carrier;
 use inbox::Inbox;
-use member::Member;
+use receive::Receiving;
 use send::Trouble;
 use words::Offer;
-
-/// Whatever keeps a membership from sending files.
-type Problem = Box<dyn std::error::Error + Send + Sync>;
 
 /// Files that are received at once, and as many that are sent; one more is refused.
 pub const TRANSFERS_MAX: usize = 4;
@@ -158,96 +143,46 @@ impl Refused {
     }
 }
 
-/// The service of a node. Clones share it.
+/// Files that come: what every membership's service shares.
+#[derive(Clone)]
+pub(super) struct Receipts(Arc<Desk>);
+
+impl Receipts {
+    /// Is ready to receive.
+    ///
+    /// # Errors
+    /// If the inbox cannot be used.
+    pub(super) fn open(settings: &Settings, clock: Clock) -> Result<Self, Failure> {
+        let inbox = settings.inbox.as_deref().map(|folder| Inbox::open(folder, settings.inbox_max.0));
+        let (inbox, receiving) = (inbox.transpose()?, Semaphore::new(TRANSFERS_MAX));
+        Ok(Self(Arc::new(Desk { inbox, receiving, received: Mutex::default(), clock })))
+    }
+
+    /// The service of one membership.
+    pub(super) fn service(&self) -> Arc<dyn Service> {
+        Arc::new(Receiving::new(&self.0))
+    }
+}
+
+/// Files that come and go. Clones share it.
 #[derive(Clone)]
 pub(super) struct Transfers {
-    /// None where there is no security.
-    members: Arc<BTreeMap<String, Option<Standby>>>,
+    members: Memberships,
     desk: Arc<Desk>,
     sending: Arc<Semaphore>,
 }
 
-/// A membership whose QUIC takes no memory before somebody wants it.
-#[derive(Clone)]
-struct Standby {
-    own: Address,
-    wanted: Arc<Notify>,
-    started: watch::Receiver<Started>,
-}
-
-type Started = Option<Result<Arc<Member>, String>>;
-
-impl Standby {
-    /// The membership, started now at the latest.
-    async fn member(&mut self) -> Result<Arc<Member>, String> {
-        self.wanted.notify_one();
-        let started = self.started.wait_for(Option::is_some).await;
-        started.ok().and_then(|started| started.clone()).unwrap_or_else(|| Err("the node ends".to_owned()))
-    }
-}
-
-/// Starts a membership's QUIC once it is wanted, or the first datagram comes; then receives until the node ends.
-async fn stand_by(
-    mut carrier: Carrier,
-    wanted: Arc<Notify>,
-    start: impl FnOnce(Carrier) -> Result<Member, Problem>,
-    (started, desk): (watch::Sender<Started>, Arc<Desk>),
-) {
-    tokio::select! {
-        () = carrier.stirred() => {}
-        () = wanted.notified() => {}
-    }
-    let member = start(carrier).map(Arc::new).map_err(|why| format!("QUIC does not start: {why}"));
-    started.send_replace(Some(member.clone()));
-    match member {
-        Ok(member) => receive::accept_all(member, desk).await,
-        Err(why) => tracing::warn!(why, "no files"),
-    }
-}
-
-/// The driver's ends.
-pub(super) struct Exchange {
-    pub(super) departures: Departures,
-    pub(super) arrivals: Arrivals,
-}
-
 impl Transfers {
-    /// Is ready to receive in every overlay that has security.
-    ///
-    /// # Errors
-    /// If the inbox cannot be used.
-    pub(super) fn start(
-        settings: &Settings,
-        roster: &Roster,
-        asker: &Asker,
-        clock: Clock,
-    ) -> Result<(Self, Exchange), Failure> {
-        let inbox = settings.inbox.as_deref().map(|folder| Inbox::open(folder, settings.inbox_max.0));
-        let (inbox, receiving) = (inbox.transpose()?, Semaphore::new(TRANSFERS_MAX));
-        let desk = Arc::new(Desk { inbox, receiving, received: Mutex::default(), clock });
-        let (departing, departures) = carrier::departures();
-        let (mut members, mut arrivals) = (BTreeMap::new(), Arrivals::default());
-        for (overlay, place) in roster.members() {
-            let Some(credentials) = place.security.credentials() else {
-                arrivals.skip();
-                members.insert(overlay.to_owned(), None);
-                continue;
-            };
-            let (wanted, (sender, started)) = (Arc::new(Notify::new()), watch::channel(None));
-            let (name, credentials, asker) = (overlay.to_owned(), credentials.clone(), asker.clone());
-            let start = move |carrier| Member::new(name, &credentials, carrier, asker);
-            let (carrier, out) = (arrivals.carrier(&departing), (sender, Arc::clone(&desk)));
-            tokio::spawn(stand_by(carrier, Arc::clone(&wanted), start, out));
-            members.insert(overlay.to_owned(), Some(Standby { own: place.address, wanted, started }));
-        }
+    /// Is ready to send.
+    pub(super) fn new(members: Memberships, receipts: &Receipts) -> Self {
         let sending = Arc::new(Semaphore::new(TRANSFERS_MAX));
-        Ok((Self { members: Arc::new(members), desk, sending }, Exchange { departures, arrivals }))
+        Self { members, desk: Arc::clone(&receipts.0), sending }
     }
 
     /// Whether a file can be sent as it is asked for.
     pub(super) fn admit(&self, request: &Request) -> Result<Admitted, Refused> {
         let overlay = request.overlay.clone();
-        let standby = match self.members.get(&overlay) {
+        let standby = match self.members.of(&overlay) {
             None => return Err(Refused::NoOverlay(overlay)),
             Some(None) => return Err(Refused::NoSecurity(overlay)),
             Some(Some(member)) if member.own == request.to => return Err(Refused::Ourselves),

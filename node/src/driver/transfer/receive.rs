@@ -1,22 +1,23 @@
 //! The receiving side: who may send, what is taken, and the file that comes of it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_core::control::Author;
 use openssl::sha::Sha256;
-use quinn::{Connection, Incoming, RecvStream, SendStream};
+use quinn::{Connection, RecvStream, SendStream};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::inbox::Draft;
-use super::member::{ANSWER_MAX, Member};
 use super::names::sanitised;
 use super::words::{self, Answer, Broken, CHECKSUM, Offer};
 use super::{Desk, Received, hexadecimal};
+use crate::driver::carried::{ANSWER_MAX, Member, Protocol, Service, Visit};
 
-/// Connections of one overlay that others began; one more is refused.
+/// Connections of one overlay that bring files; one more is refused.
 const CONNECTIONS_MAX: usize = 16;
 /// How long no byte may arrive.
 const STALL_MAX: Duration = Duration::from_secs(30);
@@ -28,36 +29,35 @@ const READ: usize = 64 * 1024;
 /// How long the sender may take to hear the last word.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
-/// Takes connections until the node ends.
-pub(super) async fn accept_all(member: Arc<Member>, desk: Arc<Desk>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Some(incoming) = member.quic.accept().await {
-        // Nothing is kept for whoever does not receive what is sent to its address.
-        if !incoming.remote_address_validated() {
-            let _ = incoming.retry();
-            continue;
-        }
-        match Arc::clone(&connections).try_acquire_owned() {
-            Ok(place) => drop(tokio::spawn(attend(Arc::clone(&member), Arc::clone(&desk), incoming, place))),
-            Err(_) => incoming.refuse(),
+/// The service of one overlay.
+pub(super) struct Receiving {
+    desk: Arc<Desk>,
+    connections: Semaphore,
+}
+
+impl Receiving {
+    pub(super) fn new(desk: &Arc<Desk>) -> Self {
+        Self { desk: Arc::clone(desk), connections: Semaphore::new(CONNECTIONS_MAX) }
+    }
+
+    async fn attend(&self, Visit { member, connection, author }: Visit) {
+        let Ok(_place) = self.connections.try_acquire() else {
+            return connection.close(1u8.into(), b"it has too much to do");
+        };
+        if let Err(why) = converse(&member, &self.desk, &connection, &author).await {
+            tracing::debug!(overlay = member.overlay, from = %author.address, %why, "file not received");
+            connection.close(1u8.into(), why.to_string().as_bytes());
         }
     }
 }
 
-async fn attend(member: Arc<Member>, desk: Arc<Desk>, incoming: Incoming, _place: OwnedSemaphorePermit) {
-    let Ok(connecting) = incoming.accept() else { return };
-    let Ok(Ok(connection)) = timeout(ANSWER_MAX, connecting).await else { return };
-    match member.judge(&connection).await {
-        Ok(author) => {
-            if let Err(why) = converse(&member, &desk, &connection, &author).await {
-                tracing::debug!(overlay = member.overlay, from = %author.address, %why, "file not received");
-                connection.close(1u8.into(), why.to_string().as_bytes());
-            }
-        }
-        Err(why) => {
-            tracing::debug!(overlay = member.overlay, why, "file of a stranger refused");
-            connection.close(1u8.into(), why.as_bytes());
-        }
+impl Service for Receiving {
+    fn protocol(&self) -> Protocol {
+        Protocol::Files
+    }
+
+    fn serve(self: Arc<Self>, visit: Visit) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move { self.attend(visit).await })
     }
 }
 

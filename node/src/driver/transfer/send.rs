@@ -12,9 +12,9 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::member::{ANSWER_MAX, Member};
-use super::words::{self, Answer, Broken, CHECKSUM, Offer, plain};
+use super::words::{self, Answer, Broken, CHECKSUM, Offer};
 use super::{Line, hexadecimal};
+use crate::driver::carried::{ANSWER_MAX, Member, Protocol, plain};
 
 /// How long the receiver may take to hear that no more comes.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
@@ -61,7 +61,7 @@ pub(super) async fn send(
     lines: &mpsc::Sender<Line>,
 ) -> Result<Line, Trouble> {
     let start = Instant::now();
-    let Held(connection) = &Held(member.connect(to).await.map_err(Trouble::NotAccepted)?);
+    let Held(connection) = &Held(member.connect(to, Protocol::Files).await.map_err(Trouble::NotAccepted)?);
     let (mut out, mut answers) = connection.open_bi().await.map_err(Broken::from)?;
     words::write(&mut out, &offer).await?;
     let silent = |_| Trouble::NotAccepted("no answer".to_owned());

@@ -10,10 +10,10 @@ use quinn::{ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::driver::carried::of_connection;
+
 /// Bytes of a word at most.
 const WORD_MAX: usize = 4096;
-/// Letters of the other side's text that are shown.
-const TEXT_MAX: usize = 200;
 
 /// Bytes of the checksum behind the content.
 pub(super) const CHECKSUM: usize = 32;
@@ -99,37 +99,4 @@ pub(super) async fn read<T: DeserializeOwned>(stream: &mut RecvStream) -> Result
     let mut text = vec![0; len];
     stream.read_exact(&mut text).await?;
     serde_json::from_slice(&text).map_err(|_| Broken::Malformed)
-}
-
-/// Another node's text, fit for a terminal and a log.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(TEXT_MAX).collect()
-}
-
-/// Why a connection ended, in words about the other side.
-pub(super) fn of_connection(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::TimedOut => "it fell silent".to_owned(),
-        ConnectionError::ApplicationClosed(close) if !close.reason.is_empty() => {
-            plain(&String::from_utf8_lossy(&close.reason))
-        }
-        ConnectionError::ApplicationClosed(_) | ConnectionError::Reset => "it broke off".to_owned(),
-        ConnectionError::ConnectionClosed(close)
-            if close.error_code == quinn::TransportErrorCode::CONNECTION_REFUSED =>
-        {
-            "it has too much to do".to_owned()
-        }
-        other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_text_of_another_node_cannot_move_the_cursor() {
-        assert_eq!(plain("a\x1b[2Jb\nc\u{9b}d"), "a[2Jbcd");
-        assert_eq!(plain(&"x".repeat(5000)).len(), TEXT_MAX);
-    }
 }

@@ -9,7 +9,7 @@ use atoll_topology::HostId;
 
 use crate::town::Town;
 
-const OVERLAY: &str = "public";
+pub(crate) const OVERLAY: &str = "public";
 const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const HOUR: u64 = 3600;
 

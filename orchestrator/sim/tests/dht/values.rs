@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use atoll_core::control::Reply;
+use atoll_core::control::{Command, FailureKind, OwnerProof, Reply};
+use atoll_core::dht::prove;
+use atoll_core::security::{address_of, derived_key};
+use atoll_core::wire::{Address, Key};
 use atoll_topology::HostId;
 
-use crate::ask::{HOUR, put, put_owned, stored};
+use crate::ask::{HOUR, OVERLAY, put, put_owned, stored};
 use crate::town::Town;
 
 #[test]
@@ -190,12 +193,51 @@ fn a_member_that_only_has_its_bootstrap_yet_puts_and_gets() {
     town.restart(host);
     // Two round trips: the handshake with its bootstrap is done, its place is not found.
     town.world.run_for(Duration::from_millis(420)).unwrap();
-    let Reply::Status(status) = town.world.command(host, atoll_core::control::Command::Status) else {
-        panic!()
-    };
+    let Reply::Status(status) = town.world.command(host, Command::Status) else { panic!() };
     assert_eq!(status[0].state, atoll_core::control::State::Joining);
     let put = town.world.request(host, put("b", "2", HOUR));
     assert_eq!(town.get(host, "a").texts(), ["1"]);
     stored(&town.answer(put).1);
     assert_eq!(town.get(HostId(9), "b").texts(), ["2"]);
+}
+
+/// What the owner of a key says, who is no member here, and how a member puts it.
+fn said(seed: u8, value: &str, sequence: u64) -> (Address, Command) {
+    let key = derived_key([seed; 32], "owner").unwrap();
+    let owner = address_of(&key).unwrap();
+    let proof = prove(&key, &Key::owned(owner, "home"), value.as_bytes(), (sequence, 600_000)).unwrap();
+    let (public, signature, lease_millis) = (proof.public, proof.signature, proof.lease);
+    let proof = OwnerProof { public, sequence, lease_millis, signature };
+    let (overlay, key, value) = (OVERLAY.to_owned(), "home".to_owned(), value.as_bytes().to_vec());
+    (owner, Command::DhtPutProved { overlay, key, value, proof })
+}
+
+#[test]
+fn the_word_of_an_owner_who_is_no_member_is_put_by_any_and_no_older_or_forged_one_replaces_it() {
+    let mut town = Town::settled(20, "none", 1);
+    let (owner, first) = said(1, "first", 7);
+    assert_eq!(stored(&town.ask(HostId(3), first.clone())), 600.0);
+    let (_, second) = said(1, "second", 9);
+    stored(&town.ask(HostId(5), second));
+    let refused = |reply: Reply| match reply {
+        Reply::Failed { kind: FailureKind::Refused, why } => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(refused(town.ask(HostId(3), first)).contains("newer"));
+    let (_, mut forged) = said(1, "third", 11);
+    let Command::DhtPutProved { value, .. } = &mut forged else { unreachable!() };
+    *value = b"forged".to_vec();
+    refused(town.ask(HostId(3), forged));
+    // Another owner's word is under a key of its own.
+    let (stranger, other) = said(2, "elsewhere", 99);
+    stored(&town.ask(HostId(3), other));
+    for reader in [0, 5, 19] {
+        assert_eq!(town.get_of(HostId(reader), "home", Some(owner)).texts(), ["second"]);
+        assert_eq!(town.get_of(HostId(reader), "home", Some(stranger)).texts(), ["elsewhere"]);
+    }
+    // What is no key at all owns nothing.
+    let (_, mut none) = said(1, "none", 12);
+    let Command::DhtPutProved { proof, .. } = &mut none else { unreachable!() };
+    proof.public = vec![1, 2, 3];
+    refused(town.ask(HostId(3), none));
 }

@@ -77,7 +77,7 @@ impl Quic {
     /// # Errors
     /// rustls does not take them.
     pub fn new(credentials: &Credentials, options: QuicOptions) -> Result<Self, Unusable> {
-        Ok(Self { tls: QuicTls::new(credentials, options, PROTOCOL)?, options })
+        Ok(Self { tls: QuicTls::new(credentials, options, &[PROTOCOL])?, options })
     }
 
     pub(super) fn options(&self) -> QuicOptions {
@@ -257,7 +257,7 @@ impl Engine for QuicEngine {
     }
 
     fn present(&mut self, credentials: &Credentials) -> Result<(), Unusable> {
-        self.maker.tls = QuicTls::new(credentials, self.maker.options, PROTOCOL)?;
+        self.maker.tls = QuicTls::new(credentials, self.maker.options, &[PROTOCOL])?;
         let transport = Arc::clone(&self.transport);
         let responder = transport::responder_config(&self.maker.tls, transport, &mut self.common.rng);
         self.endpoint.set_server_config(Some(Arc::new(responder)));

@@ -47,11 +47,17 @@ pub struct QuicTls {
 }
 
 impl QuicTls {
-    /// Both sides present these credentials and speak this protocol (RFC 7301).
+    /// Both sides present these credentials. The end that begins offers these protocols, and the end that answers takes the
+    /// first of its own that is offered, or refuses (RFC 7301).
     ///
     /// # Errors
     /// rustls does not take the credentials.
-    pub fn new(credentials: &Credentials, options: QuicOptions, protocol: &[u8]) -> Result<Self, Unusable> {
+    pub fn new(
+        credentials: &Credentials,
+        options: QuicOptions,
+        protocols: &[&[u8]],
+    ) -> Result<Self, Unusable> {
+        let protocols: Vec<Vec<u8>> = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let provider = Arc::new(provider(options));
         let key = Arc::new(SingleCertAndKey::from(certified(credentials)?));
         let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
@@ -60,14 +66,14 @@ impl QuicTls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
             .with_client_cert_resolver(Arc::clone(&key) as _);
-        initiator.alpn_protocols = vec![protocol.to_vec()];
+        initiator.alpn_protocols.clone_from(&protocols);
         initiator.enable_sni = false;
         initiator.resumption = Resumption::disabled();
         let mut responder = ServerConfig::builder_with_details(provider, Arc::new(NoClock))
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(key);
-        responder.alpn_protocols = vec![protocol.to_vec()];
+        responder.alpn_protocols = protocols;
         responder.send_tls13_tickets = 0;
         responder.session_storage = Arc::new(NoServerSessionStorage {});
         let none = |_: NoInitialCipherSuite| Error::General("no suite for the first packets".to_owned());

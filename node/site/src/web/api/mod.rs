@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{MethodFilter, MethodRouter, any, on};
@@ -22,8 +22,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::accounts::Account;
+use crate::limits::Remote;
 use crate::refusal::Refusal;
-use crate::serve::Remote;
 use crate::site::Site;
 use crate::token::Token;
 
@@ -111,13 +111,13 @@ impl FromRequestParts<Arc<Site>> for Me {
 }
 
 /// Where a request comes from.
-pub(super) struct Origin(std::net::IpAddr);
+pub(super) struct Origin(Remote);
 
 impl<S: Sync> FromRequestParts<S> for Origin {
     type Rejection = Failed;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failed> {
-        parts.extensions.get::<Remote>().map(|remote| Self(remote.0)).ok_or(Failed(Refusal::Broken))
+        parts.extensions.get::<Remote>().map(|remote| Self(*remote)).ok_or(Failed(Refusal::Broken))
     }
 }
 
@@ -157,6 +157,19 @@ pub(super) fn router() -> Router<Arc<Site>> {
         router.route(one.path, one.router)
     };
     operations().into_iter().fold(Router::new(), serve).route("/api/{*rest}", any(missing))
+}
+
+/// What nodes ask, and where the rest is.
+pub(super) fn calls() -> Router<Arc<Site>> {
+    let serve = |router: Router<Arc<Site>>, one: Operation| router.route(one.path, one.router);
+    enrolment::operations().into_iter().fold(Router::new(), serve).fallback(elsewhere)
+}
+
+async fn elsewhere(State(site): State<Arc<Site>>) -> Response {
+    let url = site.url();
+    let message =
+        format!("through the overlay nodes enrol and bring lists home; pages and all else are at {url}");
+    (StatusCode::MISDIRECTED_REQUEST, Json(Reason { reason: "elsewhere", message })).into_response()
 }
 
 async fn missing() -> Failed {

@@ -1,6 +1,5 @@
 //! Signing up, logging in and out, the password, and one's own groups.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
@@ -13,6 +12,7 @@ use super::super::look::{AccountPage, Enter, Home, Shell, Welcome, show};
 use super::super::visitor::{Me, Origin, Visitor, cookie};
 use super::{Shown, to, with_status};
 use crate::accounts::Change;
+use crate::limits::Remote;
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::token::Token;
@@ -49,7 +49,7 @@ impl Door {
         Enter { shell, title, action, signing_up, name, next, why: None }
     }
 
-    async fn enter(self, site: &Site, fields: &Fields, from: IpAddr) -> Result<Token, Refusal> {
+    async fn enter(self, site: &Site, fields: &Fields, from: Remote) -> Result<Token, Refusal> {
         let (name, password) = (fields.text("name"), fields.text("password"));
         match self {
             Self::SignUp if password != fields.text("again") => Err(Refusal::Repeat),
@@ -58,7 +58,7 @@ impl Door {
         }
     }
 
-    async fn answer(self, site: &Site, visitor: &Visitor, (fields, from): (&Fields, IpAddr)) -> Shown {
+    async fn answer(self, site: &Site, visitor: &Visitor, (fields, from): (&Fields, Remote)) -> Shown {
         match self.enter(site, fields, from).await {
             Ok(token) => Ok(with_cookie(to(&own_path(fields.text("next"))), &token)),
             Err(why) => {

@@ -1,5 +1,7 @@
 //! A membership's QUIC: its connections to other members, each judged before anything is said.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use atoll_core::control::{Author, Command, Reply};
 use atoll_core::security::{Credentials, QuicOptions, QuicTls};
 use atoll_core::wire::Address;
 use quinn::congestion::CubicConfig;
+use quinn::crypto::rustls::HandshakeData;
 use quinn::{
     AsyncUdpSocket, ClientConfig, Connection, Endpoint, EndpointConfig, ServerConfig, TokioRuntime,
     TransportConfig,
@@ -16,13 +19,11 @@ use tokio::time::timeout;
 
 use super::addresses::Addresses;
 use super::carrier::{Carrier, DATAGRAM};
-use super::words::of_connection;
+use super::{Protocol, of_connection};
 use crate::driver::requests::Asker;
 
-/// What the ends of a transfer speak (RFC 7301).
-const PROTOCOL: &[u8] = b"atoll-file/1";
 /// How long a member may take to answer at all.
-pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
+pub(in crate::driver) const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// A silence this long ends a connection.
 const SILENCE_MAX: Duration = Duration::from_secs(12);
 /// How often an idle connection says that it is there.
@@ -35,49 +36,67 @@ const INCOMING_BYTES_MAX: u64 = 64 * 1024;
 /// What TLS calls the other side; nobody reads it.
 const SERVER_NAME: &str = "atoll";
 
-/// A membership whose members can send files to each other.
-pub(super) struct Member {
+/// A membership whose members can have connections with each other.
+pub(in crate::driver) struct Member {
     /// The overlay.
-    pub(super) overlay: String,
+    pub(in crate::driver) overlay: String,
     /// Its connections.
     pub(super) quic: Endpoint,
+    initiators: BTreeMap<Protocol, ClientConfig>,
     addresses: Arc<Addresses>,
     asker: Asker,
 }
 
 impl Member {
+    /// Others may begin what `served` names; it may begin anything itself.
     pub(super) fn new(
         overlay: String,
         credentials: &Credentials,
-        carrier: Carrier,
-        asker: Asker,
+        served: &[Protocol],
+        (carrier, asker): (Carrier, Asker),
     ) -> Result<Self, super::Problem> {
-        let tls = QuicTls::new(credentials, QuicOptions::default(), PROTOCOL)?;
+        let tls = |protocols: &[Protocol]| {
+            let names: Vec<&[u8]> = protocols.iter().map(|protocol| protocol.name()).collect();
+            QuicTls::new(credentials, QuicOptions::default(), &names)
+        };
         let addresses = carrier.addresses();
         let transport = Arc::new(transport()?);
-        let mut responder = ServerConfig::with_crypto(Arc::clone(&tls.responder) as _);
+        let mut responder = ServerConfig::with_crypto(Arc::clone(&tls(served)?.responder) as _);
         responder.transport_config(Arc::clone(&transport)).migration(false).max_incoming(INCOMING_MAX);
         responder.incoming_buffer_size(INCOMING_BYTES_MAX);
         responder.incoming_buffer_size_total(INCOMING_BYTES_MAX * 4);
-        let mut initiator = ClientConfig::new(Arc::clone(&tls.initiator) as _);
-        initiator.transport_config(transport);
+        let mut initiators = BTreeMap::new();
+        for protocol in Protocol::ALL {
+            let mut initiator = ClientConfig::new(Arc::clone(&tls(&[protocol])?.initiator) as _);
+            initiator.transport_config(Arc::clone(&transport));
+            initiators.insert(protocol, initiator);
+        }
         let mut config = EndpointConfig::default();
         config.max_udp_payload_size(DATAGRAM)?;
         let socket: Arc<dyn AsyncUdpSocket> = Arc::new(carrier);
         let runtime = Arc::new(TokioRuntime);
-        let mut quic = Endpoint::new_with_abstract_socket(config, Some(responder), socket, runtime)?;
-        quic.set_default_client_config(initiator);
-        Ok(Self { overlay, quic, addresses, asker })
+        let quic = Endpoint::new_with_abstract_socket(config, Some(responder), socket, runtime)?;
+        Ok(Self { overlay, quic, initiators, addresses, asker })
     }
 
     /// A connection to the member at this address and no other.
-    pub(super) async fn connect(&self, to: Address) -> Result<Connection, String> {
-        let connecting =
-            self.quic.connect(self.addresses.name(to), SERVER_NAME).map_err(|e| e.to_string())?;
+    pub(in crate::driver) async fn connect(
+        &self,
+        to: Address,
+        protocol: Protocol,
+    ) -> Result<Connection, String> {
+        let initiator = self.initiators.get(&protocol).cloned().ok_or("nothing speaks that here")?;
+        let connecting = self.quic.connect_with(initiator, self.addresses.name(to), SERVER_NAME);
+        let connecting = connecting.map_err(|why| why.to_string())?;
         let Ok(connected) = timeout(ANSWER_MAX, connecting).await else { return Err("no answer".to_owned()) };
         let connection = connected.map_err(|why| of_connection(&why))?;
         self.judge(&connection).await?;
         Ok(connection)
+    }
+
+    /// The member that a connection comes from, as its packets name it.
+    pub(super) fn at(&self, remote: SocketAddr) -> Option<Address> {
+        self.addresses.member(remote)
     }
 
     /// Who is at the other end, if the trust rule says that it is a member and at the address that its packets name.
@@ -96,6 +115,11 @@ impl Member {
             _ => Err("the node replied to another question".to_owned()),
         }
     }
+}
+
+/// What the two ends of a connection agreed to speak.
+pub(super) fn spoken(connection: &Connection) -> Option<Vec<u8>> {
+    connection.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol
 }
 
 /// One stream of one connection, over a way of unknown length that bears one size of datagrams.

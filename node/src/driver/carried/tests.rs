@@ -19,24 +19,39 @@ async fn judge(mut asks: Receiver<Ask>) {
     }
 }
 
-struct End {
-    member: Arc<Member>,
-    own: Address,
+/// One end of what the test's ring carries.
+pub(in crate::driver) struct End {
+    pub(in crate::driver) member: Arc<Member>,
+    pub(in crate::driver) own: Address,
     departures: Departures,
     arrivals: Arrivals,
 }
 
 impl End {
-    fn new(seed: u8) -> Self {
+    pub(in crate::driver) fn new(seed: u8) -> Self {
+        Self::serving(seed, &Protocol::ALL)
+    }
+
+    fn serving(seed: u8, served: &[Protocol]) -> Self {
         let (asker, asks) = requests::channel();
         tokio::spawn(judge(asks));
         let credentials = Credentials::derived([seed; 32], "public").unwrap();
         let ((departing, departures), mut arrivals) = (carrier::departures(), Arrivals::default());
         let carrier = arrivals.carrier(&departing);
-        let member = Member::new("public".to_owned(), &credentials, carrier, asker).unwrap();
+        let member = Member::new("public".to_owned(), &credentials, served, (carrier, asker)).unwrap();
         let (member, own) = (Arc::new(member), credentials.address().unwrap());
         Self { member, own, departures, arrivals }
     }
+}
+
+/// Two members, each of which reaches the other; the second one has a service.
+pub(in crate::driver) fn before(service: Arc<dyn Service>) -> (Arc<Member>, Address) {
+    let (one, other) = (End::new(1), End::serving(2, &[service.protocol()]));
+    let (from, to) = (one.own, other.own);
+    carry(one.departures, from, other.arrivals);
+    carry(other.departures, to, one.arrivals);
+    tokio::spawn(accept_all(other.member, vec![service]));
+    (one.member, to)
 }
 
 /// Carries what one end sends to the other, with this address for its source.
@@ -64,7 +79,7 @@ async fn meet(to: impl Fn(&End) -> Address, from: impl Fn(&End) -> Address) -> [
         verdict
     };
     let connect = async {
-        let connection = one.member.connect(to).await?;
+        let connection = one.member.connect(to, Protocol::Files).await?;
         one.member.judge(&connection).await
     };
     let (connected, accepted) = tokio::join!(connect, accept);
@@ -92,4 +107,30 @@ async fn whoever_answers_at_an_address_that_is_not_its_own_is_refused() {
 async fn whoever_comes_from_an_address_that_is_not_its_own_is_refused() {
     let [_, other] = meet(|end| end.own, |_| liar()).await;
     assert_eq!(other, Err("another member answered".to_owned()));
+}
+
+/// What one end hears that wants to speak with another, which serves this.
+async fn speak(wanted: Protocol, served: &[Protocol]) -> Result<Option<Vec<u8>>, String> {
+    let (one, other) = (End::new(1), End::serving(2, served));
+    let (to, from) = (other.own, one.own);
+    carry(one.departures, from, other.arrivals);
+    carry(other.departures, to, one.arrivals);
+    let accepting = other.member.quic.clone();
+    let answering = tokio::spawn(async move {
+        let connection = accepting.accept().await?.accept().ok()?.await.ok()?;
+        let spoken = member::spoken(&connection);
+        connection.closed().await;
+        spoken
+    });
+    one.member.connect(to, wanted).await?.close(0u8.into(), b"");
+    Ok(answering.await.unwrap())
+}
+
+#[tokio::test]
+async fn files_and_sites_are_told_apart_and_what_is_not_served_is_refused() {
+    for protocol in Protocol::ALL {
+        assert_eq!(speak(protocol, &Protocol::ALL).await, Ok(Some(protocol.name().to_vec())));
+    }
+    let refused = speak(Protocol::Sites, &[Protocol::Files]).await;
+    assert_eq!(refused, Err("it has nothing of that kind".to_owned()));
 }
