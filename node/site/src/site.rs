@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use atoll_core::security::Wall;
 use rusqlite::{Connection, OptionalExtension as _, params};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::accounts::Hasher;
@@ -106,6 +107,8 @@ pub struct Site {
     pub(crate) watermark: Arc<Watermark>,
     /// How long certificates are valid, in seconds.
     pub(crate) valid: i64,
+    /// Told when a list was signed.
+    pub(crate) signed: Notify,
     clock: Clock,
     limits: Limits,
 }
@@ -168,7 +171,8 @@ impl Site {
         }
         let watermark = Arc::new(Watermark::open(&places.watermark)?);
         let (hasher, limits, valid) = (Hasher::new()?, Limits::new(), VALID);
-        let site = Self { store, vault, told, hasher, watermark, valid, clock, limits };
+        let signed = Notify::new();
+        let site = Self { store, vault, told, hasher, watermark, valid, signed, clock, limits };
         site.hold_restored().await?;
         Ok(site)
     }

@@ -7,19 +7,20 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use atoll_core::control::Reply;
 use atoll_core::security::Wall;
 use atoll_site::{
-    Clock as SiteClock, KeyFile, NoVault, NotOpened, Places, Site as Opened, TlsFiles, Told, serve,
+    Clock as SiteClock, KeyFile, NoVault, NotOpened, Places, Say, Site as Opened, TlsFiles, Told, serve,
 };
 use clap::{Args, Parser};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::Verdict;
 use crate::config::{Bootstrap, Listen, Log, LogFormat, LogLevel, Settings, Validity, flag};
-use crate::driver::{self, Clock};
+use crate::driver::{self, Announce, Clock};
 use crate::failure::Failure;
 use crate::logging;
 
@@ -114,10 +115,12 @@ impl Site {
             level: self.log.unwrap_or(log.level),
             format: self.log_format.unwrap_or(log.format),
         });
-        let mut running = Running::start(self, member.as_ref(), clock).await?;
+        let (announce, announcements) = mpsc::channel(1);
+        let announce = member.is_some().then_some(announce);
+        let mut running = Running::start(self, (member.as_ref(), announce), clock).await?;
         let beside = async {
             match member {
-                Some(settings) => driver::run(settings, clock).await,
+                Some(settings) => driver::run_beside(settings, clock, announcements).await,
                 None => driver::asked_to_leave().await.map(|signal| tracing::info!(signal, "leaving")),
             }
         };
@@ -174,7 +177,11 @@ struct Running {
 }
 
 impl Running {
-    async fn start(site: Site, member: Option<&Settings>, clock: Clock) -> Result<Self, Failure> {
+    async fn start(
+        site: Site,
+        (member, announce): (Option<&Settings>, Option<mpsc::Sender<Announce>>),
+        clock: Clock,
+    ) -> Result<Self, Failure> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .max_blocking_threads(BLOCKING_MAX)
@@ -185,7 +192,7 @@ impl Running {
         let listener = bind(site.listen.as_ref())?;
         let local = listener.local_addr().map_err(|why| Failure::new("the site's socket", why))?;
         let told = site.told(member, local);
-        let started = runtime.spawn(start(site, (listener, told), clock, stopped)).await;
+        let started = runtime.spawn(start(site, (listener, told, announce), clock, stopped)).await;
         let started = started.map_err(|why| Failure::new("the site", why)).and_then(|started| started);
         match started {
             Ok(served) => Ok(Self { runtime: Some(runtime), stop: Some(stop), served }),
@@ -213,7 +220,7 @@ impl Drop for Running {
 
 async fn start(
     site: Site,
-    (listener, told): (std::net::TcpListener, Told),
+    (listener, told, announce): (std::net::TcpListener, Told, Option<mpsc::Sender<Announce>>),
     clock: Clock,
     stopped: watch::Receiver<()>,
 ) -> Result<JoinHandle<()>, Failure> {
@@ -233,7 +240,39 @@ async fn start(
     let listener = TcpListener::from_std(listener).map_err(|why| Failure::new("the site's socket", why))?;
     let listen = listener.local_addr().map(|local| local.to_string()).unwrap_or_default();
     tracing::info!(listen, url = opened.url(), pin = opened.pin(), "site ready");
-    Ok(tokio::spawn(serve(Arc::new(opened), listener, acceptor, stopped)))
+    let opened = Arc::new(opened);
+    match announce {
+        Some(announce) => {
+            let (say, said) = mpsc::channel(1);
+            tokio::spawn(Arc::clone(&opened).spread(say));
+            tokio::spawn(hand_on(said, announce));
+        }
+        None => tracing::info!(
+            hint = "with --config a member of the public overlay tells them at once",
+            "members learn of revocations when they ask the site"
+        ),
+    }
+    Ok(tokio::spawn(serve(opened, listener, acceptor, stopped)))
+}
+
+/// Hands what the site has to say to the member that runs beside it, and how many members have confirmed it back.
+async fn hand_on(mut said: mpsc::Receiver<Say>, announce: mpsc::Sender<Announce>) {
+    while let Some(Say { telling, done }) = said.recv().await {
+        let (reply, answer) = oneshot::channel();
+        if announce.send(Announce { telling, reply }).await.is_err() {
+            return;
+        }
+        tokio::spawn(async move {
+            match answer.await {
+                Ok(Reply::Announced { members }) => {
+                    let _ = done.send(members);
+                }
+                Ok(other) => tracing::warn!(?other, "members could not be told of a revocation"),
+                // The member begins anew, or leaves.
+                Err(_) => {}
+            }
+        });
+    }
 }
 
 fn bind(listen: Option<&Listen>) -> Result<std::net::TcpListener, Failure> {

@@ -16,7 +16,7 @@ use super::http::{Listener, Server};
 use super::journal::Journal;
 use super::metrics::MetricsSite;
 use super::names::{self, Found};
-use super::requests;
+use super::requests::{self, Announce};
 use super::revocations::{self, Fresh, Look, Watched};
 use super::roster::{Roster, Start};
 use super::socket::Socket;
@@ -38,6 +38,19 @@ const FRESH_MAX: usize = 1;
 /// If a socket cannot be bound or the identity cannot be used; nothing is left behind then. If the membership that it was
 /// started for is refused.
 pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
+    let (_, announcements) = mpsc::channel(1);
+    run_beside(settings, clock, announcements).await
+}
+
+/// The same beside a site that has members of its groups told something.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn run_beside(
+    settings: Settings,
+    clock: Clock,
+    mut announcements: mpsc::Receiver<Announce>,
+) -> Result<(), Failure> {
     let settings = settings.with_defaults();
     let (enrolments, mut turns) = Enrolments::start(&settings, clock)?;
     enrolments.first_answers().await;
@@ -48,7 +61,7 @@ pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
         while let Ok(turn) = turns.try_recv() {
             turn.refused()?;
         }
-        match round.run(&mut turns).await? {
+        match round.run((&mut turns, &mut announcements)).await? {
             Ended::Left => break,
             Ended::Turned(turn) => turn.refused()?,
         }
@@ -68,7 +81,10 @@ struct Round {
 
 impl Round {
     /// Runs the memberships that have their certificates.
-    async fn run(&mut self, turns: &mut mpsc::Receiver<Turn>) -> Result<Ended, Failure> {
+    async fn run(
+        &mut self,
+        inboxes: (&mut mpsc::Receiver<Turn>, &mut mpsc::Receiver<Announce>),
+    ) -> Result<Ended, Failure> {
         let now = Wall(self.clock.wall());
         let settings = enrolments::present(&self.settings, now)?;
         let socket = Socket::bind(settings.listen)?;
@@ -94,7 +110,7 @@ impl Round {
             }),
         ];
         let followed = (follow_names(&settings), follow_groups(&settings, &roster, self));
-        let mut inbox = Inbox::new(asks, followed, exchange.departures, turns)?;
+        let mut inbox = Inbox::new(asks, followed, exchange.departures, inboxes)?;
         let mut driver = Driver::new(self.clock, (socket, streams), roster, member)
             .with_arrivals(exchange.arrivals)
             .with_enrolments(enrolments)
@@ -186,7 +202,7 @@ fn follow_groups(settings: &Settings, roster: &Roster, round: &Round) -> mpsc::R
         let look = || Look::new(group.poll.0, round.enrolments.written(name));
         let watched = Watched::new(name, group, place);
         tokio::spawn(revocations::follow(overlay, watched, sender.clone(), look()));
-        tokio::spawn(round.enrolments.follow_users(name, overlay, sender.clone()));
+        tokio::spawn(round.enrolments.follow_site(name, overlay, sender.clone()));
         if let Some(watched) = certificate::Watched::new(name, (group, member.security), place) {
             let when = (look(), round.clock);
             tokio::spawn(certificate::follow(overlay, watched, sender.clone(), when));
