@@ -36,14 +36,20 @@ impl Driver {
         Some(Self { child, place })
     }
 
-    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+    /// The answer, with whether it is a good one.
+    fn try_ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
         let text = if method == "POST" { body.to_string() } else { String::new() };
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.place);
         let head = format!("{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", text.len());
         let (status, said) = request(self.place, &(head + &text));
         let said: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{method} {path}: {said}"));
-        assert_eq!(status, 200, "{method} {path}: {}", said["value"]["message"]);
-        said["value"].clone()
+        let value = &said["value"];
+        if status == 200 { Ok(value.clone()) } else { Err(format!("{method} {path}: {}", value["message"])) }
+    }
+
+    #[track_caller]
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        self.try_ask(method, path, body).unwrap_or_else(|said| panic!("{said}"))
     }
 
     /// A browser of its own, whose downloads go to a folder.
@@ -89,9 +95,10 @@ impl Browser<'_> {
 
     /// What a person reads on the page.
     pub fn text(&self) -> String {
-        // Between two pages there is no body.
+        // Between two pages there is no body, or no page to ask.
         let script = json!({"script": "return document.body ? document.body.innerText : ''", "args": []});
-        self.ask("POST", "/execute/sync", &script).as_str().unwrap().to_owned()
+        let said = self.driver.try_ask("POST", &format!("/session/{}/execute/sync", self.id), &script);
+        said.ok().and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default()
     }
 
     /// Waits until the page says this: a click does not wait for the page behind it.
@@ -104,30 +111,45 @@ impl Browser<'_> {
         }
     }
 
-    fn element(&self, by: &str, value: &str) -> String {
-        let found = self.ask("POST", "/element", &json!({"using": by, "value": value}));
-        found[ELEMENT].as_str().unwrap().to_owned()
+    /// Does this with an element. A click does not wait for the page behind it: until that is there, the element may be
+    /// missing, or be one of the page that goes.
+    #[track_caller]
+    fn with(&self, (by, value): (&str, &str), deeds: &[(&str, Value)]) {
+        let attempt = || -> Result<(), String> {
+            let ask = |path: &str, body: &Value| {
+                self.driver.try_ask("POST", &format!("/session/{}/element{path}", self.id), body)
+            };
+            let found = ask("", &json!({"using": by, "value": value}))?;
+            let element = found[ELEMENT].as_str().unwrap();
+            deeds.iter().try_for_each(|(deed, body)| ask(&format!("/{element}/{deed}"), body).map(drop))
+        };
+        let end = Instant::now() + PATIENCE;
+        while let Err(said) = attempt() {
+            assert!(Instant::now() < end, "{said}; the page:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Fills the field with this name, in a form that people see.
+    #[track_caller]
     pub fn fill(&self, name: &str, text: &str) {
-        let field = self.element("css selector", &format!("[name='{name}']:not([type=hidden])"));
-        self.ask("POST", &format!("/element/{field}/clear"), &json!({}));
-        self.ask("POST", &format!("/element/{field}/value"), &json!({"text": text}));
+        let field = format!("[name='{name}']:not([type=hidden])");
+        self.with(("css selector", &field), &[("clear", json!({})), ("value", json!({"text": text}))]);
     }
 
     /// Fills a field under a heading.
+    #[track_caller]
     pub fn fill_under(&self, heading: &str, text: &str) {
-        let place = format!("//h2[normalize-space()='{heading}']/..//input[not(@type='hidden')]");
-        let field = self.element("xpath", &place);
-        self.ask("POST", &format!("/element/{field}/value"), &json!({"text": text}));
+        let field = format!("//h2[normalize-space()='{heading}']/..//input[not(@type='hidden')]");
+        self.with(("xpath", &field), &[("clear", json!({})), ("value", json!({"text": text}))]);
     }
 
     /// Clicks on the link or button that is called so.
+    #[track_caller]
     pub fn click(&self, name: &str) {
         let called = format!("starts-with(normalize-space(),'{name}') or @aria-label='{name}'");
-        let target = self.element("xpath", &format!("//main//*[self::a or self::button][{called}]"));
-        self.ask("POST", &format!("/element/{target}/click"), &json!({}));
+        let target = format!("//main//*[self::a or self::button][{called}]");
+        self.with(("xpath", &target), &[("click", json!({}))]);
     }
 
     /// Whether nothing is wider than the window.

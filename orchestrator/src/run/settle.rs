@@ -182,3 +182,156 @@ pub(super) fn incomplete(census: &Census, whose: &str, waited: f64) -> String {
         "the {whose} had not settled after {waited:.0} s: {linked} of {pairs} pairs of neighbours are linked"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use atoll_core::control::{Command, Reply};
+
+    use super::*;
+    use crate::environment::sim::Sim;
+    use crate::environment::{
+        Answer, Cost, Environment, Fault, FaultReport, Health, NodeSpec, Progress, Question, Sample, Stop,
+        Surroundings, Traffic, Trial,
+    };
+    use crate::error::Result;
+    use crate::plan::{Overrides, Plan, Turn};
+    use crate::run::outcome::Outcome;
+
+    /// A simulator in which no more than so many members may start at once, and when they were.
+    struct Narrow {
+        sim: Sim,
+        wave: usize,
+        started: Vec<(Duration, Vec<NodeIndex>)>,
+    }
+
+    impl Environment for Narrow {
+        fn prepare(&mut self, trial: &Trial) -> Result<()> {
+            self.sim.prepare(trial)
+        }
+        fn start(&mut self, nodes: &[NodeIndex]) -> Result<()> {
+            self.started.push((self.now(), nodes.to_vec()));
+            self.sim.start(nodes)
+        }
+        fn wave(&self) -> usize {
+            self.wave
+        }
+        fn stop(&mut self, nodes: &[NodeIndex], how: Stop) -> Result<()> {
+            self.sim.stop(nodes, how)
+        }
+        fn replace(&mut self, node: NodeIndex, member: &NodeSpec) -> Result<()> {
+            self.sim.replace(node, member)
+        }
+        fn apply(&mut self, fault: &Fault) -> Result<FaultReport> {
+            self.sim.apply(fault)
+        }
+        fn command(&mut self, node: NodeIndex, command: Command) -> Result<Reply> {
+            self.sim.command(node, command)
+        }
+        fn ask(&mut self, node: NodeIndex, command: Command) -> Result<Question> {
+            self.sim.ask(node, command)
+        }
+        fn take_answers(&mut self) -> Result<Vec<Answer>> {
+            self.sim.take_answers()
+        }
+        fn statuses(&mut self, nodes: &[NodeIndex]) -> Result<Vec<Option<NodeStatus>>> {
+            self.sim.statuses(nodes)
+        }
+        fn advance(&mut self, until: Duration) -> Result<()> {
+            self.sim.advance(until)
+        }
+        fn now(&self) -> Duration {
+            self.sim.now()
+        }
+        fn traffic(&mut self, nodes: &[NodeIndex]) -> Result<Vec<Traffic>> {
+            self.sim.traffic(nodes)
+        }
+        fn scrape(&mut self) -> Result<Vec<Sample>> {
+            self.sim.scrape()
+        }
+        fn health(&mut self) -> Result<Health> {
+            self.sim.health()
+        }
+        fn cost(&self) -> Cost {
+            self.sim.cost()
+        }
+        fn save_logs(&mut self, folder: &Path) -> Result<()> {
+            self.sim.save_logs(folder)
+        }
+        fn tear_down(&mut self) -> Result<()> {
+            self.sim.tear_down()
+        }
+    }
+
+    struct Silent;
+
+    impl Progress for Silent {
+        fn step(&self, _: &str, _: u64, _: u64) {}
+    }
+
+    /// How many members started at once, and when, with so many in a wave; and what came of it.
+    fn start(
+        wave: usize,
+        set: &[&str],
+        with: impl FnOnce(&mut Stage<'_>, &[NodeIndex]),
+    ) -> (Vec<(Duration, usize)>, Outcome) {
+        let set = set.iter().map(|text| (*text).to_owned()).collect();
+        let plan = Plan::load("join", &Overrides { set, ..Overrides::default() }).unwrap();
+        let values = &plan.points[0].values;
+        let trial = crate::run::draw::draw(values, Turn { number: 0, point: 0, seed: 1 }).unwrap();
+        let surroundings = Surroundings { cancel: Default::default(), progress: Arc::new(Silent) };
+        let mut narrow = Narrow { sim: Sim::new(surroundings.clone()), wave, started: Vec::new() };
+        narrow.prepare(&trial).unwrap();
+        let mut outcome = Outcome::default();
+        let mut stage = Stage {
+            environment: &mut narrow,
+            trial: &trial,
+            values,
+            surroundings: &surroundings,
+            outcome: &mut outcome,
+        };
+        let (members, _) = stage.members();
+        with(&mut stage, &members);
+        let mut once: Vec<NodeIndex> = narrow.started.iter().flat_map(|(_, wave)| wave.clone()).collect();
+        once.sort_unstable();
+        assert_eq!(once, members, "each is started once");
+        narrow.tear_down().unwrap();
+        (narrow.started.iter().map(|(at, wave)| (*at, wave.len())).collect(), outcome)
+    }
+
+    const PLAN: [&str; 4] = ["public=20", "private=6", "security=modelled", "joiners=0"];
+
+    fn to_the_end(stage: &mut Stage<'_>, members: &[NodeIndex]) {
+        let settled = stage.start_in_waves(members, &Rings::new(stage.trial, members)).unwrap();
+        assert!(!settled.over, "the ring is complete");
+    }
+
+    #[test]
+    fn a_wave_starts_once_the_one_before_it_is_connected() {
+        let (waves, outcome) = start(8, &PLAN, to_the_end);
+        assert_eq!(waves.iter().map(|(_, size)| *size).collect::<Vec<_>>(), [8, 8, 4]);
+        let gaps: Vec<Duration> = waves.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+        assert!(gaps.iter().all(|gap| (GLANCE..WAVE_LIMIT).contains(gap)), "{gaps:?}");
+        assert_eq!(outcome.notes, ["members started in 3 waves of up to 8"]);
+        let complete = outcome.samples.iter().find(|sample| sample.metric == metric::RING_COMPLETE).unwrap();
+        assert!(complete.value < gaps[1].as_secs_f64() + 10.0, "it counts from the last wave: {complete:?}");
+    }
+
+    #[test]
+    fn a_wave_whose_members_do_not_get_in_holds_the_others_up_for_half_a_minute_only() {
+        // Nothing arrives, so that nobody is ever connected but the first member of all.
+        let set = ["public=20", "security=modelled", "joiners=0", "loss=100 %"];
+        let (waves, _) = start(8, &set, |stage, members| stage.release(members).unwrap());
+        let gaps: Vec<Duration> = waves.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+        assert_eq!(gaps, [WAVE_LIMIT; 2]);
+    }
+
+    #[test]
+    fn where_time_is_virtual_all_start_at_once() {
+        let (waves, outcome) = start(usize::MAX, &PLAN, to_the_end);
+        assert_eq!(waves, [(Duration::ZERO, 20)]);
+        assert_eq!(outcome.notes, Vec::<String>::new());
+    }
+}

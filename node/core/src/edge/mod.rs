@@ -23,6 +23,9 @@ pub const EDGES_MAX: usize = 1 << INDEX_BITS;
 /// How long an edge that stands may wait for the peer's first frame.
 const LINK_WAIT: Duration = Duration::from_secs(8);
 
+/// How often an edge that moves in vain doubles the time for an answer at most.
+const DOUBLINGS_MAX: u8 = 4;
+
 /// How far an edge has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -87,6 +90,28 @@ impl Edge {
             probe: Probe::new(Duration::from_secs(25), now),
             told_digest: 0,
         }
+    }
+
+    /// Takes another path, and leaves the one that led to `left`. The one it had until then.
+    pub fn move_to(&mut self, path: PathId, left: Option<Remote>, now: Time) -> PathId {
+        (self.moved, self.left, self.proven) = (now, left, false);
+        self.vain = self.vain.saturating_add(1);
+        self.probe.start_over(now);
+        self.reliable.start_over(now);
+        std::mem::replace(&mut self.path, path)
+    }
+
+    /// A record came that way.
+    pub fn prove(&mut self) {
+        (self.proven, self.vain) = (true, 0);
+    }
+
+    /// Whether nothing has come that way for longer than an answer takes. Where nobody brings one in time, it may be the time
+    /// that is too short: each move in vain doubles it, up to 16 times.
+    #[must_use]
+    pub fn is_overdue(&self, rto: Duration, now: Time) -> bool {
+        let times = 1 << self.vain.saturating_sub(1).min(DOUBLINGS_MAX);
+        self.moved + rto * times <= now
     }
 
     /// Moves to a stage.
@@ -299,6 +324,24 @@ mod tests {
         table.remove(ids[1]);
         assert!(!table.contains(ids[1]) && table.contains(ids[2]) && table.remove(ids[1]).is_none());
         assert_eq!(table.count(), 2);
+    }
+
+    #[test]
+    fn an_edge_that_moves_in_vain_waits_twice_as_long_each_time_until_a_record_comes() {
+        let (rto, mut now) = (Duration::from_millis(500), Time::from_secs(1));
+        let path =
+            crate::path::Table::default().hold(Remote::Udp("192.0.2.1:1".parse().expect("an address")), now);
+        let mut edge = Edge::new(path, None, now);
+        for half_seconds in [1, 2, 4, 8, 16, 16] {
+            edge.move_to(path, None, now);
+            let wait = rto * half_seconds;
+            assert!(!edge.is_overdue(rto, now + wait.mul_f64(0.999)));
+            assert!(edge.is_overdue(rto, now + wait));
+            now += wait;
+        }
+        edge.prove();
+        edge.move_to(path, None, now);
+        assert!(edge.is_overdue(rto, now + rto), "a record came meanwhile");
     }
 
     #[test]

@@ -424,3 +424,62 @@ impl Linker {
         self.failures.values().map(|failure| failure.until).filter(|until| *until > now).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::numbered;
+    use crate::wire::Distance;
+
+    fn target() -> Address {
+        Address::from_bytes([0; Address::LEN]).plus(Distance::from_fraction(0.5))
+    }
+
+    /// When an attempt that nobody answers asks again, and when it ends.
+    fn asks_and_end(pace: f64) -> (Vec<f64>, f64) {
+        let mut linker = Linker::new(&Rng::new(numbered(1)));
+        linker.set_pace(pace);
+        let mut now = Time::from_secs(10);
+        linker.ask(target(), Roles::NONE, Vec::new(), now);
+        let mut asks = Vec::new();
+        loop {
+            match linker.handle_timeout(now) {
+                Some(Wanted::Ask(_)) => asks.push(now.as_secs_f64() - 10.0),
+                Some(Wanted::Failed(..)) => return (asks, now.as_secs_f64() - 10.0),
+                _ => now = linker.poll_timeout().unwrap().at,
+            }
+        }
+    }
+
+    #[test]
+    fn who_does_not_answer_is_asked_ever_more_rarely_and_in_the_end_left_alone() {
+        let (asks, end) = asks_and_end(1.0);
+        assert_eq!(asks.len(), 3, "at once, after 1.5 and after 4.5 s: {asks:?}");
+        assert!((1.2..1.8).contains(&asks[1]) && (9.0..11.0).contains(&end), "{asks:?} {end}");
+    }
+
+    #[test]
+    fn where_everything_takes_longer_so_do_the_waits() {
+        let ((usual, end), (slow, slow_end)) = (asks_and_end(1.0), asks_and_end(4.0));
+        assert_eq!(usual.len(), slow.len());
+        let stretched = |quick: f64, slow: f64| (slow / quick - 4.0).abs() < 1e-6;
+        assert!(usual.iter().zip(&slow).skip(1).all(|(quick, slow)| stretched(*quick, *slow)));
+        assert!(stretched(end, slow_end));
+    }
+
+    #[test]
+    fn a_target_that_fails_rests_longer_each_time_until_it_is_linked() {
+        let mut linker = Linker::new(&Rng::new(numbered(1)));
+        let now = Time::from_secs(10);
+        let mut rest = || {
+            linker.remember_failure(target(), now);
+            linker.rest_ends(now).unwrap().since(now).as_secs_f64()
+        };
+        let rests = [rest(), rest(), rest(), rest(), rest(), rest()];
+        let usual = [4.0, 8.0, 16.0, 32.0, 40.0, 40.0];
+        assert!(rests.iter().zip(usual).all(|(rest, usual)| (rest / usual - 1.0).abs() <= 0.2), "{rests:?}");
+        assert!(linker.is_resting(target(), now));
+        linker.on_linked(target(), (Way::Direct, EdgeId(1)));
+        assert!(!linker.is_resting(target(), now) && linker.failed() == 0);
+    }
+}

@@ -88,7 +88,7 @@ impl Overlay {
         let moves = from != remote && remote.may_move_to(from) && self.follows(edge, remote, from, lent.now);
         let Some(edge) = self.edges.get_mut(id) else { return };
         if moves || from == remote {
-            (edge.proven, edge.vain) = (true, 0);
+            edge.prove();
         }
         if !moves {
             return;

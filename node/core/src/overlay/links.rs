@@ -72,28 +72,40 @@ impl Overlay {
             attempt.peer_token = Some(message.token);
         }
         let is_better = |way: Way| best.is_none_or(|best| best < way);
-        let mut direct = Vec::new();
+        let varies = path::varies(&message.candidates);
+        let mut direct: Vec<Remote> = Vec::new();
         for candidate in &message.candidates {
             let (address, remote) = match *candidate {
                 Candidate::Udp(address) => (address, Remote::Udp(address)),
                 Candidate::Tcp(address) => (address, Remote::Tcp(address)),
                 _ => continue,
             };
-            if is_better(remote.way()) && lent.paths.is_worth_dialling(address, &message.candidates) {
+            // A NAT that chooses a port for each peer has chosen none of these for us. One of them opens our own to its address.
+            let is_another_port = |one: &Remote| one.udp().is_some_and(|one| one.ip() == address.ip());
+            let is_pointless = varies && remote.udp().is_some() && direct.iter().any(is_another_port);
+            if is_better(remote.way())
+                && !is_pointless
+                && lent.paths.is_worth_dialling(address, &message.candidates)
+            {
                 direct.push(remote);
             }
         }
         let wait = match direct.is_empty() {
             true => Duration::ZERO,
-            false if lent.paths.is_hard() || path::varies(&message.candidates) => FALLBACK_WAIT_HARD,
+            false if lent.paths.is_hard() || varies => FALLBACK_WAIT_HARD,
             false => lent.paths.paced(FALLBACK_WAIT),
         };
         for remote in direct {
             self.dial_direct(peer, remote, lent);
         }
         self.plan_relays(peer, message, wait, lent);
+        // Who is only to relay has to be reached without others.
+        let roles = self.linker.get(peer).map(|attempt| attempt.roles.union(Roles::from_bits(message.roles)));
+        let is_only_relay = roles == Some(Role::Overlap.into());
         for candidate in &message.candidates {
-            if let (Candidate::Carried(member), true) = (candidate, is_better(Way::Carried)) {
+            if let (Candidate::Carried(member), true, false) =
+                (candidate, is_better(Way::Carried), is_only_relay)
+            {
                 self.plan(peer, Remote::Carried(*member), lent.now + wait);
             }
         }

@@ -144,8 +144,13 @@ impl Overlay {
         let (values, next, complete) = page;
         let Some(discovery) = &mut self.discovery else { return };
         let Some(Found { entries, partial }) = discovery.on_page(values, next, complete) else { return };
-        let is_last = !discovery.is_looking();
-        self.meet(&entries, lent);
+        let (is_last, is_first) = (!discovery.is_looking(), discovery.looks() <= 1);
+        if is_first && !self.connected && !self.connections.is_empty() {
+            // We are on the way to our place, and there we see who is missing.
+            self.to_meet.clone_from(&entries);
+        } else {
+            self.meet(&entries, lent);
+        }
         if is_last {
             let (found, connected) = (entries.len(), self.connected);
             let members = u32::try_from(found).unwrap_or(u32::MAX);
@@ -161,6 +166,14 @@ impl Overlay {
             }
         }
         self.pump(lent);
+    }
+
+    /// We have our place: whoever was found on the way and ought to be our neighbour is dialled.
+    pub(super) fn meet_on_arrival(&mut self, lent: &mut Lent<'_>) {
+        let found = std::mem::take(&mut self.to_meet);
+        if !self.connections.is_empty() {
+            self.meet(&found, lent);
+        }
     }
 
     /// Dials some of those who were found: anybody on the way in, later those who ought to be our neighbours.
@@ -190,8 +203,9 @@ impl Overlay {
                 && !self.linker.is_resting(entry.member, now)
                 && self.ring.misses(&self.connections, entry.member)
         };
-        let missed: Vec<Entry> = found.iter().filter(missed).take(DIALS_MAX).copied().collect();
-        for entry in missed {
+        let mut missed: Vec<Entry> = found.iter().filter(missed).copied().collect();
+        missed.sort_by_key(|entry| entry.member.distance(self.own));
+        for entry in missed.into_iter().take(DIALS_MAX) {
             self.dial(carried(&entry), Intent { target: Some(entry.member), token: None }, lent);
         }
     }

@@ -48,7 +48,7 @@ use crate::relay::Relay;
 use crate::revocations::{Epochs, Exchange, Subscriptions};
 use crate::ring::{Place, Ring, Shortcuts};
 use crate::rng::Rng;
-use crate::security::{Action, Admission, Down, Engine, Envelope, Knock, Security, Trust, Wall};
+use crate::security::{Action, Admission, Down, Engine, Entry, Envelope, Knock, Security, Trust, Wall};
 use crate::sender::Senders;
 use crate::time::Time;
 use crate::wire::{Address, CloseReason, EdgeId, Header, OverlayTag, Remote, Transport};
@@ -162,6 +162,8 @@ pub struct Overlay {
     takes_broadcasts: bool,
     /// When the first look for members had its answer, and how many the last one named.
     discovered: Option<(Time, u32)>,
+    /// Members that were found before we had our place.
+    to_meet: Vec<Entry>,
     relay: Relay,
     relayed: Relayed,
     ways_back: WaysBack,
@@ -222,6 +224,7 @@ impl Overlay {
             shortcuts: Shortcuts::new(own, config.ring.clone(), &rng),
             inquiries: Inquiries::new(&rng),
             discovered: None,
+            to_meet: Vec::new(),
             healing,
             broadcasts: Broadcasts::new(own, &rng),
             notices: Broadcasts::new(own, &rng.fork("notices")),

@@ -21,6 +21,8 @@ const RELAYS_NAMED_MAX: usize = 6;
 const RELAYS_OPEN: usize = 3;
 /// Common peers that a relayed connection keeps: one that is used, and others in reserve and to choose from.
 const RELAYS_KEPT: usize = 4;
+/// The same before there is any way to it: a direct one is often found a moment later.
+const RELAYS_TRIED: usize = 2;
 /// How much shorter another way through a common peer has to be for an edge to take it.
 const GAIN_MIN: Duration = Duration::from_millis(20);
 /// Round trip that is assumed of a relay without a sample.
@@ -97,6 +99,29 @@ impl Default for Relayed {
     }
 }
 
+impl Relayed {
+    /// A common peer is not asked for a while to pass anything on to a member. False if it was not before, or if too much is
+    /// remembered.
+    fn remember_refusal(&mut self, via: Address, peer: Address, now: Time) -> bool {
+        let refused = &mut self.refused;
+        refused.retain(|_, refusal| refusal.is_remembered(now));
+        let last = refused.get(&(via, peer)).copied();
+        let is_new =
+            last.is_none_or(|last| !last.holds(now)) && (last.is_some() || refused.len() < REFUSED_MAX);
+        if is_new {
+            let longer = |last: Refusal| (last.wait * REFUSED_GROWTH).min(REFUSED_WAIT_MAX);
+            let wait = last.map_or(REFUSED_WAIT, longer);
+            refused.insert((via, peer), Refusal { since: now, wait });
+        }
+        is_new
+    }
+
+    /// Whether a common peer is not asked to pass anything on to a member.
+    fn is_refused(&self, via: Address, peer: Address, now: Time) -> bool {
+        self.refused.get(&(via, peer)).is_some_and(|refusal| refusal.holds(now))
+    }
+}
+
 impl Overlay {
     /// Our peers that are the best to relay for us: the nearest in time, without anybody in between.
     pub(super) fn relays(&self, lent: &Lent<'_>) -> Vec<Candidate> {
@@ -147,19 +172,35 @@ impl Overlay {
         let Some(attempt) = self.linker.get_mut(peer) else { return };
         // A relay must itself be reached directly, and a shortcut through another is none.
         let roles = attempt.roles.union(Roles::from_bits(message.roles));
-        let wants = have != Some(Way::Relayed) && attempt.wants(Way::Relayed);
+        let wants = have.is_none_or(|have| have < Way::Relayed) && attempt.wants(Way::Relayed);
         if !(roles.has(Role::Near) || roles.has(Role::OnDemand)) || !(wants || have == Some(Way::Relayed)) {
             return;
         }
         if wants {
             attempt.relay_at(lent.now + wait);
         }
-        self.relayed.named.insert(peer, named);
+        self.keep_relays(peer, named, lent.now);
         self.linker.refresh();
         self.trim_named();
         if !wants {
             self.make_relays(peer, lent);
         }
+    }
+
+    /// The relays that a member names now, and those of before that we have in common with it: it names the best only, and one
+    /// that is not its peer any longer says so when it is used.
+    fn keep_relays(&mut self, peer: Address, mut named: Vec<Named>, now: Time) {
+        let before = self.relayed.named.remove(&peer).unwrap_or_default();
+        let is_kept = |one: &Named| {
+            let is_ours = self.has_direct(one.via) || self.linker.get(one.via).is_some();
+            is_ours && !self.relayed.is_refused(one.via, peer, now)
+        };
+        for one in before.into_iter().filter(is_kept) {
+            if named.len() < RELAYS_NAMED_MAX + RELAYS_KEPT && !named.iter().any(|new| new.via == one.via) {
+                named.push(one);
+            }
+        }
+        self.relayed.named.insert(peer, named);
     }
 
     /// Forgets the relays of members that we have nothing to do with.
@@ -199,35 +240,16 @@ impl Overlay {
             .map(|(via, _)| via)
             .collect();
         for via in stuck {
-            self.remember_refusal(via, peer, lent.now);
+            self.relayed.remember_refusal(via, peer, lent.now);
         }
-    }
-
-    /// A common peer is not asked for a while to pass anything on to a member. False if it was not before, or if too much is
-    /// remembered.
-    fn remember_refusal(&mut self, via: Address, peer: Address, now: Time) -> bool {
-        let refused = &mut self.relayed.refused;
-        refused.retain(|_, refusal| refusal.is_remembered(now));
-        let last = refused.get(&(via, peer)).copied();
-        let is_new =
-            last.is_none_or(|last| !last.holds(now)) && (last.is_some() || refused.len() < REFUSED_MAX);
-        if is_new {
-            let longer = |last: Refusal| (last.wait * REFUSED_GROWTH).min(REFUSED_WAIT_MAX);
-            let wait = last.map_or(REFUSED_WAIT, longer);
-            refused.insert((via, peer), Refusal { since: now, wait });
-        }
-        is_new
-    }
-
-    /// Whether a common peer is not asked to pass anything on to a member.
-    pub(super) fn is_refused(&self, via: Address, peer: Address, now: Time) -> bool {
-        self.relayed.refused.get(&(via, peer)).is_some_and(|refusal| refusal.holds(now))
     }
 
     /// Links so many of the relays that a member named that we have enough in common.
     fn make_relays(&mut self, peer: Address, lent: &mut Lent<'_>) {
         let Some(named) = self.relayed.named.get(&peer) else { return };
-        let refused = |via: Address| self.is_refused(via, peer, lent.now);
+        let refused = |via: Address| {
+            self.relayed.is_refused(via, peer, lent.now) || self.linker.is_resting(via, lent.now)
+        };
         let common = named.iter().filter(|one| self.has_direct(one.via) && !refused(one.via)).count();
         let mut fresh: Vec<Named> = named
             .iter()
@@ -237,7 +259,9 @@ impl Overlay {
         if lent.paths.is_shut(lent.now) {
             fresh.sort_by_key(|one| !one.open);
         }
-        let lacking = RELAYS_KEPT.saturating_sub(common);
+        let is_linked = self.connections.get(peer).is_some();
+        let wanted = if is_linked { RELAYS_KEPT } else { RELAYS_TRIED };
+        let lacking = wanted.saturating_sub(common);
         if fresh.len() < lacking {
             self.ask_for_relays(peer, lent);
         }
@@ -284,7 +308,7 @@ impl Overlay {
         let named = self.relayed.named.get(&peer).map(Vec::as_slice).unwrap_or_default();
         let ways = named.iter().filter_map(|Named { via, rtt, .. }| {
             let connection = self.connections.get(*via)?;
-            let refused = self.is_refused(*via, peer, lent.now);
+            let refused = self.relayed.is_refused(*via, peer, lent.now);
             let usable = connection.way().is_unaided() && !connection.suspected && !refused;
             let whole = self.round_trip(connection, lent) + *rtt;
             (usable && Some(*via) != avoid).then(|| (class(whole), via.distance(peer), *via))
@@ -358,7 +382,8 @@ impl Overlay {
         for (peer, named) in &self.relayed.named {
             let relayed = self.connections.get(*peer).is_some_and(|one| one.way() == Way::Relayed);
             if relayed || wanted(peer) {
-                let usable = |via: &Address| self.has_direct(*via) && !self.is_refused(*via, *peer, lent.now);
+                let usable =
+                    |via: &Address| self.has_direct(*via) && !self.relayed.is_refused(*via, *peer, lent.now);
                 let common = named.iter().map(|one| one.via).filter(usable);
                 overlaps.extend(common.take(RELAYS_KEPT));
             }
@@ -375,5 +400,45 @@ impl Overlay {
             Remote::Relayed(one) => Some(one.via),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Distance;
+
+    fn member(number: u32) -> Address {
+        Address::from_bytes([0; Address::LEN]).plus(Distance::from_fraction(f64::from(number) / 1000.0))
+    }
+
+    #[test]
+    fn a_relay_that_fails_again_is_left_alone_longer_up_to_half_an_hour() {
+        let (mut relayed, mut now) = (Relayed::default(), Time::from_secs(1));
+        let minute = 60;
+        for wait in [minute, 4 * minute, 16 * minute, 30 * minute, 30 * minute] {
+            assert!(relayed.remember_refusal(member(1), member(2), now), "that is news");
+            assert!(!relayed.remember_refusal(member(1), member(2), now), "that is not");
+            assert!(!relayed.is_refused(member(2), member(1), now), "it is about the other direction");
+            let wait = Duration::from_secs(wait);
+            let end = now + wait;
+            assert!(relayed.is_refused(member(1), member(2), now + wait.mul_f64(0.999)));
+            assert!(!relayed.is_refused(member(1), member(2), end));
+            now = end;
+        }
+        let much_later = now + 2 * REFUSED_WAIT_MAX;
+        assert!(relayed.remember_refusal(member(1), member(2), much_later));
+        assert!(!relayed.is_refused(member(1), member(2), much_later + REFUSED_WAIT), "it begins anew");
+    }
+
+    #[test]
+    fn no_more_refusals_are_kept_than_there_is_room_for() {
+        let (mut relayed, now) = (Relayed::default(), Time::from_secs(1));
+        let taken = (0..200).filter(|number| relayed.remember_refusal(member(*number), member(500), now));
+        assert_eq!(taken.count(), REFUSED_MAX);
+        assert_eq!(relayed.refused.len(), REFUSED_MAX);
+        let later = now + 2 * REFUSED_WAIT;
+        assert!(relayed.remember_refusal(member(999), member(500), later), "old ones make room");
+        assert_eq!(relayed.refused.len(), 1);
     }
 }

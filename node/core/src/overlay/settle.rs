@@ -79,6 +79,7 @@ impl Overlay {
             self.shortcuts.begin(lent.now);
             self.bootstraps.probe_again(lent.now);
             self.tell(EventKind::Connected, lent);
+            self.meet_on_arrival(lent);
         } else if self.connected && !alone && self.connections.is_empty() {
             self.connected = false;
             self.tell(EventKind::Disconnected, lent);

@@ -163,3 +163,90 @@ impl Shortcuts {
         (at < Time::MAX).then_some(Deadline { at, reason: "shortcut" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::numbered;
+    use crate::wire::{EdgeId, OPEN, Way};
+
+    const SIZE: f64 = 100.0;
+
+    fn member(number: u32) -> Address {
+        Address::from_bytes([0; Address::LEN]).plus(Distance::from_fraction(f64::from(number) / 1000.0))
+    }
+
+    fn connect(table: &mut Table, peer: Address, edge: u32) {
+        table.insert(peer, (Way::Direct, EdgeId(edge)), Time::ZERO);
+    }
+
+    /// A member that has begun to look, and the sample that it asked for.
+    fn asked(config: RingConfig) -> (Shortcuts, u32, Time) {
+        let mut shortcuts = Shortcuts::new(member(0), config, &Rng::new(numbered(1)));
+        shortcuts.begin(Time::from_secs(1));
+        let now = shortcuts.poll_timeout().expect("it looks").at;
+        let wanted = shortcuts.handle_timeout(&Table::new(member(0)), SIZE, now);
+        let Some(Wanted::Sample { id, .. }) = wanted else { panic!("{wanted:?}") };
+        (shortcuts, id, now)
+    }
+
+    #[test]
+    fn who_needs_open_members_links_no_others_of_a_sample() {
+        let table = Table::new(member(0));
+        let sample =
+            |id| Sample { id, open: vec![member(1), member(2)], others: (3..9).map(member).collect() };
+        let (mut shortcuts, id, now) = asked(RingConfig { shortcut_sample: 8, ..RingConfig::default() });
+        let mut open = shortcuts.on_sample(&sample(id), true, &table, now).expect("it asked");
+        open.sort_unstable();
+        assert_eq!(open, [member(1), member(2)]);
+        let (mut shortcuts, id, now) = asked(RingConfig { shortcut_sample: 8, ..RingConfig::default() });
+        let all = shortcuts.on_sample(&sample(id), false, &table, now).expect("it asked");
+        assert_eq!(all.len(), 8);
+    }
+
+    #[test]
+    fn a_sample_that_nobody_asked_for_and_members_that_are_known_are_left_out() {
+        let mut table = Table::new(member(0));
+        connect(&mut table, member(1), 1);
+        let (mut shortcuts, id, now) = asked(RingConfig::default());
+        let sample = Sample { id: id ^ 1, open: Vec::new(), others: vec![member(5)] };
+        assert_eq!(shortcuts.on_sample(&sample, false, &table, now), None);
+        let sample = Sample { id, open: vec![member(0), member(1)], others: vec![member(2)] };
+        assert_eq!(shortcuts.on_sample(&sample, false, &table, now), Some(vec![member(2)]));
+        assert_eq!(shortcuts.on_sample(&sample, false, &table, now), None, "it is answered already");
+    }
+
+    #[test]
+    fn a_lost_shortcut_is_drawn_again_at_once_however_long_the_next_look_was_away() {
+        let config = RingConfig { shortcuts: 0.1, ..RingConfig::default() };
+        let (mut shortcuts, id, now) = asked(config);
+        let mut table = Table::new(member(0));
+        let sample = Sample { id, open: Vec::new(), others: vec![member(5)] };
+        shortcuts.on_sample(&sample, false, &table, now);
+        connect(&mut table, member(5), 5);
+        table.get_mut(member(5)).expect("just linked").ours = Role::Shortcut.into();
+        let chosen = shortcuts.poll_timeout().expect("it chooses").at;
+        let wanted = shortcuts.handle_timeout(&table, SIZE, chosen);
+        assert_eq!(wanted, Some(Wanted::Choose(vec![member(5)])));
+        let enough = shortcuts.poll_timeout().expect("it looks again").at;
+        assert_eq!(shortcuts.handle_timeout(&table, SIZE, enough), None, "it has as many as it keeps");
+        assert!(shortcuts.poll_timeout().expect("later").at > enough + RETRY_WAIT_MAX / 2);
+        table.remove(member(5));
+        let lost = enough + Duration::from_secs(10);
+        shortcuts.begin(lost);
+        let again = shortcuts.poll_timeout().expect("soon").at;
+        assert!(again <= lost + FIRST_WAIT * 2, "{again} {lost}");
+        assert!(matches!(shortcuts.handle_timeout(&table, SIZE, again), Some(Wanted::Sample { .. })));
+    }
+
+    #[test]
+    fn what_a_peer_says_with_its_roles_is_kept_whole() {
+        let mut table = Table::new(member(0));
+        connect(&mut table, member(1), 1);
+        let connection = table.get_mut(member(1)).expect("just linked");
+        for bits in [OPEN, OPEN | 1, 1, 0] {
+            connection.set_theirs(bits);
+            assert_eq!((connection.their_bits(), connection.open), (bits, bits & OPEN != 0));
+        }
+    }
+}

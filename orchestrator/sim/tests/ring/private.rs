@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use atoll_core::control::EventKind;
+use atoll_sim::Stop;
 use atoll_topology::HostId;
 
 use crate::town::Town;
@@ -80,4 +81,30 @@ fn many_new_pairs_at_once_form_one_private_ring() {
         let private = public + town.group_completes_within(Duration::from_secs(120));
         println!("{population}: public {public:?}, private {private:?}");
     }
+}
+
+#[test]
+fn who_leaves_makes_nobody_look_for_members_and_who_vanishes_does() {
+    let mut town = Town::new(60, "none", 5).grouped((0..60).step_by(4).map(HostId));
+    town.start_all();
+    town.completes_within(Duration::from_secs(30));
+    town.group_completes_within(Duration::from_secs(60));
+    // Their timers have doubled so often that none of them is due in the next minute but by chance.
+    town.world.run_for(Duration::from_secs(4 * 3600)).unwrap();
+    let after = |town: &mut Town, host: u32, how: Stop| {
+        let before = looks(town);
+        town.stop(HostId(host), how);
+        town.world.run_for(Duration::from_secs(40)).unwrap();
+        looks(town) - before
+    };
+    let left = after(&mut town, 8, Stop::Leave);
+    let vanished = after(&mut town, 24, Stop::Kill);
+    assert!(left <= 1.0, "{left} looks after a leave");
+    assert!(vanished >= 2.0, "both neighbours look after a crash: {vanished}");
+}
+
+/// How often the members of the group that never stop have looked for others.
+fn looks(town: &mut Town) -> f64 {
+    let hosts = (0..60).step_by(4).filter(|host| ![8, 24].contains(host)).map(HostId);
+    hosts.map(|host| town.metric(host, "atoll_discovery_looks_total", "group")).sum()
 }

@@ -18,8 +18,6 @@ const RELAY_PATIENCE: Duration = Duration::from_secs(4);
 const LEFT_WAIT: Duration = Duration::from_secs(10);
 /// How long an edge that has just found a way through a common peer stays there, though the peer's records come through others.
 const SETTLED_WAIT: Duration = Duration::from_secs(1);
-/// How many times an edge that moves in vain doubles the time for an answer at most.
-const DOUBLINGS_MAX: u8 = 4;
 /// Common peers that are known to be such and are asked at once for a way.
 const RACERS: usize = 3;
 /// The same together with those that may be.
@@ -28,7 +26,7 @@ const RACERS_MAX: usize = 6;
 impl Overlay {
     /// A peer does not pass our datagrams on to `peer`: another one shall.
     pub(in crate::overlay) fn on_not_relayed(&mut self, via: Address, peer: Address, lent: &mut Lent<'_>) {
-        if !self.remember_refusal(via, peer, lent.now) {
+        if !self.relayed.remember_refusal(via, peer, lent.now) {
             return;
         }
         let remote = Remote::Relayed(Through { overlay: self.slot, peer, via });
@@ -53,7 +51,7 @@ impl Overlay {
         let is_lost = self.connections.get(via).is_none();
         for id in over.collect::<Vec<_>>() {
             if let Some(peer) = self.edges.get(id).and_then(Edge::peer).filter(|_| is_lost) {
-                self.remember_refusal(via, peer, lent.now);
+                self.relayed.remember_refusal(via, peer, lent.now);
             }
             self.switch_relay(id, lent);
         }
@@ -78,14 +76,12 @@ impl Overlay {
     pub(in crate::overlay) fn doubt_relay(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
         let Some(via) = self.relay_of(id, lent) else { return };
         let Some(edge) = self.edges.get(id) else { return };
-        // Where nobody brings an answer in time, it may be the time that is too short.
-        let times = 1 << edge.vain.saturating_sub(1).min(DOUBLINGS_MAX);
-        if lent.paths.get(edge.path).is_none_or(|path| edge.moved + path.rto() * times > lent.now) {
+        if lent.paths.get(edge.path).is_none_or(|path| !edge.is_overdue(path.rto(), lent.now)) {
             return;
         }
         if let Stage::Linked(peer) = edge.stage {
             // A peer that is dead itself answers through none of them.
-            if self.remember_refusal(via, peer, lent.now) {
+            if self.relayed.remember_refusal(via, peer, lent.now) {
                 self.switch_relay(id, lent);
             }
         }
@@ -141,7 +137,7 @@ impl Overlay {
         }
         for candidate in self.relays(lent) {
             let Candidate::Through { via, .. } = candidate else { continue };
-            let is_usable = via != peer && via != avoid && !self.is_refused(via, peer, lent.now);
+            let is_usable = via != peer && via != avoid && !self.relayed.is_refused(via, peer, lent.now);
             if is_usable && !racers.contains(&via) {
                 racers.push(via);
             }
@@ -155,11 +151,7 @@ impl Overlay {
         let path = lent.paths.hold(Remote::Relayed(to), lent.now);
         let Some(edge) = self.edges.get_mut(id) else { return lent.paths.release(path) };
         let left = lent.paths.get(edge.path).map(|path| path.remote);
-        lent.paths.release(std::mem::replace(&mut edge.path, path));
-        (edge.moved, edge.left, edge.proven) = (lent.now, left, false);
-        edge.vain = edge.vain.saturating_add(1);
-        edge.probe.start_over(lent.now);
-        edge.reliable.start_over(lent.now);
+        lent.paths.release(edge.move_to(path, left, lent.now));
         self.counters.relays_changed += 1;
     }
 
@@ -195,6 +187,6 @@ impl Overlay {
     /// Whether nothing is to be hoped for from a common peer at the moment.
     fn is_useless(&self, via: Address, peer: Address, now: Time) -> bool {
         let suspected = self.connections.get(via).is_none_or(|connection| connection.suspected);
-        suspected || !self.has_direct(via) || self.is_refused(via, peer, now)
+        suspected || !self.has_direct(via) || self.relayed.is_refused(via, peer, now)
     }
 }
