@@ -2,30 +2,55 @@
 //! knows at every start, whoever is there to tell it again.
 //!
 //! The newest list lies in one file in one piece. Each notice is a line of another one, in Base64; a line that was cut off
-//! when the machine stopped is passed over.
+//! when the machine stopped is passed over. A third one, for its owner alone, has the salt that the group has since the last
+//! notice: the notice's number and 32 hexadecimal digits.
 
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
-use atoll_core::security::{Authority, Refusal};
+use atoll_core::security::{Authority, Epoch, Refusal, SALT_LEN, Salt};
 use openssl::base64::{decode_block, encode_block};
+use zeroize::Zeroizing;
 
 use crate::config::Group;
-use crate::files::{self, Access, LARGE, Unreadable};
+use crate::files::{self, Access, LARGE, SMALL, Unreadable};
 
 /// Where a member keeps what it was told.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
     list: PathBuf,
     notices: PathBuf,
+    epoch: PathBuf,
 }
 
 impl Memory {
     pub(crate) fn of(group: &Group) -> Self {
         let file = |kind| group.key.with_extension(kind);
-        Self { list: file("revoked-list"), notices: file("revoked-notices") }
+        Self { list: file("revoked-list"), notices: file("revoked-notices"), epoch: file("epoch") }
+    }
+
+    /// The salt that was kept; nothing if none was, or if it cannot be read, and then the site has it.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        match files::read(&self.epoch, Access::Private, SMALL) {
+            Ok(text) => read_epoch(&Zeroizing::new(text)),
+            Err(why) => {
+                self.miss(&self.epoch, &why);
+                None
+            }
+        }
+    }
+
+    /// Keeps a salt in place of the last one, unless that one is newer.
+    pub(crate) fn keep_epoch(&self, epoch: Epoch) -> io::Result<()> {
+        if self.epoch().is_some_and(|own| own.number > epoch.number || own == epoch) {
+            return Ok(());
+        }
+        let mut text = Zeroizing::new(format!("{} ", epoch.number));
+        epoch.salt.0.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        text.push('\n');
+        files::replace(&self.epoch, text.as_bytes(), Access::Private)
     }
 
     /// Tells an authority's rule all that was kept; what another authority signed says nothing to it.
@@ -48,7 +73,10 @@ impl Memory {
 
     /// Leaves out what the list says by now, once that is half of the file.
     fn compact(&self, authority: &Authority, lines: usize) {
-        let notices: Vec<&[u8]> = authority.known().notices_after(0).map(|(_, notice)| notice).collect();
+        let known = authority.known();
+        let mut notices: Vec<&[u8]> = known.notices_after(0).map(|(_, notice)| notice).collect();
+        // Of the last one the list does not say all.
+        notices.extend(known.last_notice().filter(|last| !notices.contains(last)));
         if lines > 2 * notices.len() + 16 {
             let text: String = notices.into_iter().map(line).collect();
             if let Err(why) = files::replace(&self.notices, text.as_bytes(), Access::Public) {
@@ -85,6 +113,24 @@ impl Memory {
             tracing::warn!(file = %file.display(), %why, hint, "kept revocations not read");
         }
     }
+}
+
+fn read_epoch(text: &[u8]) -> Option<Epoch> {
+    let text = std::str::from_utf8(text).ok()?.strip_suffix('\n')?;
+    let (number, salt) = text.split_once(' ')?;
+    Some(Epoch { number: number.parse().ok()?, salt: salt_of(salt)? })
+}
+
+/// A salt of 32 hexadecimal digits.
+pub(crate) fn salt_of(text: &str) -> Option<Salt> {
+    if text.len() != 2 * SALT_LEN || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut salt = [0; SALT_LEN];
+    for (byte, digits) in salt.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(Salt(salt))
 }
 
 /// The line begins with an end of line, lest one that was cut off before spoils it.
@@ -125,7 +171,7 @@ mod tests {
 
         fn memory(&self) -> Memory {
             let file = |name| self.folder.path().join(name);
-            Memory { list: file("list"), notices: file("notices") }
+            Memory { list: file("list"), notices: file("notices"), epoch: file("epoch") }
         }
 
         fn notice(&self, number: u64) -> Vec<u8> {
@@ -169,8 +215,29 @@ mod tests {
         chess.memory().keep_list(&signed).unwrap();
         assert_eq!(chess.recalled().known().count(), 40);
         let text = std::fs::read_to_string(chess.memory().notices).unwrap();
-        assert_eq!(text.lines().filter(|line| !line.is_empty()).count(), 1);
+        assert_eq!(text.lines().filter(|line| !line.is_empty()).count(), 1, "the last one");
         assert_eq!(chess.recalled().known().count(), 40);
+    }
+
+    #[test]
+    fn the_last_salt_is_kept_for_its_owner_alone_and_an_older_one_does_not_replace_it() {
+        use std::os::unix::fs::MetadataExt as _;
+        let chess = Chess::new();
+        let memory = chess.memory();
+        let epoch = |number, salt| Epoch { number, salt: Salt([salt; SALT_LEN]) };
+        assert_eq!(memory.epoch(), None);
+        memory.keep_epoch(epoch(7, 0xab)).unwrap();
+        memory.keep_epoch(epoch(6, 1)).unwrap();
+        assert_eq!(memory.epoch(), Some(epoch(7, 0xab)));
+        assert_eq!(std::fs::metadata(&memory.epoch).unwrap().mode() & 0o777, 0o600);
+        let text = std::fs::read_to_string(&memory.epoch).unwrap();
+        assert_eq!(text, format!("7 {}\n", "ab".repeat(16)));
+        for broken in ["", "7\n", "7 abcd\n", "x abababababababababababababababab\n", &text[..20]] {
+            std::fs::write(&memory.epoch, broken).unwrap();
+            assert_eq!(memory.epoch(), None, "{broken}");
+        }
+        memory.keep_epoch(epoch(8, 1)).unwrap();
+        assert_eq!(memory.epoch(), Some(epoch(8, 1)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use crate::path::TcpUse;
-use crate::security::{GroupSecret, Security, Wall};
+use crate::security::{Epoch, GroupSecret, Security, Wall};
 use crate::wire::Address;
 
 /// Everything that a node needs to know before its first input.
@@ -98,6 +98,8 @@ pub struct DiscoveryConfig {
     pub secret: GroupSecret,
     /// Counts changes of the group after which former members shall find nobody.
     pub epoch: u64,
+    /// The salt that the group has since the last notice of a revocation, as far as the member was told one.
+    pub salted: Option<Epoch>,
     /// How often a connected member looks for others.
     pub timer: QueryTimer,
 }
@@ -106,7 +108,7 @@ impl DiscoveryConfig {
     /// Discovery by a secret in its first epoch, with the dynamic timer.
     #[must_use]
     pub fn new(secret: GroupSecret) -> Self {
-        Self { secret, epoch: 0, timer: QueryTimer::Dynamic }
+        Self { secret, epoch: 0, salted: None, timer: QueryTimer::Dynamic }
     }
 }
 

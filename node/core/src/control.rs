@@ -175,6 +175,11 @@ pub enum Reply {
         /// Whether this member did not know of it.
         fresh: bool,
     },
+    /// Answer to [`crate::Input::Announce`]: it is over.
+    Announced {
+        /// Members that signed a receipt.
+        members: u32,
+    },
     /// Answer to [`Command::Metrics`].
     Metrics(Vec<Metric>),
     /// The goodbyes are sent.
@@ -293,6 +298,9 @@ pub struct Revocations {
     pub count: u64,
     /// The authority's number up to which it knows everything.
     pub number: u64,
+    /// The number of the notice since which the group has the salt that the member is found by; 0 if it was told none.
+    #[serde(default)]
+    pub epoch: u64,
     /// Seconds from the node's start until it last learnt of one.
     pub learnt_seconds: Option<f64>,
     /// Seconds from the node's start until it last closed an edge to a member that was revoked.

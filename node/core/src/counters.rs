@@ -187,6 +187,8 @@ pub struct Counters {
     pub broadcasts_received: u64,
     /// Revocations that were learnt, however.
     pub revocations_learnt: u64,
+    /// Announcements of a group's site that a member was told.
+    pub announcements_heard: u64,
     /// Notices of revocations that arrived, known ones included.
     pub notices_received: u64,
     /// Edges and senders to revoked members that were closed.

@@ -24,6 +24,7 @@ pub mod dht;
 pub mod discovery;
 pub mod edge;
 pub mod healing;
+pub mod herald;
 pub mod inquiry;
 pub mod linker;
 mod node;
@@ -37,7 +38,7 @@ pub mod security;
 pub mod sender;
 
 pub use buffer::{Buffer, Pool};
-pub use machine::{Checked, Deadline, Evidence, Input, Machine, Output, RequestId};
+pub use machine::{Checked, Deadline, Evidence, Input, Machine, Output, RequestId, Telling};
 pub use node::{Node, OVERLAYS_MAX};
 pub use rng::{Rng, Seed};
 pub use time::Time;

@@ -8,6 +8,8 @@
 //! 5. same seed and inputs, same outputs;
 //! 6. no bytes make it panic.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use openssl::pkey::{PKey, Private};
 use crate::buffer::Buffer;
 use crate::control::{Author, Command, Event, Reply};
 use crate::time::Time;
-use crate::wire::{Address, Transport};
+use crate::wire::{Address, Epoch, Transport};
 
 /// A protocol state machine that owns no socket, clock, task or thread.
 pub trait Machine {
@@ -124,6 +126,22 @@ pub enum Input {
         /// As the authority signed it.
         notice: Vec<u8>,
     },
+    /// The salt that the group has since a notice, from whoever keeps its authority. One that has not the notice's mark
+    /// changes nothing; one that comes before the notice waits for it.
+    Epoch {
+        /// The overlay's place in the configuration.
+        overlay: u8,
+        /// It with the notice's number.
+        epoch: Epoch,
+    },
+    /// The site of a group has members of the group told that somebody was revoked, through the node's first overlay. The reply
+    /// comes when it is over ([`crate::control::Reply::Announced`]).
+    Announce {
+        /// Returned with the reply.
+        id: RequestId,
+        /// What to tell whom.
+        telling: Box<Telling>,
+    },
     /// The member has a new certificate. One that its own trust rule refuses, or for another address, changes nothing.
     Credentials {
         /// The overlay's place in the configuration.
@@ -172,13 +190,21 @@ pub enum Output {
         /// What it said.
         payload: Buffer,
     },
-    /// Keep what the authority of an overlay's group signed, so that the member knows it after a restart
-    /// ([`Input::Notice`], [`Input::UserList`]).
+    /// Keep what the authority of an overlay's group said, so that the member knows it after a restart
+    /// ([`Input::Notice`], [`Input::UserList`], [`crate::config::DiscoveryConfig::salted`]).
     Keep {
         /// The overlay's place in the configuration.
         overlay: u8,
         /// What.
         evidence: Evidence,
+    },
+    /// Somebody was revoked in the group of an overlay: fetch the salt that it has since, and hand it in ([`Input::Epoch`]).
+    /// Peers that get it first tell it.
+    SaltWanted {
+        /// The overlay's place in the configuration.
+        overlay: u8,
+        /// The number of the notice.
+        number: u64,
     },
     /// Answer a command.
     Reply {
@@ -191,13 +217,44 @@ pub enum Output {
     Event(Event),
 }
 
-/// What the authority of a group signed about revocations.
+/// What a group's site has the group's members told.
+#[derive(Clone)]
+pub struct Telling {
+    /// The group.
+    pub group: String,
+    /// Its secret.
+    pub secret: [u8; 32],
+    /// Its authority's certificate, in DER.
+    pub authority: Vec<u8>,
+    /// The authority's list in one piece with its signature, so that receipts of the revoked do not count.
+    pub list: Option<Vec<u8>>,
+    /// Notices as the authority signed them (1 to [`crate::wire::ANNOUNCED_MAX`], of at most
+    /// [`crate::wire::ANNOUNCED_BYTES`] bytes together).
+    pub notices: Vec<Vec<u8>>,
+    /// The salts that members may be found by, the last first; none stands for the time before the first one.
+    pub epochs: Vec<Option<Epoch>>,
+    /// Addresses of nodes that the authority gave certificates to: they are told first.
+    pub members: BTreeSet<Address>,
+    /// Of nodes that are revoked: they are not told.
+    pub revoked: BTreeSet<Address>,
+}
+
+/// It holds secrets.
+impl fmt::Debug for Telling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Telling({})", self.group)
+    }
+}
+
+/// What the authority of a group said about revocations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Evidence {
     /// One revocation.
     Notice(Vec<u8>),
     /// All of them up to then, in one piece with the signature; it stands for all notices before it.
     List(Arc<[u8]>),
+    /// The salt since the last notice: a secret.
+    Epoch(Epoch),
 }
 
 /// When a machine wants to be woken, and what for.

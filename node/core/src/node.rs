@@ -105,7 +105,7 @@ impl Node {
                 if let Some(carrier) = self.overlays.first_mut() {
                     carrier.carry_edge(to, datagram, &mut self.shared.lend(now));
                 }
-            } else if !self.run_discovery(now) {
+            } else if !self.run_discovery(now) && !self.run_announcements(now) {
                 return;
             }
         }
@@ -131,6 +131,23 @@ impl Node {
             }
         }
         any
+    }
+
+    /// Hands an announcement that came through the public overlay to the private one that it is for, and its receipt back. False
+    /// if there was none.
+    fn run_announcements(&mut self, now: Time) -> bool {
+        let Some((public, private)) = self.overlays.split_first_mut() else { return false };
+        let (Some((from, sealed)), Some(own)) = (public.poll_announced(), self.shared.carrier) else {
+            return false;
+        };
+        let receipt = private
+            .iter_mut()
+            .find_map(|overlay| overlay.hear_announcement((from, own), &sealed, &mut self.shared.lend(now)));
+        match receipt {
+            Some(receipt) => public.send_receipt(from, &receipt, &mut self.shared.lend(now)),
+            None => public.on_foreign_announcement(),
+        }
+        true
     }
 
     fn on_datagram(&mut self, from: Remote, mut payload: Buffer, now: Time) {
@@ -303,6 +320,16 @@ impl Machine for Node {
             Input::Notice { overlay, notice } => {
                 if let Some(overlay) = self.overlays.get_mut(usize::from(overlay)) {
                     overlay.set_notice(&notice, &mut self.shared.lend(now));
+                }
+            }
+            Input::Announce { id, telling } => {
+                if let Some(public) = self.overlays.first_mut() {
+                    public.tell_group(id, &telling, &mut self.shared.lend(now));
+                }
+            }
+            Input::Epoch { overlay, epoch } => {
+                if let Some(overlay) = self.overlays.get_mut(usize::from(overlay)) {
+                    overlay.set_epoch(epoch, &mut self.shared.lend(now));
                 }
             }
             Input::Credentials { overlay, certificate, key } => {

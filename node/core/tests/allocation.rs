@@ -85,7 +85,8 @@ impl Wire {
                     | Output::Received { .. }
                     | Output::Carried { .. }
                     | Output::Broadcast { .. }
-                    | Output::Keep { .. } => {}
+                    | Output::Keep { .. }
+                    | Output::SaltWanted { .. } => {}
                 }
             }
         }

@@ -2,9 +2,9 @@
 
 use atoll_core::security::Notice;
 use atoll_core::wire::{
-    Broadcast, CloseReason, ConnectToMe, Covered, DhtAnswer, DhtRequest, Echo, FrameHeader, Header, Link,
-    Members, Neighbours, PacketHeader, Part, Ping, ROUTE_MAX, Revocation, Sample, Upkeep, read_address,
-    read_id, read_observed,
+    Announcement, Broadcast, CloseReason, ConnectToMe, Covered, DhtAnswer, DhtRequest, Echo, FrameHeader,
+    Header, Link, Members, Neighbours, PacketHeader, Part, Ping, ROUTE_MAX, Receipt, Revocation, Sample,
+    Upkeep, read_address, read_id, read_observed,
 };
 use atoll_core::{Buffer, Pool};
 
@@ -62,6 +62,9 @@ fn bodies(bytes: &[u8]) {
     same(bytes, Broadcast::read(bytes), Broadcast::write);
     same(bytes, Covered::read(bytes), Covered::write);
     same(bytes, Revocation::read(bytes), Revocation::write);
+    let announced = |message: &Announcement, buffer: &mut Buffer| buffer.extend(&message.write());
+    same(bytes, Announcement::read(bytes), announced);
+    same(bytes, Receipt::read(bytes), |message, buffer| buffer.extend(&message.write()));
     same(bytes, DhtRequest::read(bytes), DhtRequest::write);
     same(bytes, DhtAnswer::read(bytes), DhtAnswer::write);
     same(bytes, Upkeep::read(bytes), Upkeep::write);

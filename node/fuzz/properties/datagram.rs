@@ -154,7 +154,8 @@ impl Town {
                 Output::Received { .. }
                 | Output::Carried { .. }
                 | Output::Broadcast { .. }
-                | Output::Keep { .. } => {}
+                | Output::Keep { .. }
+                | Output::SaltWanted { .. } => {}
             }
         }
     }

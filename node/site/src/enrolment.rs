@@ -3,8 +3,10 @@
 //! The request is made with the key that the user's file holds. It names its time and carries a number that is used once;
 //! of the certificate request only the key counts. What is not made with the user's key does not reach the writer.
 
+use std::fmt;
 use std::sync::Arc;
 
+use atoll_core::security::Epoch;
 use openssl::pkey::{PKey, Public};
 use openssl::x509::{X509, X509Req};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -15,7 +17,7 @@ use crate::groups::{Group, Member, NodeState, Policy, State, group, member_calle
 use crate::keys;
 use crate::limits::Remote;
 use crate::refusal::Refusal;
-use crate::revocation::hex;
+use crate::revocation::{epochs, hex};
 use crate::site::{Site, Try};
 use crate::vault::{Vault, mac, same};
 
@@ -82,12 +84,31 @@ pub enum Enrolled {
         ends: i64,
         /// The number of the group's newest revocation list.
         list: i64,
+        /// The salt that the group has since the last notice of a revocation, if there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<EpochPart>,
     },
     /// An administrator decides.
     Waiting {
         /// When to ask again, in seconds.
         again: u32,
     },
+}
+
+/// A salt that members are found by: whoever was revoked is not told it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochPart {
+    /// The number of the notice since which it is the group's.
+    pub number: u64,
+    /// 16 bytes as hexadecimal digits; the notice has a hash of them.
+    pub salt: String,
+}
+
+/// It is a secret.
+impl fmt::Debug for EpochPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EpochPart").field("number", &self.number).finish_non_exhaustive()
+    }
 }
 
 /// A request that was made with the user's key.
@@ -306,7 +327,18 @@ impl<'a> Desk<'a> {
         let pem = |certificate: &X509| String::from_utf8(certificate.to_pem()?).map_err(|_| Refusal::Broken);
         let authority = pem(&self.group.authority()?)?;
         let list = self.list_number()?;
-        Ok(Enrolled::Issued { certificate: pem(certificate)?, authority, serial, ends, list })
+        let epoch = self.epoch();
+        Ok(Enrolled::Issued { certificate: pem(certificate)?, authority, serial, ends, list, epoch })
+    }
+
+    /// A certificate without the salt is better than none: the node asks again.
+    fn epoch(&self) -> Option<EpochPart> {
+        let last = epochs(self.db, self.vault, (self.group.id, 1)).unwrap_or_else(|refusal| {
+            tracing::warn!(group = self.group.name, %refusal, "the group's salt cannot be read");
+            Vec::new()
+        });
+        let part = |epoch: &Epoch| EpochPart { number: epoch.number, salt: hex(&epoch.salt.0) };
+        last.first().map(part)
     }
 
     fn note(&self, act: &str, subject: &str) -> Result<(), Refusal> {

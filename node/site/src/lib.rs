@@ -27,14 +27,14 @@ mod web;
 
 pub use accounts::{Account, Change};
 pub use announcement::{Announcement, SITE_KEY, Statement, Term};
-pub use enrolment::{Enrol, Enrolled, FRESH, VALID};
+pub use enrolment::{Enrol, Enrolled, EpochPart, FRESH, VALID};
 pub use groups::{
     At, Entry, Inside, Invitation, MemberRow, Mine, Node, NodeState, Overview, Page, Policy, ROWS_MAX, State,
 };
 pub use limits::Remote;
 pub use member_file::{GroupPart, MemberFile, SitePart, UserPart};
 pub use refusal::Refusal;
-pub use revocation::{Given, SignedList, reader_proof};
+pub use revocation::{Given, Say, SignedList, reader_proof};
 pub use serve::{Call, Stream, serve, serve_calls};
 pub use site::{Clock, NotOpened, Places, Site, Told};
 pub use store::Unopened;

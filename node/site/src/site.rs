@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use atoll_core::security::Wall;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::accounts::Hasher;
@@ -117,6 +117,8 @@ pub struct Site {
     pub(crate) valid: i64,
     /// Says that a group was founded.
     pub(crate) founded: watch::Sender<()>,
+    /// Told when a list was signed.
+    pub(crate) signed: Notify,
     clock: Clock,
     limits: Limits,
 }
@@ -179,8 +181,8 @@ impl Site {
         }
         let watermark = Arc::new(Watermark::open(&places.watermark)?);
         let (hasher, limits, valid) = (Hasher::new()?, Limits::new(), VALID);
-        let founded = watch::Sender::new(());
-        let site = Self { store, vault, told, hasher, watermark, valid, founded, clock, limits };
+        let (founded, signed) = (watch::Sender::new(()), Notify::new());
+        let site = Self { store, vault, told, hasher, watermark, valid, founded, signed, clock, limits };
         site.hold_restored().await?;
         Ok(site)
     }

@@ -4,36 +4,18 @@
 
 mod common;
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use atoll_core::security::Refusal as NoMember;
-use atoll_core::security::{Authority, Claim, SignedList, Trust, UserList, Wall, list_digest};
+use atoll_core::security::{Authority, Claim, Mark, Salt, SignedList, Trust, UserList, Wall, list_digest};
 use atoll_core::wire::Address;
 use atoll_site::{Enrol, Term};
-use common::node::Node;
+use common::club::{copy, give_back, group, restored, revoke};
+use common::node::{Node, unhex};
 use common::{Program, Request, Served};
 use openssl::base64::decode_block;
 use openssl::x509::X509;
 use serde_json::{Value, json};
-
-fn group<'a>(served: &'a Served, users: &[&str]) -> (Program<'a>, Vec<Program<'a>>) {
-    let ann = served.program("ann");
-    ann.done("POST", "/api/v1/groups", &json!({"name": "chess"}));
-    let others = users.iter().map(|name| {
-        let user = served.program(name);
-        user.done("POST", "/api/v1/groups/chess/requests", &json!(null));
-        ann.done("PUT", &format!("/api/v1/groups/chess/requests/{name}"), &json!({"admitted": true}));
-        user
-    });
-    let others = others.collect();
-    (ann, others)
-}
-
-fn revoke(ann: &Program<'_>, user: &str) {
-    ann.done("DELETE", &format!("/api/v1/groups/chess/members/{user}"), &json!(null));
-}
 
 /// A list, after its signature was verified.
 fn list(node: &Node, served: &Served) -> (UserList, Value) {
@@ -45,27 +27,6 @@ fn list(node: &Node, served: &Served) -> (UserList, Value) {
     let list =
         UserList::verified(&root.public_key().unwrap(), said["text"].as_str().unwrap(), &signature).unwrap();
     (list, said)
-}
-
-fn give_back(node: &Node, served: &Served, given: &Value) -> common::Answer {
-    let body = json!({"text": given["text"], "signature": given["signature"]}).to_string();
-    let request = Request::json("POST", "/api/v1/groups/chess/revocations", &body);
-    served.ask(&request.with("Atoll-Reader", node.proof()))
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
-
-/// The same site after its database was put back to what it was at `backup`.
-fn restored(folder: tempfile::TempDir, backup: &Path, wall: u64) -> Served {
-    fs::remove_dir_all(folder.path().join("data")).unwrap();
-    copy(backup, &folder.path().join("data"));
-    Served::on(folder, wall)
 }
 
 #[test]
@@ -98,6 +59,11 @@ fn told(node: &Node, notices: &Value) -> Authority {
         assert!(fresh);
     }
     authority
+}
+
+/// The mark of the salt in an answer.
+fn mark(epoch: &Value) -> Mark {
+    Salt(unhex(epoch["salt"].as_str().unwrap()).try_into().unwrap()).mark()
 }
 
 #[test]
@@ -177,7 +143,9 @@ fn a_restored_database_signs_nothing_until_its_newest_list_is_back() {
     let served = Served::on(folder, wall);
     let ann = Program { served: &served, token: token.clone() };
     let late = bob.certificate(&served);
+    let before = own.enrol(&served).json()["epoch"].clone();
     revoke(&ann, "bob");
+    let newer = own.enrol(&served).json()["epoch"].clone();
     let (newest, said) = list(&own, &served);
     let served = restored(served.end(), backup.path(), wall + 1000);
 
@@ -193,8 +161,13 @@ fn a_restored_database_signs_nothing_until_its_newest_list_is_back() {
     assert_eq!(give_back(&own, &served, &said).json()["new"], true);
     assert_eq!(bob.enrol(&served).reason(), "revoked");
     assert_eq!(eve.enrol(&served).reason(), "revoked");
-    own.certificate(&served);
+    let epoch = own.enrol(&served).json()["epoch"].clone();
     let (list, said) = list(&own, &served);
+    // Members may have the salt of a notice that the database has forgotten: they get another one, behind that.
+    assert_eq!(epoch["number"].as_i64(), Some(list.number));
+    let rule = told(&own, &said["notices"]);
+    assert_eq!(rule.known().epoch(), (list.number as u64, mark(&epoch)));
+    assert!(epoch["salt"] != before["salt"] && epoch["salt"] != newer["salt"]);
     assert!(list.number > newest.number);
     let names: Vec<&str> = list.users.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, ["bob", "eve"]);
@@ -227,8 +200,12 @@ fn the_operator_may_say_that_nothing_is_missing() {
     let (number, _) = runtime.block_on(served.site.groups_after(0)).unwrap().remove(0);
     assert!(runtime.block_on(served.site.announce(number, term)).is_ok());
     assert_eq!(runtime.block_on(served.site.release()).unwrap(), ["chess"]);
-    own.certificate(&served);
-    assert!(list(&own, &served).0.number > newest.number, "members take the list that follows");
+    let epoch = own.enrol(&served).json()["epoch"].clone();
+    let (list, said) = list(&own, &served);
+    assert!(list.number > newest.number, "members take the list that follows");
+    // Nobody is revoked by it, and the salt is another one than the members have since Bob was.
+    assert_eq!((list.users.len(), list.serials.len()), (0, 1));
+    assert_eq!(told(&own, &said["notices"]).known().epoch(), (list.number as u64, mark(&epoch)));
 }
 
 #[test]

@@ -7,20 +7,21 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use atoll_core::control::Reply;
 use atoll_core::security::Wall;
 use atoll_site::{
-    Clock as SiteClock, KeyFile, NoVault, NotOpened, Places, Site as Opened, TlsFiles, Told, serve,
+    Clock as SiteClock, KeyFile, NoVault, NotOpened, Places, Say, Site as Opened, TlsFiles, Told, serve,
     serve_calls,
 };
 use clap::{Args, Parser};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::Verdict;
 use crate::config::{Bootstrap, Engine, Listen, Log, LogFormat, LogLevel, Settings, Validity, flag};
-use crate::driver::{self, Clock, Hosted};
+use crate::driver::{self, Announce, Clock, Hosted};
 use crate::failure::Failure;
 use crate::logging;
 
@@ -122,11 +123,13 @@ impl Site {
             level: self.log.unwrap_or(log.level),
             format: self.log_format.unwrap_or(log.format),
         });
-        let mut running = Running::start(self, member.as_ref(), clock).await?;
+        let (announce, announcements) = mpsc::channel(1);
+        let announce = member.is_some().then_some(announce);
+        let mut running = Running::start(self, (member.as_ref(), announce), clock).await?;
         let hosted = running.hosted.take();
         let beside = async {
             match member {
-                Some(settings) => driver::run_beside(settings, clock, hosted).await,
+                Some(settings) => driver::run_beside(settings, clock, (hosted, announcements)).await,
                 None => driver::asked_to_leave().await.map(|signal| tracing::info!(signal, "leaving")),
             }
         };
@@ -211,7 +214,11 @@ struct Running {
 }
 
 impl Running {
-    async fn start(site: Site, member: Option<&Settings>, clock: Clock) -> Result<Self, Failure> {
+    async fn start(
+        site: Site,
+        (member, announce): (Option<&Settings>, Option<mpsc::Sender<Announce>>),
+        clock: Clock,
+    ) -> Result<Self, Failure> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .max_blocking_threads(BLOCKING_MAX)
@@ -222,7 +229,7 @@ impl Running {
         let listener = bind(site.listen.as_ref(), if site.overlay_only { LISTEN_HERE } else { LISTEN })?;
         let local = listener.local_addr().map_err(|why| Failure::new("the site's socket", why))?;
         let told = site.told(member, local);
-        let started = runtime.spawn(start(site, (listener, told), clock, stopped)).await;
+        let started = runtime.spawn(start(site, (listener, told, announce), clock, stopped)).await;
         let started = started.map_err(|why| Failure::new("the site", why)).and_then(|started| started);
         match started {
             Ok((served, hosted)) => {
@@ -253,7 +260,7 @@ impl Drop for Running {
 
 async fn start(
     site: Site,
-    (listener, told): (std::net::TcpListener, Told),
+    (listener, told, announce): (std::net::TcpListener, Told, Option<mpsc::Sender<Announce>>),
     clock: Clock,
     stopped: watch::Receiver<()>,
 ) -> Result<(JoinHandle<()>, Hosted), Failure> {
@@ -274,12 +281,43 @@ async fn start(
     let listen = listener.local_addr().map(|local| local.to_string()).unwrap_or_default();
     tracing::info!(listen, url = opened.url(), pin = opened.pin(), "site ready");
     let opened = Arc::new(opened);
+    match announce {
+        Some(announce) => {
+            let (say, said) = mpsc::channel(1);
+            tokio::spawn(Arc::clone(&opened).spread(say));
+            tokio::spawn(hand_on(said, announce));
+        }
+        None => tracing::info!(
+            hint = "with --config a member of the public overlay tells them at once",
+            "members learn of revocations when they ask the site"
+        ),
+    }
     let (hosted, calls) = Hosted::new(Arc::clone(&opened));
     let called = serve_calls(Arc::clone(&opened), calls, stopped.clone());
     let served = async move {
         tokio::join!(serve(opened, listener, acceptor, stopped), called);
     };
     Ok((tokio::spawn(served), hosted))
+}
+
+/// Hands what the site has to say to the member that runs beside it, and how many members have confirmed it back.
+async fn hand_on(mut said: mpsc::Receiver<Say>, announce: mpsc::Sender<Announce>) {
+    while let Some(Say { telling, done }) = said.recv().await {
+        let (reply, answer) = oneshot::channel();
+        if announce.send(Announce { telling, reply }).await.is_err() {
+            return;
+        }
+        tokio::spawn(async move {
+            match answer.await {
+                Ok(Reply::Announced { members }) => {
+                    let _ = done.send(members);
+                }
+                Ok(other) => tracing::warn!(?other, "members could not be told of a revocation"),
+                // The member begins anew, or leaves.
+                Err(_) => {}
+            }
+        });
+    }
 }
 
 fn bind(listen: Option<&Listen>, usual: &str) -> Result<std::net::TcpListener, Failure> {

@@ -131,6 +131,14 @@ fn known(revocations: control::Revocations) -> String {
     format!("{} (up to number {})", revocations.count, revocations.number)
 }
 
+/// Which salt the member is found by; nothing as long as nobody was revoked.
+fn found_by(revocations: control::Revocations) -> String {
+    match revocations.epoch {
+        0 => String::new(),
+        number => format!("the salt since notice {number}"),
+    }
+}
+
 /// The bootstraps that do not answer, with what to look at.
 fn silent(member: &control::Status) -> String {
     let silent: Vec<String> = member.silent.iter().map(ToString::to_string).collect();
@@ -147,6 +155,7 @@ fn rows(member: &control::Status) -> Vec<(&'static str, String)> {
         ("security", member.security.clone()),
         ("certificate until", or_dash(member.certificate_expires_seconds, date::shown)),
         ("revocations known", member.revocations.map_or_else(String::new, known)),
+        ("found by", member.revocations.map_or_else(String::new, found_by)),
         ("refused", member.refused.clone().unwrap_or_default()),
         ("no answer from", silent(member)),
         ("address", member.address.to_string()),
@@ -162,7 +171,9 @@ fn rows(member: &control::Status) -> Vec<(&'static str, String)> {
     let has_certificate = member.certificate_expires_seconds.is_some();
     let shown = rows.into_iter().filter(|(name, value)| match *name {
         "certificate until" => has_certificate,
-        "revocations known" | "refused" | "no answer from" | "members found" => !value.is_empty(),
+        "revocations known" | "found by" | "refused" | "no answer from" | "members found" => {
+            !value.is_empty()
+        }
         _ => true,
     });
     shown.collect()

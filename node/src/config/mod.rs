@@ -20,7 +20,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use atoll_core::config::{Config, KeepaliveConfig, OverlayConfig, RingConfig};
-use atoll_core::security::{GroupSecret, Identity, Security};
+use atoll_core::security::{Epoch, GroupSecret, Identity, Security};
 use atoll_core::wire::Address;
 use serde::Deserialize;
 
@@ -61,6 +61,8 @@ pub struct Place {
     pub identity: Option<Identity>,
     /// What members find each other by, if they do so through the first overlay.
     pub secret: Option<GroupSecret>,
+    /// And the salt that they have since the last notice of a revocation.
+    pub salted: Option<Epoch>,
 }
 
 /// The whole configuration.
@@ -134,7 +136,7 @@ impl Settings {
     pub fn core(&self, places: &[Place]) -> Config {
         let overlays = self.overlays.iter().zip(places).map(|(member, place)| OverlayConfig {
             is_first: member.bootstraps.is_empty() && place.secret.is_none(),
-            discovery: place.secret.clone().map(|secret| member.discovery(secret)),
+            discovery: place.secret.clone().map(|secret| member.discovery(secret, place.salted)),
             security: place.security.clone(),
             certificate_expires: place.identity.as_ref().and_then(|identity| identity.not_after),
             ring: RingConfig {
@@ -161,7 +163,7 @@ mod tests {
 
     fn place() -> Place {
         let address = Address::from_bytes([1; 20]);
-        Place { address, security: Security::none(), identity: None, secret: None }
+        Place { address, security: Security::none(), identity: None, secret: None, salted: None }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 
 use atoll_core::config::{DiscoveryConfig, KeepaliveConfig, RingConfig};
-use atoll_core::security::{Credentials, GroupSecret, QuicOptions, Security, Unusable};
+use atoll_core::security::{Credentials, Epoch, GroupSecret, QuicOptions, Security, Unusable};
 use atoll_core::wire::Address;
 use clap::ValueEnum;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -109,11 +109,11 @@ impl Membership {
         number > 0 && (self.discovery.is_some() || (self.group.is_some() && self.bootstraps.is_empty()))
     }
 
-    /// How they do so, by this secret.
+    /// How they do so, by this secret and the salt that the group has, if there is one.
     #[must_use]
-    pub fn discovery(&self, secret: GroupSecret) -> DiscoveryConfig {
+    pub fn discovery(&self, secret: GroupSecret, salted: Option<Epoch>) -> DiscoveryConfig {
         let Discovery { query_timer, epoch, .. } = self.discovery.clone().unwrap_or_default();
-        DiscoveryConfig { secret, epoch, timer: query_timer.0 }
+        DiscoveryConfig { secret, epoch, salted, timer: query_timer.0 }
     }
 
     /// The bootstraps that need not be looked up.

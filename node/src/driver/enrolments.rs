@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atoll_core::control::{Metric, MetricKind};
-use atoll_core::security::Wall;
+use atoll_core::security::{Epoch, Wall};
 use atoll_core::wire::Address;
 use openssl::rand::rand_bytes;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ use crate::failure::Failure;
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// Longest sleep: the wall clock may have been set meanwhile.
 const LOOK: Duration = Duration::from_secs(60);
+/// Within this time after a revocation members ask for the salt that the group has since.
+const SALT_SPREAD: Duration = Duration::from_secs(5);
 /// Turns that wait for the loop.
 const TURNS_MAX: usize = 16;
 
@@ -120,8 +122,10 @@ struct Member {
     report: Mutex<Report>,
     /// Stirs whoever looks at the files.
     written: watch::Sender<()>,
-    /// The newest list of revoked users, as members hand it on.
-    users: watch::Sender<Option<Vec<u8>>>,
+    /// What the site said of revocations, for the machine.
+    brought: watch::Sender<Brought>,
+    /// The number of the last notice whose salt the machine lacks.
+    wanted: watch::Sender<u64>,
     /// Whether the site has been asked once, or cannot be before the node is in the public overlay.
     asked: watch::Sender<bool>,
 }
@@ -129,6 +133,27 @@ struct Member {
 impl Member {
     fn report(&self) -> MutexGuard<'_, Report> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a site said of revocations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Brought {
+    /// The newest list of revoked users, as members hand it on.
+    list: Option<Vec<u8>>,
+    /// The last notice.
+    notice: Option<Vec<u8>>,
+    /// The salt that the group has since that.
+    epoch: Option<Epoch>,
+}
+
+impl Brought {
+    /// What is new in it.
+    fn news(self, before: &Self) -> Vec<News> {
+        let list = self.list.filter(|list| before.list.as_ref() != Some(list)).map(News::Users);
+        let notice = self.notice.filter(|notice| before.notice.as_ref() != Some(notice)).map(News::Notice);
+        let epoch = self.epoch.filter(|epoch| before.epoch != Some(*epoch)).map(News::Epoch);
+        [list, notice, epoch].into_iter().flatten().collect()
     }
 }
 
@@ -164,7 +189,8 @@ impl Enrolments {
             let member = Arc::new(Member {
                 report: Mutex::new(first_report(&membership.name.0, group, &enrolment)),
                 written: watch::Sender::new(()),
-                users: watch::Sender::new(enrolment.signed_list()),
+                brought: watch::Sender::new(Brought { list: enrolment.signed_list(), ..Brought::default() }),
+                wanted: watch::Sender::new(0),
                 asked,
             });
             let poll = group.poll.0;
@@ -184,6 +210,8 @@ impl Enrolments {
                 complaint: None,
                 next_ask: Instant::now(),
                 next_lists: Instant::now(),
+                next_salt: Instant::now(),
+                salt_failures: 0,
             };
             members.push(member);
             tasks.spawn(keeper.keep());
@@ -217,28 +245,37 @@ impl Enrolments {
         self.members.iter().find(of).map(|member| member.written.subscribe())
     }
 
-    /// Hands on the list of revoked users of an overlay, and each newer one, until `fresh` closes; ends at once if no site
-    /// hands them out.
-    pub(super) fn follow_users(
+    /// Has the site of an overlay asked for the salt that its group has since this notice.
+    pub(super) fn want_salt(&self, overlay: &str, number: u64) {
+        let of = |member: &&Arc<Member>| member.report().overlay == overlay;
+        if let Some(member) = self.members.iter().find(of) {
+            member.wanted.send_replace(number);
+        }
+    }
+
+    /// Hands on what the site of an overlay says of revocations, until `fresh` closes; ends at once if there is no site.
+    pub(super) fn follow_site(
         &self,
         overlay: &str,
         slot: usize,
         fresh: mpsc::Sender<Fresh>,
     ) -> impl Future<Output = ()> + use<> {
         let of = |member: &&Arc<Member>| member.report().overlay == overlay;
-        let users = self.members.iter().find(of).map(|member| member.users.subscribe());
+        let brought = self.members.iter().find(of).map(|member| member.brought.subscribe());
         async move {
-            let Some(mut users) = users else { return };
+            let Some(mut brought) = brought else { return };
+            let mut before = Brought::default();
             loop {
-                let list = users.borrow_and_update().clone();
-                if let Some(list) = list
-                    && fresh.send(Fresh { overlay: slot, news: News::Users(list) }).await.is_err()
-                {
-                    return;
+                let now = brought.borrow_and_update().clone();
+                for news in now.clone().news(&before) {
+                    if fresh.send(Fresh { overlay: slot, news }).await.is_err() {
+                        return;
+                    }
                 }
+                before = now;
                 tokio::select! {
                     () = fresh.closed() => return,
-                    changed = users.changed() => if changed.is_err() { return },
+                    changed = brought.changed() => if changed.is_err() { return },
                 }
             }
         }
@@ -322,6 +359,10 @@ struct Keeper {
     complaint: Option<String>,
     next_ask: Instant,
     next_lists: Instant,
+    /// When the salt is asked for, if it is missing.
+    next_salt: Instant,
+    /// Such questions in a row that came to nothing.
+    salt_failures: u32,
 }
 
 impl Keeper {
@@ -341,6 +382,8 @@ impl Keeper {
                 self.ask(now, life).await;
             } else if life.is_some() && self.next_lists <= Instant::now() {
                 self.look().await;
+            } else if life.is_some() && self.next_salt <= Instant::now() && self.lacks_salt() {
+                self.fetch_salt(now, life).await;
             } else {
                 self.rest(due, now).await;
             }
@@ -348,11 +391,49 @@ impl Keeper {
     }
 
     /// Sleeps until there is something to do.
-    async fn rest(&self, due: Option<Wall>, now: Wall) {
+    async fn rest(&mut self, due: Option<Wall>, now: Wall) {
         let until_due = due.map(|due| Duration::from_secs(due.0.saturating_sub(now.0).max(1)));
         let ask = until_due.map_or(self.next_ask, |wait| self.next_ask.max(Instant::now() + wait));
         let lists = if due.is_some() { self.next_lists } else { ask };
-        sleep_until(ask.min(lists).min(Instant::now() + LOOK)).await;
+        let mut until = ask.min(lists).min(Instant::now() + LOOK);
+        if due.is_some() && self.lacks_salt() {
+            until = until.min(self.next_salt);
+        }
+        let mut wanted = self.member.wanted.subscribe();
+        tokio::select! {
+            () = sleep_until(until) => {}
+            Ok(()) = wanted.changed() => self.want_salt(),
+        }
+    }
+
+    /// The machine lacks a salt. Not all members ask at once: whoever gets it tells it to the others.
+    fn want_salt(&mut self) {
+        self.next_salt = Instant::now() + SALT_SPREAD.mul_f64(share());
+        self.salt_failures = 0;
+    }
+
+    /// Whoever is revoked gets none.
+    fn lacks_salt(&self) -> bool {
+        let is_out = self.is_refused || self.enrolment.is_withdrawn();
+        !is_out && self.enrolment.lacks_salt(*self.member.wanted.borrow())
+    }
+
+    /// Asks for the salt that the group has since the last notice.
+    async fn fetch_salt(&mut self, now: Wall, before: Option<Life>) {
+        let wanted = *self.member.wanted.borrow();
+        match self.enrolment.fetch_salt(wanted, now).await {
+            Ok(_) => {
+                self.contact();
+                let now = Wall(self.clock.wall());
+                if self.enrolment.life(now).is_ok_and(|life| life != before) {
+                    self.member.written.send_replace(());
+                }
+            }
+            Err(trouble) => self.complain(&trouble),
+        }
+        self.salt_failures = self.salt_failures.saturating_add(1);
+        let wait = without_certificate(self.salt_failures);
+        self.next_salt = Instant::now() + wait.mul_f64(0.9 + 0.2 * share());
     }
 
     /// Asks for a certificate.
@@ -463,9 +544,16 @@ impl Keeper {
         let mut report = self.member.report();
         report.contact_seconds = Some(self.clock.wall());
         report.reached_by = self.enrolment.reached_by();
-        if report.list != self.enrolment.list() {
-            self.member.users.send_replace(self.enrolment.signed_list());
-        }
+        let (is_listed, notice) = (report.list != self.enrolment.list(), self.enrolment.notice());
+        let epoch = self.enrolment.epoch();
+        self.member.brought.send_if_modified(|brought| {
+            if is_listed {
+                brought.list = self.enrolment.signed_list();
+            }
+            let is_new = is_listed || (&brought.notice, brought.epoch) != (&notice, epoch);
+            (brought.notice, brought.epoch) = (notice, epoch);
+            is_new
+        });
         report.list = self.enrolment.list();
         if !self.is_refused {
             (report.why, report.hint) = (None, None);

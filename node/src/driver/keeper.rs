@@ -2,6 +2,7 @@
 //! nothing more to say, so that many notices at once cost one write.
 
 use atoll_core::Evidence;
+use atoll_core::security::Epoch;
 
 use super::Roster;
 use crate::revoked::Memory;
@@ -12,6 +13,7 @@ struct Pile {
     memory: Option<Memory>,
     list: Option<std::sync::Arc<[u8]>>,
     notices: Vec<Vec<u8>>,
+    epoch: Option<Epoch>,
     /// That it cannot be written was said.
     is_forgetful: bool,
 }
@@ -31,6 +33,7 @@ impl Keeper {
         match evidence {
             Evidence::Notice(notice) => pile.notices.push(notice),
             Evidence::List(list) => pile.list = Some(list),
+            Evidence::Epoch(epoch) => pile.epoch = Some(epoch),
         }
     }
 
@@ -45,12 +48,13 @@ impl Keeper {
 impl Pile {
     fn write(&mut self) {
         let (list, notices) = (self.list.take(), std::mem::take(&mut self.notices));
-        let Some(memory) = self.memory.as_ref().filter(|_| list.is_some() || !notices.is_empty()) else {
-            return;
-        };
+        let epoch = self.epoch.take();
+        let is_any = list.is_some() || !notices.is_empty() || epoch.is_some();
+        let Some(memory) = self.memory.as_ref().filter(|_| is_any) else { return };
         let listed = list.map_or(Ok(()), |list| memory.keep_list(&list));
         let noted = if notices.is_empty() { Ok(()) } else { memory.keep_notices(&notices) };
-        let result = listed.and(noted);
+        let salted = epoch.map_or(Ok(()), |epoch| memory.keep_epoch(epoch));
+        let result = listed.and(noted).and(salted);
         if let Some(why) = result.as_ref().err().filter(|_| !self.is_forgetful) {
             let hint = "let the daemon write beside the member's key, or it does not know after a restart who was revoked";
             tracing::warn!(%why, hint, "revocations not kept");

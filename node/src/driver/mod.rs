@@ -44,6 +44,7 @@ use tokio::time::{Interval, interval, sleep_until};
 pub use clock::Clock;
 pub use enrolments::{Report as EnrolmentReport, Standing};
 pub use journal::{EVENTS_MAX, Entry, Page};
+pub(crate) use requests::Announce;
 pub use run::run;
 pub(crate) use run::run_beside;
 pub(crate) use signals::asked_to_leave;
@@ -92,6 +93,7 @@ struct Inbox<'a> {
     fresh: mpsc::Receiver<Fresh>,
     departures: Departures,
     turns: &'a mut mpsc::Receiver<Turn>,
+    announcements: &'a mut mpsc::Receiver<Announce>,
     signals: Signals,
     watch: Watch,
     wall: Interval,
@@ -130,10 +132,10 @@ impl<'a> Inbox<'a> {
         asks: mpsc::Receiver<Ask>,
         (found, fresh): (mpsc::Receiver<Found>, mpsc::Receiver<Fresh>),
         departures: Departures,
-        turns: &'a mut mpsc::Receiver<Turn>,
+        (turns, announcements): (&'a mut mpsc::Receiver<Turn>, &'a mut mpsc::Receiver<Announce>),
     ) -> Result<Self, Failure> {
         let (signals, watch, wall) = (Signals::new()?, Watch::new(), interval(WALL_CLOCK_LOOK));
-        Ok(Self { asks, found, fresh, departures, turns, signals, watch, wall })
+        Ok(Self { asks, found, fresh, departures, turns, announcements, signals, watch, wall })
     }
 }
 
@@ -206,6 +208,7 @@ impl<M: Machine> Driver<M> {
                 Some(ask) = inbox.asks.recv() => self.ask(ask),
                 Some(found) = inbox.found.recv() => self.resolved(found),
                 Some(fresh) = inbox.fresh.recv() => self.refresh(fresh),
+                Some(announce) = inbox.announcements.recv() => self.announce(announce),
                 Some(turn) = inbox.turns.recv(), if self.stage == Stage::Running => self.turn(turn),
                 () = inbox.watch.changed() => self.look_at_interfaces(),
                 _ = inbox.wall.tick() => self.look_at_wall_clock(),
@@ -260,6 +263,11 @@ impl<M: Machine> Driver<M> {
                     tracing::debug!(overlay, %origin, bytes, "a broadcast for no application");
                 }
                 Output::Keep { overlay, evidence } => self.keeper.put(overlay, evidence),
+                Output::SaltWanted { overlay, number } => {
+                    if let Some(name) = self.roster.name(usize::from(overlay)) {
+                        self.enrolments.want_salt(&name, number);
+                    }
+                }
                 Output::Reply { id, reply } => {
                     let reply = self.complete(reply);
                     self.pending.answer(id, reply);
@@ -348,6 +356,12 @@ impl<M: Machine> Driver<M> {
         }
     }
 
+    fn announce(&mut self, announce: Announce) {
+        if let Some(id) = self.pending.attended(announce.reply) {
+            self.input(Input::Announce { id, telling: Box::new(announce.telling) });
+        }
+    }
+
     /// The first signal asks for a clean leave, the second for an end at once.
     fn signalled(&mut self, name: &'static str) {
         tracing::info!(by = name, "leaving");
@@ -411,6 +425,8 @@ impl<M: Machine> Driver<M> {
         match fresh.news {
             News::List(list) => self.input(Input::Revocations { overlay, list }),
             News::Users(list) => self.input(Input::UserList { overlay, list }),
+            News::Notice(notice) => self.input(Input::Notice { overlay, notice }),
+            News::Epoch(epoch) => self.input(Input::Epoch { overlay, epoch }),
             News::Certificate(Renewed { certificate, key, ends }) => {
                 if let Some(name) = self.roster.name(fresh.overlay) {
                     self.expiry.renewed(&name, ends);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use atoll_core::RequestId;
 use atoll_core::control::{Command, FailureKind, Reply};
+use atoll_core::{RequestId, Telling};
 use tokio::sync::{mpsc, oneshot};
 
 use super::journal::Page;
@@ -19,6 +19,12 @@ pub(super) enum Ask {
     Command(Command, oneshot::Sender<Reply>),
     /// For the journal: the events from a number on.
     Events(u64, oneshot::Sender<Page>),
+}
+
+/// What a group's site has members told; the reply comes when that is over.
+pub(crate) struct Announce {
+    pub(crate) telling: Telling,
+    pub(crate) reply: oneshot::Sender<Reply>,
 }
 
 /// The servers' end.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atoll_core::security::{Identity, Trust, Wall};
+use atoll_core::security::{Epoch, Identity, Trust, Wall};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
@@ -33,6 +33,10 @@ pub(super) enum News {
     List(Vec<u8>),
     /// The newest list of users from the group's site, in one piece with its signature.
     Users(Vec<u8>),
+    /// The last notice from there.
+    Notice(Vec<u8>),
+    /// The salt that the group has since that.
+    Epoch(Epoch),
     Certificate(Renewed),
 }
 

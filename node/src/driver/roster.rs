@@ -102,7 +102,7 @@ impl Roster {
 fn believed(member: &Membership, identity: Option<&Identity>, rng: &Rng) -> Result<Place, Failure> {
     let derived = identity.map(Identity::address).transpose()?;
     let address = member.address.or(derived).unwrap_or_else(|| random(rng, &member.name.0));
-    Ok(Place { address, security: Security::none(), identity: None, secret: None })
+    Ok(Place { address, security: Security::none(), identity: None, secret: None, salted: None })
 }
 
 /// The address belongs to the key.
@@ -124,7 +124,7 @@ fn proved(member: &Membership, identity: Option<&Identity>, seed: Seed) -> Resul
     }
     let security = (member.security.secured(&identity.credentials()?))
         .map_err(|why| Failure::new(format!("security of overlay `{name}`"), why))?;
-    Ok(Place { address, security, identity: None, secret: None })
+    Ok(Place { address, security, identity: None, secret: None, salted: None })
 }
 
 /// The group's authority says who the member is.
@@ -139,7 +139,7 @@ fn vouched(member: &Membership, group: &Group, engine: Engine, now: Wall) -> Res
         let why = format!("{asked} is not the address of the certificate, which is {address}");
         return Err(Failure::new(format!("address of overlay `{name}`"), why).hint("leave `address` out"));
     }
-    Ok(Place { address, security, identity: Some(proved), secret: None })
+    Ok(Place { address, security, identity: Some(proved), secret: None, salted: None })
 }
 
 /// The same with the secret that members find each other by, if they do so.
@@ -152,7 +152,8 @@ fn found_by(member: &Membership, number: usize, place: Place) -> Result<Place, F
         Some(path) => Some(group::secret_of(path)?),
         None => place.security.secret().cloned(),
     };
-    Ok(Place { secret, ..place })
+    let salted = member.group.as_ref().and_then(|group| Memory::of(group).epoch());
+    Ok(Place { secret, salted, ..place })
 }
 
 fn random(rng: &Rng, name: &str) -> Address {

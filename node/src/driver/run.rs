@@ -17,7 +17,7 @@ use super::http::{Listener, Server};
 use super::journal::Journal;
 use super::metrics::MetricsSite;
 use super::names::{self, Found};
-use super::requests::{self, Asker};
+use super::requests::{self, Announce, Asker};
 use super::revocations::{self, Fresh, Look, Watched};
 use super::roster::{Roster, Start};
 use super::sites::{self, Hosted, Known};
@@ -40,14 +40,19 @@ const FRESH_MAX: usize = 1;
 /// If a socket cannot be bound or the identity cannot be used; nothing is left behind then. If the membership that it was
 /// started for is refused.
 pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
-    run_beside(settings, clock, None).await
+    let (_, announcements) = mpsc::channel(1);
+    run_beside(settings, clock, (None, announcements)).await
 }
 
-/// The same beside a site, which members of the first overlay find and call if that is a public one.
+/// The same beside a site, which members of the first overlay find and call if that is a public one, and which has members of
+/// its groups told something.
+///
+/// # Errors
+/// As [`run`].
 pub(crate) async fn run_beside(
     settings: Settings,
     clock: Clock,
-    hosted: Option<Hosted>,
+    (hosted, mut announcements): (Option<Hosted>, mpsc::Receiver<Announce>),
 ) -> Result<(), Failure> {
     let settings = settings.with_defaults();
     let (enrolments, mut turns) = Enrolments::start(&settings, clock)?;
@@ -59,7 +64,7 @@ pub(crate) async fn run_beside(
         while let Ok(turn) = turns.try_recv() {
             turn.refused()?;
         }
-        match round.run(&mut turns).await? {
+        match round.run((&mut turns, &mut announcements)).await? {
             Ended::Left => break,
             Ended::Turned(turn) => turn.refused()?,
         }
@@ -81,7 +86,10 @@ struct Round {
 
 impl Round {
     /// Runs the memberships that have their certificates.
-    async fn run(&mut self, turns: &mut mpsc::Receiver<Turn>) -> Result<Ended, Failure> {
+    async fn run(
+        &mut self,
+        inboxes: (&mut mpsc::Receiver<Turn>, &mut mpsc::Receiver<Announce>),
+    ) -> Result<Ended, Failure> {
         let now = Wall(self.clock.wall());
         let settings = enrolments::present(&self.settings, now)?;
         let socket = Socket::bind(settings.listen)?;
@@ -110,7 +118,7 @@ impl Round {
         let told = (&asker, self.clock, &self.known);
         enrolments.set_ring(sites::ring(&settings, &members, told));
         let announced = sites::announce(&settings, &members, (&asker, self.hosted.as_ref()));
-        let mut inbox = Inbox::new(asks, followed, exchange.departures, turns)?;
+        let mut inbox = Inbox::new(asks, followed, exchange.departures, inboxes)?;
         let mut driver = Driver::new(self.clock, (socket, streams), roster, member)
             .with_arrivals(exchange.arrivals)
             .with_enrolments(enrolments)
@@ -223,7 +231,7 @@ fn follow_groups(settings: &Settings, roster: &Roster, round: &Round) -> mpsc::R
         let look = || Look::new(group.poll.0, round.enrolments.written(name));
         let watched = Watched::new(name, group, place);
         tokio::spawn(revocations::follow(overlay, watched, sender.clone(), look()));
-        tokio::spawn(round.enrolments.follow_users(name, overlay, sender.clone()));
+        tokio::spawn(round.enrolments.follow_site(name, overlay, sender.clone()));
         if let Some(watched) = certificate::Watched::new(name, (group, member.security), place) {
             let when = (look(), round.clock);
             tokio::spawn(certificate::follow(overlay, watched, sender.clone(), when));

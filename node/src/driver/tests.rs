@@ -79,7 +79,9 @@ fn start(make: Make<Toy>) -> (requests::Asker, SocketAddr, tokio::task::JoinHand
     let roster = Roster::new(settings, None, Start { seed: Seed::default(), now: Wall(0) }).unwrap();
     let task = tokio::spawn(async move {
         let mut turns = mpsc::channel(1).1;
-        let mut inbox = Inbox::new(asks, (found, fresh), mpsc::channel(1).1, &mut turns).unwrap();
+        let (departures, mut announcements) = (mpsc::channel(1).1, mpsc::channel(1).1);
+        let inboxes = (&mut turns, &mut announcements);
+        let mut inbox = Inbox::new(asks, (found, fresh), departures, inboxes).unwrap();
         Driver::new(Clock::start(), (socket, Streams::off()), roster, make).run(&mut inbox).await;
     });
     (asker, place, task)

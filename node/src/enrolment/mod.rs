@@ -14,9 +14,9 @@ use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use atoll_core::security::{SignedList as Known, UserList, Wall, address_of};
+use atoll_core::security::{Epoch, Notice, SignedList as Known, UserList, Wall, address_of};
 use atoll_core::wire::Address;
-use atoll_site::{Enrol, Enrolled, Token, reader_proof};
+use atoll_site::{Enrol, Enrolled, EpochPart, Token, reader_proof};
 use hyper::header::{CONTENT_TYPE, IF_NONE_MATCH};
 use hyper::{Request, StatusCode};
 use openssl::base64::decode_block;
@@ -38,6 +38,7 @@ use crate::authority::{CERTIFICATE, REVOCATIONS};
 use crate::config::{FromSite, Group, Link, MemberFile};
 use crate::failure::Failure;
 use crate::files::{self, Access, LARGE, SMALL, Unreadable};
+use crate::revoked::{Memory, salt_of};
 use crate::{date, group};
 use folder::SignedList;
 use https::{Place, Said};
@@ -58,6 +59,9 @@ pub(crate) struct Enrolment {
     /// What the site knows the list by that is in the folder.
     tag: Option<String>,
     users: Option<UserList>,
+    /// The last notice that the site brought, and as its authority signed it.
+    notice: Option<(Notice, Vec<u8>)>,
+    memory: Memory,
 }
 
 /// What asking for a certificate came to.
@@ -75,6 +79,8 @@ struct Lists {
     text: String,
     signature: String,
     x509: String,
+    #[serde(default)]
+    notices: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -106,7 +112,8 @@ impl Enrolment {
         let authority = authority_of(&file)?;
         let way = Way::new(place, rings.map(|(rings, waits)| Around { authority, rings, waits }));
         let group = group.clone();
-        let mut enrolment = Self { folder, group, file, way, key, address, tag: None, users: None };
+        let (memory, tag, users, notice) = (Memory::of(&group), None, None, None);
+        let mut enrolment = Self { folder, group, file, way, key, address, tag, users, notice, memory };
         // One that does not hold is as good as none: the site has the newest.
         enrolment.users = enrolment.folder.list().and_then(|list| enrolment.judge().list(&list).ok());
         Ok(enrolment)
@@ -144,6 +151,22 @@ impl Enrolment {
         Some(Known::join(&list.text, &signature))
     }
 
+    /// The last notice that the site brought.
+    pub(crate) fn notice(&self) -> Option<Vec<u8>> {
+        self.notice.as_ref().map(|(_, bytes)| bytes.clone())
+    }
+
+    /// The salt that is kept, wherever it came from.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        self.memory.epoch()
+    }
+
+    /// Whether the salt is missing that the group has since this notice, or since the last one that the site brought.
+    pub(crate) fn lacks_salt(&self, number: u64) -> bool {
+        let last = self.notice.as_ref().map_or(0, |(notice, _)| notice.number);
+        self.epoch().map_or(0, |epoch| epoch.number) < last.max(number)
+    }
+
     /// From when until when the certificate is valid, if it is of use.
     pub(crate) fn life(&self, now: Wall) -> Result<Option<Life>, Failure> {
         life(&self.group, now)
@@ -167,15 +190,51 @@ impl Enrolment {
         };
         match answer {
             Enrolled::Waiting { again } => Ok(Asked::Waiting(Duration::from_secs(again.into()))),
-            Enrolled::Issued { certificate, list, .. } => {
+            Enrolled::Issued { certificate, list, epoch, .. } => {
                 if self.list().is_none_or(|own| own < list) || !self.group.revocations.exists() {
                     self.tag = None;
                     self.fetch_lists().await?;
                 }
+                let lacks = |epoch: &EpochPart| {
+                    self.notice.as_ref().is_none_or(|(notice, _)| notice.number < epoch.number)
+                };
+                if epoch.as_ref().is_some_and(lacks) {
+                    self.tag = None;
+                    // Without the notice the salt is not taken, and the certificate is.
+                    let _ = self.fetch_lists().await;
+                }
+                self.take_epoch(epoch.as_ref());
                 let pem = self.judge().certificate(&certificate, now).map_err(Trouble::Strange)?;
                 self.folder.keep(CERTIFICATE, &pem, Access::Public).map_err(Trouble::Unkept)?;
                 Ok(Asked::Enrolled)
             }
+        }
+    }
+
+    /// Fetches the salt that the group has since a notice: whoever has a certificate is told it when it asks again.
+    pub(crate) async fn fetch_salt(&mut self, number: u64, now: Wall) -> Result<Asked, Trouble> {
+        if self.notice.as_ref().is_none_or(|(notice, _)| notice.number < number) {
+            self.tag = None;
+            self.fetch_lists().await?;
+        }
+        self.ask(now).await
+    }
+
+    /// Keeps a salt that has the mark of the last notice. A membership does without one: what is wrong with it is only said.
+    fn take_epoch(&self, said: Option<&EpochPart>) {
+        let Some(EpochPart { number, salt }) = said else { return };
+        let epoch = salt_of(salt).map(|salt| Epoch { number: *number, salt });
+        let is_good = |epoch: &Epoch| {
+            let last = self.notice.as_ref().map(|(notice, _)| (notice.number, notice.mark));
+            last == Some((epoch.number, epoch.salt.mark()))
+        };
+        let Some(epoch) = epoch.filter(is_good) else {
+            let hint = "it asks again; its peers may know the salt as well";
+            return tracing::warn!(number, hint, "the site's salt has not the mark of the last notice");
+        };
+        if let Err(why) = self.memory.keep_epoch(epoch) {
+            let hint = "let the daemon's user write to that folder";
+            tracing::warn!(number, %why, hint, "the group's salt is not kept");
         }
     }
 
@@ -199,6 +258,7 @@ impl Enrolment {
                 let is_new = self.list() != Some(users.number);
                 self.keep_lists(&list, lists.x509.as_bytes()).map_err(Trouble::Unkept)?;
                 self.tag = said.tag;
+                self.notice = self.last_notice(&lists.notices).or_else(|| self.notice.take());
                 let number = users.number;
                 self.users = Some(users);
                 Ok(is_new.then_some(number))
@@ -209,6 +269,16 @@ impl Enrolment {
             }
             (Err(why), _) => Err(Trouble::Strange(why)),
         }
+    }
+
+    /// The last of some notices in Base64, if the authority signed it.
+    fn last_notice(&self, notices: &[String]) -> Option<(Notice, Vec<u8>)> {
+        let bytes = decode_block(notices.last()?).ok()?;
+        let notice = self.judge().notice(&bytes);
+        if let Err(why) = &notice {
+            tracing::warn!(why, "a notice of the group's site is not taken");
+        }
+        Some((notice.ok()?, bytes))
     }
 
     fn keep_lists(&self, list: &SignedList, x509: &[u8]) -> Result<(), Failure> {

@@ -1,7 +1,9 @@
 //! What a site brings is judged before it is kept: by the authority whose certificate the member's file holds, and by nothing
 //! that the site says.
 
-use atoll_core::security::{Authority, Claim, Credentials, Refusal, Trust, UserList, Wall, address_of};
+use atoll_core::security::{
+    Authority, Claim, Credentials, Notice, Refusal, Trust, UserList, Wall, address_of,
+};
 use openssl::base64::decode_block;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
@@ -63,6 +65,17 @@ impl Judge<'_> {
             Ok(users)
         } else {
             Err("the list is of another group".to_owned())
+        }
+    }
+
+    /// Whether the authority signed a notice of this group.
+    pub(super) fn notice(&self, bytes: &[u8]) -> Result<Notice, String> {
+        let key = self.file.group.authority.0.public_key().map_err(|why| why.to_string())?;
+        let notice = Notice::verified(&key, bytes).map_err(|why| why.to_string())?;
+        if notice.group == self.file.group.name.0 {
+            Ok(notice)
+        } else {
+            Err("the notice is of another group".to_owned())
         }
     }
 

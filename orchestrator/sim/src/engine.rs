@@ -260,6 +260,8 @@ impl World {
                     self.trace.step(Step::Keep, self.now, host);
                     self.kept.put(Kept { time: self.now, host, overlay, evidence });
                 }
+                // Whoever drives the world decides who is told which salt.
+                Output::SaltWanted { .. } => {}
                 Output::Reply { id, reply } => {
                     self.trace.step(Step::Reply, self.now, host);
                     left |= reply == Reply::Left;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use atoll_core::control::{Command, Event, FailureKind, Reply};
 use atoll_core::wire::Address;
-use atoll_core::{Evidence, Input, Machine, Pool, RequestId, Rng, Seed, Time};
+use atoll_core::{Evidence, Input, Machine, Pool, RequestId, Rng, Seed, Telling, Time};
 use atoll_topology::{DropReason, Fault, FaultReport, HostId, Internet, NewHost, TopologyError};
 
 use crate::counters::{Counters, Traffic};
@@ -158,8 +158,16 @@ impl World {
         let input = match evidence {
             Evidence::Notice(notice) => Input::Notice { overlay, notice },
             Evidence::List(list) => Input::UserList { overlay, list: list.to_vec() },
+            Evidence::Epoch(epoch) => Input::Epoch { overlay, epoch },
         };
         self.input(host, input);
+    }
+
+    /// Has the node on `host` tell a group's members of revocations; the answer comes when that is over.
+    pub fn announce(&mut self, host: HostId, telling: Telling) -> RequestId {
+        let id = self.requests.open();
+        self.input(host, Input::Announce { id, telling: Box::new(telling) });
+        id
     }
 
     /// Takes what members wanted to be kept since the last call, in its order.

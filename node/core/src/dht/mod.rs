@@ -244,13 +244,15 @@ impl Dht {
         match origin {
             Origin::User(id) => self.wanted.push_back(Wanted::Reply(id, outcome)),
             Origin::Node(number) => self.tell_node(number, News::Over(outcome)),
-            Origin::Overlay(number) => {
-                if self.own_news.len() == NEWS_MAX {
-                    self.own_news.pop_front();
-                }
-                self.own_news.push_back((number, News::Over(outcome)));
-            }
+            Origin::Overlay(number) => self.tell_own(number, News::Over(outcome)),
         }
+    }
+
+    fn tell_own(&mut self, number: u64, news: News) {
+        if self.own_news.len() == NEWS_MAX {
+            self.own_news.pop_front();
+        }
+        self.own_news.push_back((number, news));
     }
 
     fn tell_node(&mut self, number: u64, news: News) {
@@ -324,8 +326,10 @@ impl Dht {
         let Some((id, point)) = found else { return false };
         if let Some(operation) = self.operations.get_mut(&id) {
             operation.on_said(point, answer.said, &mut self.rng, now);
-            if let Some((number, values)) = operation.glimpse(point) {
-                self.tell_node(number, News::Glimpse(values));
+            match operation.glimpse(point) {
+                Some((Origin::Node(number), values)) => self.tell_node(number, News::Glimpse(values)),
+                Some((Origin::Overlay(number), values)) => self.tell_own(number, News::Glimpse(values)),
+                Some((Origin::User(_), _)) | None => {}
             }
         }
         self.advance(id, now);

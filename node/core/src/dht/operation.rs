@@ -194,10 +194,10 @@ impl Operation {
     }
 
     /// What a point of a reading says, if something of this node waits and has not heard what is certain.
-    pub(super) fn glimpse(&self, at: usize) -> Option<(u64, Vec<Vec<u8>>)> {
-        let Some(Purpose::Asked(Origin::Node(number))) = self.purpose else { return None };
+    pub(super) fn glimpse(&self, at: usize) -> Option<(Origin, Vec<Vec<u8>>)> {
+        let Some(Purpose::Asked(origin)) = self.purpose else { return None };
         let values: Vec<Vec<u8>> = self.sights[at].as_ref()?.values().collect();
-        (!values.is_empty()).then_some((number, values))
+        (!values.is_empty()).then_some((origin, values))
     }
 
     fn done(&self) -> impl Iterator<Item = u32> {

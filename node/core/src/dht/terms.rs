@@ -87,7 +87,7 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// What the node itself hears of an operation that it began.
+/// What a part of the node hears of an operation that it began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// The values that one point names: it may lie, lag or lack, and more is to come. Whoever can tell by the values themselves

@@ -3,20 +3,19 @@
 
 mod timer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::DiscoveryConfig;
 use crate::machine::Deadline;
 use crate::rng::Rng;
-use crate::security::{Entries, Entry};
+use crate::security::{Entries, Entry, GroupSecret, SHARDS};
 use crate::time::Time;
-use crate::wire::{Key, Mark};
+use crate::wire::{Epoch, Key, Mark};
 use timer::Timer;
 
-/// Keys that the entries of a group stand under; a newcomer reads one, and another if that one is empty.
-pub const SHARDS: u64 = 2;
 /// Entries that a shard of a large group is meant to have: its members draw lots.
 const SHARD_SIZE: f64 = 32.0;
 /// A member that has drawn well keeps its entry while the group grows to this many times the size.
@@ -28,6 +27,13 @@ pub const LEASE: Duration = Duration::from_secs(1800);
 /// First wait for another look while nobody is found or connected; it doubles.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long others are looked for under the keys of before the last notice as well: they may be told the salt later. From then
+/// on whoever was not told it finds nobody, by this service.
+pub const FORMER: Duration = Duration::from_secs(600);
+/// Former epochs that are looked into at most; beyond, the oldest is left out.
+const FORMER_MAX: usize = 3;
+/// Within this time after the salt changed, members look again: not all at once.
+const MOVE_SPREAD: f64 = 5.0;
 
 /// What the service wants of the DHT.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +50,13 @@ pub enum Wanted {
 #[derive(Debug)]
 struct Look {
     shard: u64,
+    /// Of the epoch that is read.
+    entries: Arc<Entries>,
+    /// Those that are read then.
+    next: VecDeque<Arc<Entries>>,
     found: BTreeSet<Entry>,
+    /// The holders agreed so far.
+    complete: bool,
 }
 
 /// Who was found, and whether that is everybody who is stored.
@@ -60,7 +72,14 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Discovery {
     own: Entry,
-    entries: Entries,
+    secret: GroupSecret,
+    /// What the configuration counts.
+    number: u64,
+    entries: Arc<Entries>,
+    /// Of the epochs before, and until when others are looked for there, the last first.
+    former: VecDeque<(Arc<Entries>, Time)>,
+    /// The epoch changed while a look was under way.
+    moved: bool,
     rng: Rng,
     timer: Timer,
     /// Whether the public overlay can be asked.
@@ -85,7 +104,11 @@ impl Discovery {
         let mut rng = rng.fork("discovery");
         Self {
             own,
-            entries: Entries::new(config.secret.clone(), config.epoch),
+            secret: config.secret.clone(),
+            number: config.epoch,
+            entries: Arc::new(Entries::new(config.secret.clone(), config.epoch, config.salted)),
+            former: VecDeque::new(),
+            moved: false,
             timer: Timer::new(config.timer),
             reachable: false,
             kept: BTreeMap::new(),
@@ -117,6 +140,28 @@ impl Discovery {
                 self.store(size);
             }
         }
+    }
+
+    /// The group has another salt from now on: our entry moves to where those look who were told it, too.
+    pub fn set_epoch(&mut self, epoch: Epoch, size: f64, now: Time) {
+        for (shard, value) in std::mem::take(&mut self.kept) {
+            self.wanted.push(Wanted::Release(self.key(shard), value));
+        }
+        let entries = Arc::new(Entries::new(self.secret.clone(), self.number, Some(epoch)));
+        let before = std::mem::replace(&mut self.entries, entries);
+        self.former.truncate(FORMER_MAX - 1);
+        self.former.push_front((before, now + FORMER));
+        self.moved = self.look.is_some();
+        if self.reachable {
+            self.store(size);
+        }
+        self.timer.reset();
+        self.retry = RETRY_WAIT;
+        self.next = self.next.min(self.soon(now));
+    }
+
+    fn soon(&mut self, now: Time) -> Time {
+        now + Duration::from_secs_f64(MOVE_SPREAD * self.rng.unit())
     }
 
     /// Something speaks for looking again soon: neighbours that vanished, a place that was lost.
@@ -157,7 +202,7 @@ impl Discovery {
     }
 
     fn key(&self, shard: u64) -> Key {
-        Key::Plain(self.entries.place(shard))
+        key(&self.entries, shard)
     }
 
     /// Our entry was stored. Whoever stored theirs before we looked was seen; who did so since will see ours. Nobody seen
@@ -171,7 +216,8 @@ impl Discovery {
     /// The others whose entries are among these values.
     #[must_use]
     pub fn opened(&self, values: &[Vec<u8>]) -> Vec<Entry> {
-        let others = values.iter().filter_map(|value| self.entries.open(value));
+        let entries = self.look.as_ref().map_or(&self.entries, |look| &look.entries);
+        let others = values.iter().filter_map(|value| entries.open(value));
         others.filter(|entry| entry.member != self.own.member).take(FOUND_MAX).collect()
     }
 
@@ -180,14 +226,17 @@ impl Discovery {
         let others = self.opened(values);
         let look = self.look.as_mut()?;
         look.found.extend(others);
+        look.complete &= complete;
         let more = next.filter(|_| look.found.len() < FOUND_MAX && !values.is_empty());
-        let (shard, entries) = (look.shard, look.found.iter().copied().collect());
-        if more.is_some() {
-            self.wanted.push(Wanted::Get(self.key(shard), more));
-        } else {
+        let is_over = more.is_none() && !look.go_on();
+        let found =
+            Found { entries: look.found.iter().copied().collect(), partial: !is_over || !look.complete };
+        if is_over {
             self.look = None;
+        } else {
+            self.wanted.push(Wanted::Get(key(&look.entries, look.shard), more));
         }
-        Some(Found { entries, partial: more.is_some() || !complete })
+        Some(found)
     }
 
     /// Nobody answered.
@@ -208,6 +257,9 @@ impl Discovery {
             wait
         };
         self.next = now + self.rng.jitter(wait, 0.25);
+        if std::mem::take(&mut self.moved) {
+            self.next = self.next.min(self.soon(now));
+        }
     }
 
     /// Looks in a row that found nobody.
@@ -222,7 +274,14 @@ impl Discovery {
             return;
         }
         self.store(size);
-        self.look = Some(Look { shard: self.shard, found: BTreeSet::new() });
+        self.former.retain(|(_, until)| *until > now);
+        self.look = Some(Look {
+            shard: self.shard,
+            entries: Arc::clone(&self.entries),
+            next: self.former.iter().map(|(entries, _)| Arc::clone(entries)).collect(),
+            found: BTreeSet::new(),
+            complete: true,
+        });
         self.next = Time::MAX;
         self.looks += 1;
         self.wanted.push(Wanted::Get(self.key(self.shard), None));
@@ -262,5 +321,109 @@ impl Discovery {
     #[must_use]
     pub fn own(&self) -> Entry {
         self.own
+    }
+}
+
+impl Look {
+    /// Goes on to the epoch before; false if there is none.
+    fn go_on(&mut self) -> bool {
+        let next = self.next.pop_front();
+        let any = next.is_some();
+        self.entries = next.unwrap_or_else(|| Arc::clone(&self.entries));
+        any
+    }
+}
+
+fn key(entries: &Entries, shard: u64) -> Key {
+    Key::Plain(entries.place(shard))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Address, SALT_LEN, Salt};
+
+    fn entry(byte: u8) -> Entry {
+        let address = Address::from_bytes([byte; Address::LEN]);
+        Entry { member: address, public: address, transport: None }
+    }
+
+    fn epoch(number: u64) -> Epoch {
+        Epoch { number, salt: Salt([number as u8; SALT_LEN]) }
+    }
+
+    fn entries(salted: Option<Epoch>) -> Entries {
+        Entries::new(GroupSecret::new([1; 32]), 0, salted)
+    }
+
+    fn discovery() -> Discovery {
+        let config = DiscoveryConfig::new(GroupSecret::new([1; 32]));
+        let mut discovery = Discovery::new(&config, entry(1), &Rng::new([1; 32]), Time::ZERO);
+        discovery.set_reachable(true, 3.0, Time::ZERO);
+        discovery
+    }
+
+    /// What it asks for, in its order, if each answer is an empty page.
+    fn asked(discovery: &mut Discovery, now: Time) -> Vec<Key> {
+        let mut keys = Vec::new();
+        discovery.handle_timeout(3.0, now);
+        while let Some(wanted) = discovery.poll() {
+            if let Wanted::Get(key, None) = wanted {
+                keys.push(key);
+                let found = discovery.on_page(&[], None, true).unwrap();
+                assert_eq!(found.partial, discovery.is_looking());
+            }
+        }
+        discovery.on_looked(1, true, now);
+        keys
+    }
+
+    fn is_of(salted: Option<Epoch>, key: &Key) -> bool {
+        (0..SHARDS).any(|shard| super::key(&entries(salted), shard) == *key)
+    }
+
+    #[test]
+    fn after_the_salt_has_changed_others_are_looked_for_in_both_places_for_a_while() {
+        let mut discovery = discovery();
+        let keys = asked(&mut discovery, Time::ZERO);
+        assert!(keys.len() == 1 && is_of(None, &keys[0]));
+        let moved = Time::from_secs(10);
+        discovery.set_epoch(epoch(1), 3.0, moved);
+        let wanted: Vec<Wanted> = std::iter::from_fn(|| discovery.poll()).collect();
+        let ends = |wanted: &&Wanted| matches!(wanted, Wanted::Release(key, _) if is_of(None, key));
+        let begins = |wanted: &&Wanted| matches!(wanted, Wanted::Keep(key, _) if is_of(Some(epoch(1)), key));
+        assert_eq!(wanted.iter().filter(ends).count() as u64, SHARDS);
+        assert_eq!(wanted.iter().filter(begins).count() as u64, SHARDS);
+        let soon = discovery.poll_timeout().unwrap().at;
+        assert!(soon <= moved + Duration::from_secs_f64(MOVE_SPREAD), "it looks again soon");
+        let keys = asked(&mut discovery, soon);
+        assert!(keys.len() == 2 && is_of(Some(epoch(1)), &keys[0]) && is_of(None, &keys[1]));
+        let keys = asked(&mut discovery, moved + FORMER);
+        assert!(keys.len() == 1 && is_of(Some(epoch(1)), &keys[0]), "nobody stays behind for ever");
+    }
+
+    #[test]
+    fn few_former_places_are_looked_into() {
+        let mut discovery = discovery();
+        for number in 1..=9 {
+            discovery.set_epoch(epoch(number), 3.0, Time::from_secs(number));
+        }
+        while discovery.poll().is_some() {}
+        let keys = asked(&mut discovery, Time::from_secs(60));
+        assert_eq!(keys.len(), 1 + FORMER_MAX);
+        for (key, number) in keys.iter().zip((6..=9).rev()) {
+            assert!(is_of(Some(epoch(number)), key));
+        }
+    }
+
+    #[test]
+    fn a_look_that_is_under_way_ends_where_it_began_and_another_follows_soon() {
+        let mut discovery = discovery();
+        discovery.handle_timeout(3.0, Time::ZERO);
+        discovery.set_epoch(epoch(1), 3.0, Time::ZERO);
+        let found = discovery.on_page(&[entries(None).seal(entry(2))], None, true).unwrap();
+        assert_eq!((found.entries, found.partial, discovery.is_looking()), (vec![entry(2)], false, false));
+        discovery.on_looked(1, true, Time::ZERO);
+        assert!(discovery.poll_timeout().unwrap().at <= Time::from_secs(5));
     }
 }

@@ -143,7 +143,7 @@ impl Overlay {
     fn on_discovered(&mut self, page: (&[Vec<u8>], Option<Mark>, bool), lent: &mut Lent<'_>) {
         let (values, next, complete) = page;
         let Some(discovery) = &mut self.discovery else { return };
-        let Some(Found { entries, .. }) = discovery.on_page(values, next, complete) else { return };
+        let Some(Found { entries, partial }) = discovery.on_page(values, next, complete) else { return };
         let (is_last, is_first) = (!discovery.is_looking(), discovery.looks() <= 1);
         if is_first && !self.connected && !self.connections.is_empty() {
             // We are on the way to our place, and there we see who is missing.
@@ -159,7 +159,7 @@ impl Overlay {
             if let Some(discovery) = &mut self.discovery {
                 discovery.on_looked(found, connected, lent.now);
                 // Nobody is there, and whoever comes will see us.
-                if discovery.empty_looks() >= EMPTY_LOOKS && complete && !self.is_first {
+                if discovery.empty_looks() >= EMPTY_LOOKS && !partial && !self.is_first {
                     self.is_first = true;
                     self.dirty = true;
                 }

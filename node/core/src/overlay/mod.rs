@@ -5,8 +5,10 @@ mod carry;
 mod dht;
 mod dht_report;
 mod ends;
+mod epochs;
 mod frames;
 mod heal;
+mod heralds;
 mod keepalive;
 mod links;
 mod meeting;
@@ -37,15 +39,16 @@ use crate::dht::Dht;
 use crate::discovery::Discovery;
 use crate::edge::{self, Edge};
 use crate::healing::Healing;
+use crate::herald::Herald;
 use crate::inquiry::Inquiries;
 use crate::linker::{Bootstraps, Linker};
 use crate::machine::{Deadline, Output, RequestId};
 use crate::path;
 use crate::relay::Relay;
-use crate::revocations::{Exchange, Subscriptions};
+use crate::revocations::{Epochs, Exchange, Subscriptions};
 use crate::ring::{Place, Ring, Shortcuts};
 use crate::rng::Rng;
-use crate::security::{Action, Admission, Down, Engine, Entry, Knock, Security, Trust, Wall};
+use crate::security::{Action, Admission, Down, Engine, Entry, Envelope, Knock, Security, Trust, Wall};
 use crate::sender::Senders;
 use crate::time::Time;
 use crate::wire::{Address, CloseReason, EdgeId, Header, OverlayTag, Remote, Transport};
@@ -143,7 +146,13 @@ pub struct Overlay {
     /// What is said of revocations, apart from what applications say.
     notices: Broadcasts,
     exchange: Exchange,
+    epochs: Epochs,
     subscriptions: Subscriptions,
+    /// What groups' sites have us say, and what came of others.
+    herald: Herald,
+    announced: VecDeque<(Address, Vec<u8>)>,
+    /// What the site of our own group seals.
+    envelope: Option<Envelope>,
     /// When we last learnt of a revocation, and when we last closed what led to a revoked member.
     learnt: Option<Time>,
     sealed: Option<Time>,
@@ -220,7 +229,11 @@ impl Overlay {
             broadcasts: Broadcasts::new(own, &rng),
             notices: Broadcasts::new(own, &rng.fork("notices")),
             exchange: Exchange::default(),
+            epochs: Epochs::new(config.discovery.as_ref().and_then(|discovery| discovery.salted)),
             subscriptions: Subscriptions::new(own),
+            herald: Herald::new(own, &rng),
+            announced: VecDeque::new(),
+            envelope: config.security.secret().map(Envelope::new),
             learnt: None,
             sealed: None,
             untold: false,
@@ -359,6 +372,7 @@ impl Overlay {
         self.run_senders(lent);
         self.dht.handle_timeout(lent.now);
         self.look_at_users(lent);
+        self.run_heralds(lent);
         self.run_dht(lent);
         self.pump(lent);
         self.run_shortcuts(lent);
@@ -387,6 +401,7 @@ impl Overlay {
             self.broadcasts.poll_timeout(),
             self.notices.poll_timeout(),
             self.subscriptions_timeout(),
+            self.herald.poll_timeout(),
             self.healing.poll_timeout().filter(|_| self.connected),
             self.discovery.as_ref().and_then(Discovery::poll_timeout),
             self.settle_timeout(),

@@ -173,6 +173,8 @@ impl Overlay {
             PacketKind::DhtRequest => self.on_dht_request(header, body, lent)?,
             PacketKind::DhtAnswer => self.on_dht_answer(body, lent)?,
             PacketKind::Notice => self.hear_notice(body, lent),
+            PacketKind::Announcement => self.on_announcement(header.source, body),
+            PacketKind::Receipt => self.on_receipt(header.source, body, lent),
             PacketKind::TraceRequest => self.on_trace_request(header, read_id(body)?, lent),
             PacketKind::TraceReply => {
                 let answer = self.inquiries.on_trace(Members::read(body)?, header.source, lent.now);

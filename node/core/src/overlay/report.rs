@@ -154,6 +154,11 @@ impl Overlay {
         let Some(known) = self.trust.known() else { return };
         let gauges = [
             (
+                "atoll_discovery_epoch",
+                "The number of the revocation since which the group has the salt that the member is found by; 0 without one",
+                self.epochs.number() as f64,
+            ),
+            (
                 "atoll_revocations",
                 "Revoked users and single certificates that are known",
                 known.count() as f64,
@@ -227,7 +232,7 @@ fn via(remote: Remote) -> Option<Address> {
     }
 }
 
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 26] {
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 27] {
     [
         ("atoll_sent_datagrams_total", "Datagrams handed to the socket", counters.udp.sent_datagrams),
         ("atoll_sent_bytes_total", "UDP payload bytes handed to the socket", counters.udp.sent_bytes),
@@ -247,6 +252,11 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 26] {
             "atoll_notices_received_total",
             "Notices of revocations, known ones included",
             counters.notices_received,
+        ),
+        (
+            "atoll_announcements_heard_total",
+            "Announcements of the group's site that this member was told",
+            counters.announcements_heard,
         ),
         (
             "atoll_revoked_closed_total",

@@ -20,6 +20,13 @@ impl Overlay {
             Ok(learnt) => learnt,
             Err(refusal) => return Reply::failed(FailureKind::Refused, refusal.to_string()),
         };
+        self.spread((&told, notice), by, lent);
+        self.pump(lent);
+        Reply::Revoked { number: told.number, fresh }
+    }
+
+    /// Tells the other members of a notice that we know.
+    fn spread(&mut self, (told, notice): (&Notice, &[u8]), by: Spread, lent: &mut Lent<'_>) {
         if by != Spread::Broadcast {
             self.subscriptions.publish(&told.user, notice);
             self.run_dht(lent);
@@ -29,8 +36,17 @@ impl Overlay {
             self.notices.begin(Range::all(self.own), notice.to_vec(), &peers, lent.now);
             self.run_notices(lent);
         }
-        self.pump(lent);
-        Reply::Revoked { number: told.number, fresh }
+    }
+
+    /// Takes notices that the group's site brought, and tells the other members of those that we did not know.
+    pub(super) fn hear_notices(&mut self, notices: &[Vec<u8>], lent: &mut Lent<'_>) -> Result<(), Refusal> {
+        for notice in notices {
+            let (told, fresh) = self.learn(notice, lent)?;
+            if fresh {
+                self.spread((&told, notice), Spread::Both, lent);
+            }
+        }
+        Ok(())
     }
 
     /// Takes a notice from outside of the overlay, and tells the peers that there is something to ask for.
@@ -48,7 +64,7 @@ impl Overlay {
 
     /// What we know, if there is anything to be known.
     pub(super) fn knowledge(&self) -> Option<Knowledge> {
-        self.trust.known().map(knowledge)
+        self.trust.known().map(|known| knowledge(known, &self.epochs))
     }
 
     /// The same for reports.
@@ -57,13 +73,14 @@ impl Overlay {
         self.trust.known().map(|known| Revocations {
             count: known.count() as u64,
             number: known.complete(),
+            epoch: self.epochs.number(),
             learnt_seconds: seconds(self.learnt),
             sealed_seconds: seconds(self.sealed),
         })
     }
 
     /// Takes a notice. Whoever it revokes is out when this is done, before anybody else is told.
-    fn learn(&mut self, bytes: &[u8], lent: &mut Lent<'_>) -> Result<(Notice, bool), Refusal> {
+    pub(super) fn learn(&mut self, bytes: &[u8], lent: &mut Lent<'_>) -> Result<(Notice, bool), Refusal> {
         let (notice, fresh) = Arc::make_mut(&mut self.trust).take_notice(bytes)?;
         self.counters.notices_received += 1;
         if fresh {
@@ -73,6 +90,7 @@ impl Overlay {
             let certificates = u32::try_from(notice.serials.len()).unwrap_or(u32::MAX);
             self.tell(EventKind::Revoked { user: notice.user.clone(), certificates }, lent);
             self.judge_again(lent);
+            self.look_at_epoch(lent);
         }
         Ok((notice, fresh))
     }
@@ -100,6 +118,7 @@ impl Overlay {
             self.tell(EventKind::RevocationsListed { number, fresh }, lent);
             self.judge_again(lent);
         }
+        self.look_at_epoch(lent);
     }
 
     fn keep(&mut self, evidence: Evidence, lent: &mut Lent<'_>) {
@@ -129,6 +148,7 @@ impl Overlay {
             Revocation::Notices { next, notices } => self.on_notices(peer, next, &notices, lent),
             Revocation::Part(part) => self.on_list_part(peer, part, lent),
             Revocation::Broadcast(message) => self.on_notice(peer, message, lent),
+            Revocation::Epoch { salt, notice } => self.on_epoch(peer, salt, &notice, lent),
             Revocation::Covered(covered) => {
                 self.notices.on_covered(peer, covered);
                 self.run_notices(lent);
@@ -143,6 +163,7 @@ impl Overlay {
         if theirs.digest != ours.digest || theirs.complete > ours.complete {
             self.ask(peer, (ours.complete, 0), lent);
         }
+        self.show_epoch(peer, theirs.epoch, lent);
     }
 
     fn ask(&mut self, peer: Address, (after, offset): (u64, u32), lent: &mut Lent<'_>) {
@@ -209,7 +230,7 @@ impl Overlay {
     }
 
     /// Tells the peers how much we know, if we learnt something that they may not have; the one who told us knows it.
-    fn tell_peers(&mut self, but: Option<Address>, lent: &mut Lent<'_>) {
+    pub(super) fn tell_peers(&mut self, but: Option<Address>, lent: &mut Lent<'_>) {
         let Some(ours) = self.knowledge().filter(|_| std::mem::take(&mut self.untold)) else { return };
         let peers = self.connections.iter().map(|one| one.peer).filter(|peer| Some(*peer) != but);
         for peer in peers.collect::<Vec<_>>() {
@@ -217,7 +238,7 @@ impl Overlay {
         }
     }
 
-    fn say(&mut self, peer: Address, message: &Revocation, lent: &mut Lent<'_>) {
+    pub(super) fn say(&mut self, peer: Address, message: &Revocation, lent: &mut Lent<'_>) {
         let mut body = lent.pool.take(400);
         message.write(&mut body);
         self.send_to_peer(peer, (FrameKind::Revocation, body), lent);

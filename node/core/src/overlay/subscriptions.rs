@@ -32,8 +32,11 @@ impl Overlay {
         let mut any = false;
         while let Some((number, news)) = self.dht.poll_own_news() {
             any = true;
-            self.on_own_news(number, news, lent);
+            if !self.tell_herald(number, &news, lent) {
+                self.on_own_news(number, news, lent);
+            }
         }
+        any |= self.carry_out_herald(lent);
         while let Some(wish) = self.subscriptions.poll() {
             any = true;
             self.carry_out_wish(wish, lent);

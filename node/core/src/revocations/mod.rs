@@ -1,6 +1,7 @@
 //! Service: what is said to a peer that asks what it has missed of the group's revocations, and how its answers are put
 //! together. Whoever asks sets the pace: each answer has an end, and the next one is asked for.
 
+mod epochs;
 mod subscriptions;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use crate::security::{Known, LIST_MAX};
 use crate::time::Time;
 use crate::wire::{Address, Knowledge, ListPart, PAGE_MAX, PART_MAX, Revocation};
 
+pub use epochs::Epochs;
 pub use subscriptions::{LEASE, Subscriptions, Wish};
 
 /// Messages that answer one question at most.
@@ -60,8 +62,8 @@ pub struct Exchange {
 
 /// How much is known, for a peer.
 #[must_use]
-pub fn knowledge(known: &Known) -> Knowledge {
-    Knowledge { complete: known.complete(), digest: known.digest() }
+pub fn knowledge(known: &Known, epochs: &Epochs) -> Knowledge {
+    Knowledge { complete: known.complete(), digest: known.digest(), epoch: epochs.number() }
 }
 
 /// The answer to a peer that knows everything up to `after`, and of our list so many bytes.

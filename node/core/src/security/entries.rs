@@ -1,4 +1,5 @@
-//! What the members of a group put into the DHT of another overlay to be found, and where: both follow from the secret.
+//! What the members of a group put into the DHT of another overlay to be found, and where: both follow from the secret, and
+//! from the salt that the group has since somebody was revoked.
 //!
 //! Whoever holds an entry there sees who wrote it and how long it is, and neither the group nor the member. The same member
 //! writes the same bytes each time, so that a renewal is one: the cipher takes that well (RFC 8452 section 9).
@@ -9,7 +10,7 @@ use std::net::SocketAddr;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroize as _;
 
-use super::GroupSecret;
+use super::{Epoch, GroupSecret};
 use crate::wire::Address;
 use crate::wire::codec::{Malformed, Reader, Write as _};
 
@@ -20,6 +21,8 @@ const NONCE: [u8; 12] = [0; 12];
 
 /// Bytes of a transport address, or of none, in an entry: all entries are of one length.
 const TRANSPORT_LEN: usize = 19;
+/// Keys that the entries of a group stand under; a newcomer reads one, and another if that one is empty.
+pub const SHARDS: u64 = 2;
 /// Bytes of a sealed entry.
 pub const ENTRY_LEN: usize = 2 * Address::LEN + TRANSPORT_LEN + 16;
 
@@ -37,22 +40,29 @@ pub struct Entry {
 /// The entries of a group in one epoch of its secret.
 pub struct Entries {
     secret: GroupSecret,
-    epoch: u64,
+    /// What stands behind each label.
+    epoch: Vec<u8>,
     key: LessSafeKey,
 }
 
 impl fmt::Debug for Entries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entries").field("epoch", &self.epoch).finish_non_exhaustive()
+        f.debug_struct("Entries").finish_non_exhaustive()
     }
 }
 
 impl Entries {
-    /// The entries of an epoch; members of another one neither find nor read them.
+    /// The entries of an epoch, which has a number of the configuration's and the salt since the last notice, if there is
+    /// one; members of another epoch neither find nor read them.
     #[must_use]
-    pub fn new(secret: GroupSecret, epoch: u64) -> Self {
+    pub fn new(secret: GroupSecret, number: u64, salted: Option<Epoch>) -> Self {
+        let mut epoch = number.to_be_bytes().to_vec();
+        if let Some(Epoch { number, salt }) = salted {
+            epoch.extend(number.to_be_bytes());
+            epoch.extend(salt.0);
+        }
         let mut bytes = [0; KEY];
-        secret.derive(&labelled(ENTRY_LABEL, &[epoch]), &mut bytes);
+        secret.derive(&[ENTRY_LABEL, &epoch].concat(), &mut bytes);
         let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes).expect("the key has the length of AES-256");
         bytes.zeroize();
         Self { secret, epoch, key: LessSafeKey::new(key) }
@@ -62,7 +72,9 @@ impl Entries {
     #[must_use]
     pub fn place(&self, shard: u64) -> [u8; Address::LEN] {
         let mut bytes = [0; Address::LEN];
-        self.secret.derive(&labelled(PLACE_LABEL, &[self.epoch, shard]), &mut bytes);
+        // The parts have one length for each kind of epoch: none reads like another.
+        let label = [PLACE_LABEL, &self.epoch, &shard.to_be_bytes()].concat();
+        self.secret.derive(&label, &mut bytes);
         bytes
     }
 
@@ -100,16 +112,18 @@ fn read(plain: &[u8]) -> Result<Entry, Malformed> {
     Ok(Entry { member, public, transport })
 }
 
-fn labelled(label: &[u8], numbers: &[u64]) -> Vec<u8> {
-    label.iter().copied().chain(numbers.iter().flat_map(|number| number.to_be_bytes())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::security::{SALT_LEN, Salt};
 
     fn entries(secret: u8, epoch: u64) -> Entries {
-        Entries::new(GroupSecret::new([secret; 32]), epoch)
+        Entries::new(GroupSecret::new([secret; 32]), epoch, None)
+    }
+
+    fn salted(number: u64, salt: u8) -> Entries {
+        let epoch = Epoch { number, salt: Salt([salt; SALT_LEN]) };
+        Entries::new(GroupSecret::new([1; 32]), 0, Some(epoch))
     }
 
     fn entry() -> Entry {
@@ -133,11 +147,13 @@ mod tests {
     #[test]
     fn nobody_else_finds_or_reads_them() {
         let ours = entries(1, 0);
-        for theirs in [entries(2, 0), entries(1, 1)] {
+        for theirs in [entries(2, 0), entries(1, 1), salted(1, 1)] {
             assert!((0..4).all(|shard| ours.place(shard) != theirs.place(shard)));
             assert_eq!(theirs.open(&ours.seal(entry())), None);
         }
         assert_ne!(ours.place(0), ours.place(1));
+        assert_ne!(salted(1, 1).place(0), salted(1, 2).place(0));
+        assert_eq!(salted(2, 1).open(&salted(1, 1).seal(entry())), None);
         let mut changed = ours.seal(entry());
         changed[3] ^= 1;
         assert_eq!(ours.open(&changed), None);

@@ -9,6 +9,7 @@
 //! `door` admits strangers without keeping state, `filter` runs handshakes and records, and a [`Handshaker`] fills in
 //! what the flights say.
 
+mod announcement;
 mod certificate;
 mod cookie;
 mod door;
@@ -26,13 +27,14 @@ mod wrap;
 
 use std::fmt;
 
+pub use announcement::{Course, Envelope, Once, holds_receipt, sign_receipt};
 pub use certificate::{
     ADDRESS as ADDRESS_NAME, Credentials, GROUP as GROUP_NAME, USER as USER_NAME, Unusable, address_of,
     derived_key,
 };
 pub use cookie::CookieJar;
 pub use dtls::Dtls;
-pub use entries::{ENTRY_LEN, Entries, Entry};
+pub use entries::{ENTRY_LEN, Entries, Entry, SHARDS};
 pub use filter::{
     Filter, HALF_OPEN_KNOWN_MAX, HALF_OPEN_MAX, Handshake, Handshaker, Limits, Outcome, Protection, Reply,
     Setting, Side, Start, Step,
@@ -42,7 +44,7 @@ pub use plain::Plain;
 pub use quic::{Quic, QuicEngine, QuicOptions, QuicTls};
 pub use record::{Keys, WINDOW};
 pub use revocation::{
-    Known, LIST_MAX, Mark, NOTICE_MAX, Notice, SALT_LEN, SERIALS_MAX, Salt, SignedList, UserList,
+    Epoch, Known, LIST_MAX, Mark, NOTICE_MAX, Notice, SALT_LEN, SERIALS_MAX, Salt, SignedList, UserList,
     digest as list_digest, sign_list,
 };
 pub use suite::{Around, Security};

@@ -3,6 +3,7 @@
 pub(crate) mod codec;
 
 mod address;
+mod announcement;
 mod broadcast;
 mod dht;
 mod entry;
@@ -15,6 +16,7 @@ mod remote;
 mod revocation;
 
 pub use address::{Address, AddressError, Distance};
+pub use announcement::{ANNOUNCED_BYTES, ANNOUNCED_MAX, Announcement, Receipt};
 pub use broadcast::{BROADCAST_MAX, Broadcast, BroadcastId, Covered, Range};
 pub use codec::Malformed;
 pub use dht::{
@@ -30,4 +32,4 @@ pub use message::{CANDIDATES_MAX, ConnectToMe, Echo, Members, SAMPLE_MAX, Sample
 pub use packet::{CARRIED_MAX, HOP_LIMIT, Mode, PacketHeader, PacketKind, ROUTE_MAX};
 pub use part::Part;
 pub use remote::{Candidate, RTT_MAX, Relayed, Remote, Transport, Way};
-pub use revocation::{Knowledge, ListPart, PAGE_MAX, PART_MAX, Revocation};
+pub use revocation::{Epoch, Knowledge, ListPart, PAGE_MAX, PART_MAX, Revocation, SALT_LEN, Salt};

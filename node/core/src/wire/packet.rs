@@ -74,6 +74,10 @@ pub enum PacketKind {
     DhtAnswer = 21,
     /// A notice of a revocation, for somebody who subscribed.
     Notice = 22,
+    /// Notices for a member of a private overlay, from the site of its group: a sealed [`super::Announcement`].
+    Announcement = 23,
+    /// The answer: a sealed [`super::Receipt`].
+    Receipt = 24,
 }
 
 impl PacketKind {
@@ -95,6 +99,8 @@ impl PacketKind {
             Self::DhtRequest,
             Self::DhtAnswer,
             Self::Notice,
+            Self::Announcement,
+            Self::Receipt,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == code)

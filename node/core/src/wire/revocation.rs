@@ -9,6 +9,29 @@ pub const PAGE_MAX: usize = 8;
 /// Bytes of a part of a list at most.
 pub const PART_MAX: usize = 1000;
 
+/// Bytes of the salt of a group's epoch.
+pub const SALT_LEN: usize = 16;
+
+/// The salt of a group's epoch: only members that stay are told it, so that the revoked cannot compute what follows from it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Salt(pub [u8; SALT_LEN]);
+
+/// It is a secret.
+impl std::fmt::Debug for Salt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Salt")
+    }
+}
+
+/// The salt that a group has since a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// The number of the notice.
+    pub number: u64,
+    /// A secret of the members that stay.
+    pub salt: Salt,
+}
+
 /// How much a member knows: two that know the same say the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Knowledge {
@@ -16,6 +39,8 @@ pub struct Knowledge {
     pub complete: u64,
     /// A sum over what it knows.
     pub digest: u64,
+    /// The number of the notice whose salt it knows; 0 if it knows none.
+    pub epoch: u64,
 }
 
 impl Knowledge {
@@ -23,10 +48,11 @@ impl Knowledge {
     pub fn write(self, body: &mut Buffer) {
         body.put_u64(self.complete);
         body.put_u64(self.digest);
+        body.put_u64(self.epoch);
     }
 
     pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self { complete: reader.u64()?, digest: reader.u64()? })
+        Ok(Self { complete: reader.u64()?, digest: reader.u64()?, epoch: reader.u64()? })
     }
 }
 
@@ -68,6 +94,13 @@ pub enum Revocation {
     Broadcast(Broadcast),
     /// Everybody in a part of the ring has it.
     Covered(Covered),
+    /// The salt that the group has since a notice, for a peer that stays.
+    Epoch {
+        /// A secret of the members.
+        salt: Salt,
+        /// The notice, as the authority signed it.
+        notice: Vec<u8>,
+    },
 }
 
 impl Revocation {
@@ -107,6 +140,11 @@ impl Revocation {
                 body.put_u8(5);
                 covered.write(body);
             }
+            Self::Epoch { salt, notice } => {
+                body.put_u8(6);
+                body.put(&salt.0);
+                body.put(notice);
+            }
         }
     }
 
@@ -127,6 +165,11 @@ impl Revocation {
             3 => Self::Part(read_part(&mut reader)?),
             4 => return Broadcast::read(reader.rest()).map(Self::Broadcast),
             5 => return Covered::read(reader.rest()).map(Self::Covered),
+            6 => {
+                let salt = Salt(reader.take(SALT_LEN)?.try_into().map_err(|_| Malformed)?);
+                let notice = reader.take(reader.len())?.to_vec();
+                Self::Epoch { salt, notice }
+            }
             _ => return Err(Malformed),
         };
         reader.end()?;

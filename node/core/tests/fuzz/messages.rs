@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use atoll_core::security::NOTICE_MAX;
 use atoll_core::wire::{
-    Ack, Address, BROADCAST_MAX, Broadcast, BroadcastId, CANDIDATES_MAX, Candidate, ConnectToMe, Covered,
-    Echo, EdgeId, FrameHeader, FrameKind, Header, Knowledge, Link, ListPart, Members, Mode, NEIGHBOURS_MAX,
-    Neighbours, OverlayTag, PAGE_MAX, PART_MAX, PacketHeader, PacketKind, Part, Ping, ROUTE_MAX, RTT_MAX,
-    Range, Revocation, SAMPLE_MAX, Sample,
+    ANNOUNCED_MAX, Ack, Address, Announcement, BROADCAST_MAX, Broadcast, BroadcastId, CANDIDATES_MAX,
+    Candidate, ConnectToMe, Covered, Echo, EdgeId, FrameHeader, FrameKind, Header, Knowledge, Link, ListPart,
+    Members, Mode, NEIGHBOURS_MAX, Neighbours, OverlayTag, PAGE_MAX, PART_MAX, PacketHeader, PacketKind,
+    Part, Ping, ROUTE_MAX, RTT_MAX, Range, Receipt, Revocation, SALT_LEN, SAMPLE_MAX, Salt, Sample,
 };
 use atoll_core::{Buffer, Pool};
 use proptest::prelude::*;
@@ -40,7 +40,7 @@ fn candidate() -> impl Strategy<Value = Candidate> {
 }
 
 fn knowledge() -> impl Strategy<Value = Knowledge> {
-    any::<[u64; 2]>().prop_map(|[complete, digest]| Knowledge { complete, digest })
+    any::<[u64; 3]>().prop_map(|[complete, digest, epoch]| Knowledge { complete, digest, epoch })
 }
 
 fn revocation() -> impl Strategy<Value = Revocation> {
@@ -58,6 +58,8 @@ fn revocation() -> impl Strategy<Value = Revocation> {
         }),
         (any::<u16>(), any::<u32>())
             .prop_map(|(part, members)| Revocation::Covered(Covered { part, members })),
+        (any::<[u8; SALT_LEN]>(), bytes(NOTICE_MAX))
+            .prop_map(|(salt, notice)| Revocation::Epoch { salt: Salt(salt), notice }),
     ]
 }
 
@@ -186,6 +188,17 @@ proptest! {
     #[test]
     fn what_is_said_of_revocations_is_read_as_it_was_written(message in revocation()) {
         prop_assert_eq!(Revocation::read(&written(|buffer| message.write(buffer))), Ok(message));
+    }
+
+    #[test]
+    fn what_a_site_tells_and_hears_is_read_as_it_was_written(
+        token: u64, member in address(), notices in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..=ANNOUNCED_MAX),
+        certificate in prop::collection::vec(any::<u8>(), 0..900), signature in prop::collection::vec(any::<u8>(), 0..80),
+    ) {
+        let message = Announcement { token, notices };
+        prop_assert_eq!(Announcement::read(&message.write()), Ok(message));
+        let receipt = Receipt { token, member, certificate, signature };
+        prop_assert_eq!(Receipt::read(&receipt.write()), Ok(receipt));
     }
 
     #[test]

@@ -139,7 +139,8 @@ impl Club {
                 Output::Received { .. }
                 | Output::Carried { .. }
                 | Output::Broadcast { .. }
-                | Output::Keep { .. } => {}
+                | Output::Keep { .. }
+                | Output::SaltWanted { .. } => {}
             }
         }
     }

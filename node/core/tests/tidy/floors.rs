@@ -18,6 +18,7 @@ const FLOORS: [&[&str]; 8] = [
         "dht",
         "discovery",
         "healing",
+        "herald",
         "linker",
         "relay",
         "revocations",

@@ -5,6 +5,7 @@
 
 mod notices;
 mod restored;
+mod told;
 
 use atoll_core::security::{LIST_MAX, Serial, UserList, Wall, list_digest, sign_list};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -13,8 +14,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
-use notices::{Out, sign_with_notices};
+pub(crate) use notices::epochs;
+use notices::{Desk, Out};
 pub use restored::Given;
+pub use told::Say;
 
 use crate::authority::{List, Revoked};
 use crate::groups::{Group, Member, Scene, wall};
@@ -148,7 +151,7 @@ fn current(scene: &Scene<'_>, column: &str, whose: i64) -> Result<Vec<Serial>, R
 }
 
 fn sign_in(scene: &Scene<'_>, out: &Out<'_>) -> Result<(), Refusal> {
-    let number = sign_with_notices(scene, out)?;
+    let number = Desk::of(scene).sign(out)?;
     scene.note("sign list", &number.to_string())?;
     scene.listed.set(Some(number));
     Ok(())
@@ -227,8 +230,9 @@ impl Site {
         self.store.read(ask).await
     }
 
-    /// Keeps the number of a list that was signed apart from the database.
+    /// Keeps the number of a list that was signed apart from the database, and lets members be told.
     pub(crate) async fn remember_list(&self, group: &str, number: i64) {
+        self.signed.notify_one();
         let (watermark, name) = (Arc::clone(&self.watermark), group.to_owned());
         let raised = spawn_blocking(move || watermark.raise(&name, number)).await;
         if let Err(why) = raised.unwrap_or_else(|why| Err(std::io::Error::other(why))) {

@@ -1,18 +1,23 @@
-//! Notices: each revocation by itself, signed when it happens, so that members can tell each other at once.
+//! Notices: each revocation by itself, signed when it happens, so that members can tell each other at once. Each has a salt of
+//! its own, which only members are told that stay.
 
-use atoll_core::security::{Notice, SALT_LEN, SERIALS_MAX, Salt, Serial};
+use atoll_core::security::{Epoch, Notice, SALT_LEN, SERIALS_MAX, Salt, Serial};
 use openssl::base64::encode_block;
 use openssl::sha::sha256;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use rustix::rand::{GetRandomFlags, getrandom};
 use zeroize::Zeroizing;
 
 use super::{last, sign};
-use crate::groups::Scene;
+use crate::authority::random_serial;
+use crate::groups::{Group, Scene};
 use crate::refusal::Refusal;
+use crate::vault::Vault;
 
 /// Notices that go out with a list: members that missed older ones have the list itself.
 const LATEST: i64 = 64;
+/// Whose certificate a notice names that is about nobody.
+const NOBODY: &str = "nobody";
 
 /// Who is revoked.
 pub(super) enum Out<'a> {
@@ -38,43 +43,102 @@ impl Out<'_> {
     }
 }
 
-/// Signs the next list of the group, and notices of what is new on it, each with a number of its own; the last has that of
-/// the list, which it gives.
-pub(super) fn sign_with_notices(scene: &Scene<'_>, out: &Out<'_>) -> Result<i64, Refusal> {
-    let (before, parts) = (last(scene.db, scene.group.id)?.number, out.parts());
-    let count = i64::try_from(parts.len()).map_err(|_| Refusal::Broken)?;
-    let number = sign(scene.db, scene.vault, (&scene.group, scene.now), before + count)?;
-    let digest = digest(scene.db, scene.group.id)?;
-    let first = number + 1 - count;
-    for (part, number) in parts.into_iter().zip(first..) {
-        let salt = fresh_salt()?;
-        let notice = Notice {
-            group: scene.group.name.clone(),
-            number: unsigned(number)?,
-            after: unsigned(if number == first { before } else { number - 1 })?,
-            at: unsigned(scene.now)?,
-            digest,
-            mark: Salt(*salt).mark(),
-            user: out.user().to_owned(),
-            serials: part,
-        };
-        insert(scene, number, &notice, &salt)?;
-    }
-    Ok(number)
+/// A group that something is signed for.
+pub(super) struct Desk<'a> {
+    pub(super) db: &'a Connection,
+    pub(super) vault: &'a Vault,
+    pub(super) group: &'a Group,
+    pub(super) now: i64,
 }
 
-fn insert(
-    scene: &Scene<'_>,
-    number: i64,
-    notice: &Notice,
-    salt: &Zeroizing<[u8; SALT_LEN]>,
-) -> Result<(), Refusal> {
-    let key = scene.group.key(scene.vault, scene.now)?;
-    let bytes = notice.sign(&key).map_err(|_| Refusal::Broken)?;
-    let salt = scene.vault.seal(&format!("salt {} {number}", scene.group.id), &**salt)?;
-    let sql = "INSERT INTO notices (group_id, number, bytes, salt) VALUES (?1, ?2, ?3, ?4)";
-    scene.db.execute(sql, params![scene.group.id, number, bytes, salt])?;
-    Ok(())
+impl<'a> Desk<'a> {
+    pub(super) fn of(scene: &'a Scene<'_>) -> Self {
+        Self { db: scene.db, vault: scene.vault, group: &scene.group, now: scene.now }
+    }
+
+    /// Signs the next list of the group, and notices of what is new on it.
+    pub(super) fn sign(&self, out: &Out<'_>) -> Result<i64, Refusal> {
+        self.sign_behind(last(self.db, self.group.id)?.number, out)
+    }
+
+    /// The same with numbers that are higher than this, which is the group's last one. Each notice has a number of its own; the
+    /// last has that of the list, which it gives. A list without its notices is better than neither.
+    pub(super) fn sign_behind(&self, before: i64, out: &Out<'_>) -> Result<i64, Refusal> {
+        let parts = out.parts();
+        let count = i64::try_from(parts.len()).map_err(|_| Refusal::Broken)?;
+        let number = sign(self.db, self.vault, (self.group, self.now), before + count.max(1))?;
+        for (part, number) in parts.into_iter().zip(number + 1 - count..) {
+            let after = if number == before + 1 { before } else { number - 1 };
+            let named = Named { user: out.user(), serials: part };
+            if let Err(refusal) = self.note(number, after, named) {
+                let group = &self.group.name;
+                tracing::warn!(group, number, %refusal, "a revocation has no notice: members learn it from the list");
+            }
+        }
+        Ok(number)
+    }
+
+    fn note(&self, number: i64, after: i64, named: Named<'_>) -> Result<(), Refusal> {
+        let salt = fresh_salt()?;
+        let notice = Notice {
+            group: self.group.name.clone(),
+            number: unsigned(number)?,
+            after: unsigned(after)?,
+            at: unsigned(self.now)?,
+            digest: digest(self.db, self.group.id)?,
+            mark: Salt(*salt).mark(),
+            user: named.user.to_owned(),
+            serials: named.serials,
+        };
+        let key = self.group.key(self.vault, self.now)?;
+        let bytes = notice.sign(&key).map_err(|_| Refusal::Broken)?;
+        let salt = self.vault.seal(&place(self.group.id, number), &*salt)?;
+        let sql = "INSERT INTO notices (group_id, number, bytes, salt) VALUES (?1, ?2, ?3, ?4)";
+        self.db.execute(sql, params![self.group.id, number, bytes, salt])?;
+        Ok(())
+    }
+
+    /// Signs a list and a notice that revoke nobody anew, for the salt that comes with it: the database may have an older one than
+    /// members know. The notice says again what was said before; if nothing was, it names a certificate that nobody has.
+    pub(super) fn sign_fresh(&self, before: i64) -> Result<i64, Refusal> {
+        let sql = "SELECT user FROM revoked_users WHERE group_id = ?1 ORDER BY at DESC, user LIMIT 1";
+        let user: Option<String> = self.db.query_row(sql, [self.group.id], |row| row.get(0)).optional()?;
+        if let Some(user) = user {
+            return self.sign_behind(before, &Out::User(&user));
+        }
+        let serial = random_serial()?;
+        let sql = "INSERT INTO revoked_serials (group_id, serial, at) VALUES (?1, ?2, ?3)";
+        self.db.execute(sql, params![self.group.id, serial.to_string(), self.now])?;
+        self.sign_behind(before, &Out::Certificates(NOBODY, vec![serial]))
+    }
+}
+
+struct Named<'a> {
+    user: &'a str,
+    serials: Vec<Serial>,
+}
+
+/// Where a salt is sealed for.
+fn place(group: i64, number: i64) -> String {
+    format!("salt {group} {number}")
+}
+
+/// The salts of the last notices of a group, so many at most, the last first.
+pub(crate) fn epochs(
+    db: &Connection,
+    vault: &Vault,
+    (group, most): (i64, i64),
+) -> Result<Vec<Epoch>, Refusal> {
+    let sql = "SELECT number, salt FROM notices WHERE group_id = ?1 ORDER BY number DESC LIMIT ?2";
+    let mut rows = db.prepare(sql)?;
+    let rows = rows.query_map(params![group, most], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let open = |row: rusqlite::Result<(i64, Vec<u8>)>| {
+        let (number, sealed) = row?;
+        let salt = vault.open_sealed(&place(group, number), &sealed).map_err(|_| Refusal::Broken)?;
+        let salt = <[u8; SALT_LEN]>::try_from(salt.as_slice()).map_err(|_| Refusal::Broken)?;
+        Ok(Epoch { number: unsigned(number)?, salt: Salt(salt) })
+    };
+    rows.map(open).collect()
 }
 
 fn fresh_salt() -> Result<Zeroizing<[u8; SALT_LEN]>, Refusal> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use atoll_core::security::UserList;
 use rusqlite::{Connection, params};
 
-use super::{check_reader, last, sign};
+use super::notices::Desk;
+use super::{check_reader, last};
 use crate::groups::{Group, group, note};
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -81,12 +82,13 @@ impl Site {
         let mut names = Vec::new();
         for one in self.store.read(|db| numbered(db, true)).await? {
             let (vault, now) = (Arc::clone(&self.vault), self.now());
-            let (name, floor) = (one.name.clone(), self.watermark.of(&one.name) + 1);
+            let (name, newest) = (one.name.clone(), self.watermark.of(&one.name));
             let free = move |db: &Connection| {
                 set_held(db, one.id, false)?;
                 note(db, (one.id, now), [SITE, "release", "by the operator"])?;
                 let group = group(db, &one.name)?.ok_or(Refusal::Broken)?;
-                sign(db, &vault, (&group, now), floor)
+                let before = newest.max(last(db, group.id)?.number);
+                Desk { db, vault: &vault, group: &group, now }.sign_fresh(before)
             };
             let number = self.store.write(free).await?;
             self.remember_list(&name, number).await;
@@ -143,8 +145,9 @@ fn take(
     }
     note(db, (group.id, now), [SITE, "take list back", &list.number.to_string()])?;
     let free = group.freed();
-    let floor = own.max(list.number).max(newest) + 1;
-    sign(db, vault, (&free, now), floor).map(Some)
+    // Members may know a salt of which the database knows nothing.
+    let before = own.max(list.number).max(newest);
+    Desk { db, vault, group: &free, now }.sign_fresh(before).map(Some)
 }
 
 /// How many facts were new.

@@ -5,7 +5,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::Unopened;
 
 /// Each brings the tables from one version to the next; none is ever changed once it was released.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("notices.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("notices.sql"), include_str!("told.sql")];
 
 /// Brings the tables to this version.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Unopened> {

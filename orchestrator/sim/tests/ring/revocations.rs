@@ -1,5 +1,8 @@
 //! Revocations in a private overlay: all learn of them, whoever is revoked is out and stays out, and nobody forgets.
 
+mod announced;
+mod epochs;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -39,7 +42,11 @@ struct Club {
 impl Club {
     /// Members that are settled in a population of NATs.
     fn settled(hosts: u32, population: &str, seed: u8) -> Self {
-        let mut club = Self::new(hosts, population, seed);
+        Self::new(hosts, population, seed).settle()
+    }
+
+    fn settle(self) -> Self {
+        let mut club = self;
         club.town.start_all();
         club.town.completes_within(Duration::from_secs(60));
         club.town.group_completes_within(Duration::from_secs(120));
@@ -48,6 +55,11 @@ impl Club {
     }
 
     fn new(hosts: u32, population: &str, seed: u8) -> Self {
+        Self::among(hosts, hosts, population, seed)
+    }
+
+    /// The first `hosts` of `all` are members; the others are in the public overlay alone.
+    fn among(hosts: u32, all: u32, population: &str, seed: u8) -> Self {
         let ca = Rc::new(Ca::until(END));
         let (disks, own) = (Disks::default(), Rc::clone(&ca));
         let disk = Rc::clone(&disks);
@@ -57,12 +69,14 @@ impl Club {
                 match evidence {
                     Evidence::Notice(notice) => drop(authority.take_notice(notice).unwrap()),
                     Evidence::List(list) => drop(authority.take_user_list(list).unwrap()),
+                    // The town tells a member its salt.
+                    Evidence::Epoch(_) => {}
                 }
             }
             Security::modelled().in_group(authority, Some(GroupSecret::new(SECRET)))
         };
         let members: Vec<HostId> = (0..hosts).map(HostId).collect();
-        let town = Town::new(hosts as usize, population, seed).secured("modelled").vouched(vouch);
+        let town = Town::new(all as usize, population, seed).secured("modelled").vouched(vouch);
         Self { town: town.grouped(members.clone()), ca, disks, members, number: 0 }
     }
 
@@ -76,6 +90,11 @@ impl Club {
     /// The next notice, that a host's user is revoked.
     fn notice_of(&mut self, host: HostId) -> Notice {
         let user = self.address(host).to_string();
+        self.notice_for(&user)
+    }
+
+    /// The next notice, that a user is revoked.
+    fn notice_for(&mut self, user: &str) -> Notice {
         self.number += 1;
         Notice {
             group: GROUP.to_owned(),
@@ -84,7 +103,7 @@ impl Club {
             at: 1_767_225_600,
             digest: [0; 32],
             mark: Salt([self.number as u8; SALT_LEN]).mark(),
-            user,
+            user: user.to_owned(),
             serials: Vec::new(),
         }
     }
@@ -140,6 +159,9 @@ impl Club {
         self.town.world.run_for(Duration::from_secs(seconds)).unwrap();
         for kept in self.town.world.take_kept() {
             assert_eq!(kept.overlay, SLOT);
+            if let Evidence::Epoch(epoch) = kept.evidence {
+                self.town.tell_salt(kept.host, epoch);
+            }
             self.disks.borrow_mut().entry(kept.host).or_default().push(kept.evidence);
         }
     }
@@ -333,4 +355,13 @@ fn the_dht_tells_the_neighbours_who_subscribed_and_they_tell_all_others() {
     // Who keeps trying finds nobody who has not heard of it.
     club.run(300);
     assert_eq!(club.linked(address, &[rogue]), []);
+}
+
+/// The last notice on a disk.
+fn last_kept(disk: &[Evidence]) -> Vec<u8> {
+    let notice = |one: &Evidence| match one {
+        Evidence::Notice(notice) => Some(notice.clone()),
+        _ => None,
+    };
+    disk.iter().rev().find_map(notice).expect("it was told one")
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use atoll_core::config::{Config, DiscoveryConfig, OverlayConfig, TcpUse};
 use atoll_core::control::{Command, Event, EventKind, Reply};
 use atoll_core::security::{Credentials, GroupSecret, QuicOptions, Security};
-use atoll_core::wire::{Address, PacketKind};
+use atoll_core::wire::{Address, Epoch, PacketKind};
 use atoll_core::{Machine, Node, Rng, Time};
 use atoll_sim::ring::Follower;
 use atoll_sim::{Events, Settings, Stop, World};
@@ -36,6 +36,8 @@ pub(crate) struct Town {
     switches: Option<BTreeMap<HostId, Switch>>,
     /// How the members of the private overlay are secured, if not like those of the public one.
     vouch: Option<Vouch>,
+    /// The salts that members were told, as they keep them.
+    salts: BTreeMap<HostId, Epoch>,
     /// Hosts that act as members of the private overlay and are none.
     strangers: BTreeSet<HostId>,
 }
@@ -82,6 +84,7 @@ impl Town {
             switches: None,
             vouch: None,
             strangers: BTreeSet::new(),
+            salts: BTreeMap::new(),
         }
     }
 
@@ -246,7 +249,10 @@ impl Town {
         let secret = GroupSecret::new([7; 32]);
         OverlayConfig {
             is_first: false,
-            discovery: Some(DiscoveryConfig::new(secret)),
+            discovery: Some(DiscoveryConfig {
+                salted: self.salts.get(&host).copied(),
+                ..DiscoveryConfig::new(secret)
+            }),
             broadcast: true,
             security,
             ..OverlayConfig::new(GROUP, address, Vec::new())
@@ -268,6 +274,11 @@ impl Town {
     pub(crate) fn let_intrude(&mut self, host: HostId) {
         self.strangers.insert(host);
         self.group.insert(host);
+    }
+
+    /// At its next start a host's member knows this salt of the private overlay.
+    pub(crate) fn tell_salt(&mut self, host: HostId, epoch: Epoch) {
+        self.salts.insert(host, epoch);
     }
 
     /// One more member of the private overlay, once it starts.

@@ -14,8 +14,9 @@ use openssl::sha::sha256;
 
 use super::{Refusal, Serial};
 
+pub use crate::wire::{Epoch, SALT_LEN, Salt};
 pub use list::{LIST_MAX, UserList, digest, sign_list};
-pub use notice::{Mark, NOTICE_MAX, Notice, SALT_LEN, SERIALS_MAX, Salt};
+pub use notice::{Mark, NOTICE_MAX, Notice, SERIALS_MAX};
 
 /// Notices that are kept to be handed on, at most; beyond, the oldest is let go, and what it says stays known.
 const NOTICES_MAX: usize = 4096;
@@ -81,6 +82,8 @@ pub struct Known {
     complete: u64,
     /// The number and the mark of the last notice.
     epoch: (u64, Mark),
+    /// That notice, which is there whatever the list says.
+    last: Vec<u8>,
 }
 
 impl Known {
@@ -112,6 +115,12 @@ impl Known {
     #[must_use]
     pub fn epoch(&self) -> (u64, Mark) {
         self.epoch
+    }
+
+    /// That last notice, as the authority signed it; nothing if there was none.
+    #[must_use]
+    pub fn last_notice(&self) -> Option<&[u8]> {
+        (!self.last.is_empty()).then_some(self.last.as_slice())
     }
 
     /// The newest list.
@@ -159,6 +168,7 @@ impl Known {
         }
         if self.epoch.0 < notice.number {
             self.epoch = (notice.number, notice.mark);
+            bytes.clone_into(&mut self.last);
         }
         if self.list.as_ref().is_none_or(|list| list.number < notice.number) {
             if self.notices.len() == NOTICES_MAX {

@@ -12,31 +12,19 @@ use openssl::sha::sha256;
 use openssl::sign::{Signer, Verifier};
 
 use crate::security::{Refusal, Serial, is_name};
+use crate::wire::Salt;
 use crate::wire::codec::{Malformed, Reader, Write as _};
 
 /// Serial numbers that one notice names at most; who has more certificates gets several notices.
 pub const SERIALS_MAX: usize = 16;
 /// Bytes of a notice at most.
 pub const NOTICE_MAX: usize = 640;
-/// Bytes of the salt that a notice's mark belongs to.
-pub const SALT_LEN: usize = 16;
 
 const LABEL: &[u8] = b"atoll revocation notice 1\n";
 const MARK_LABEL: &[u8] = b"atoll epoch mark 1\n";
 const VERSION: u8 = 1;
 const SERIAL_MAX: usize = 20;
 const MARK_LEN: usize = 16;
-
-/// The salt of a group's epoch: only members that stay are told it, so that the revoked cannot compute what follows from it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Salt(pub [u8; SALT_LEN]);
-
-/// It is a secret.
-impl std::fmt::Debug for Salt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Salt")
-    }
-}
 
 impl Salt {
     /// What a notice says of the salt, so that nobody can pass another one for it.
@@ -179,7 +167,7 @@ fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::security::derived_key;
+    use crate::security::{SALT_LEN, derived_key};
     use openssl::pkey::PKey;
     use proptest::prelude::*;
 
