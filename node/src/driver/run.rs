@@ -29,6 +29,8 @@ use crate::config::{CONTROL_DEFAULT, Endpoint, Listen, Settings};
 use crate::failure::Failure;
 use crate::identity::Identity;
 
+/// Ports of the system's choice that are tried for UDP and TCP at once.
+const PORTS_TRIED: usize = 8;
 /// Lookups that wait for the driver.
 const FOUND_MAX: usize = 16;
 /// Revocation lists and certificates that wait for it.
@@ -84,6 +86,22 @@ struct Round {
     known: Known,
 }
 
+/// The UDP socket, and TCP at the same port if it is wanted. Where the system chooses, it chooses one that is free for both.
+fn bind_ports(settings: &Settings) -> Result<(Socket, Streams), Failure> {
+    let (wants_tcp, listen) = (settings.tcp.unwrap_or(true), settings.listen);
+    if wants_tcp && listen.is_some_and(|Listen(address)| address.port() == 0) {
+        for _ in 1..PORTS_TRIED {
+            let socket = Socket::bind(listen)?;
+            if let Ok(streams) = Streams::listening(socket.local()) {
+                return Ok((socket, streams));
+            }
+        }
+    }
+    let socket = Socket::bind(listen)?;
+    let streams = if wants_tcp { Streams::bind(socket.local()) } else { Streams::off() };
+    Ok((socket, streams))
+}
+
 impl Round {
     /// Runs the memberships that have their certificates.
     async fn run(
@@ -92,9 +110,7 @@ impl Round {
     ) -> Result<Ended, Failure> {
         let now = Wall(self.clock.wall());
         let settings = enrolments::present(&self.settings, now)?;
-        let socket = Socket::bind(settings.listen)?;
-        let streams =
-            if settings.tcp.unwrap_or(true) { Streams::bind(socket.local()) } else { Streams::off() };
+        let (socket, streams) = bind_ports(&settings)?;
         let (control, metrics) = bind_servers(&settings)?;
         self.stay_at(&socket, [&control, &metrics])?;
         let identity = settings.identity.as_deref().map(Identity::load_or_create).transpose()?;

@@ -114,17 +114,27 @@ impl Streams {
 
     /// Listens where the UDP socket is bound. If that is taken, connections are opened and none is accepted.
     pub(super) fn bind(local: SocketAddr) -> Self {
+        Self::listening(local).unwrap_or_else(|why| {
+            tracing::warn!(%local, %why, "no TCP connections are taken");
+            Self::opening(local)
+        })
+    }
+
+    /// Listens where the UDP socket is bound.
+    ///
+    /// # Errors
+    /// Another program has that port, or the system refuses.
+    pub(super) fn listening(local: SocketAddr) -> io::Result<Self> {
+        let (listener, mut streams) = (listen(local)?, Self::opening(local));
+        let task = tokio::spawn(accept_all(listener, streams.reporter.clone()));
+        (streams.accepting, streams.usage) = (Some(task.abort_handle()), TcpUse::Listens);
+        Ok(streams)
+    }
+
+    fn opening(local: SocketAddr) -> Self {
         let from = (!local.ip().is_unspecified()).then(|| SocketAddr::new(local.ip(), 0));
         let mut streams = Self::off();
         (streams.usage, streams.from) = (TcpUse::Opens, from);
-        match listen(local) {
-            Ok(listener) => {
-                let task = tokio::spawn(accept_all(listener, streams.reporter.clone()));
-                streams.accepting = Some(task.abort_handle());
-                streams.usage = TcpUse::Listens;
-            }
-            Err(why) => tracing::warn!(%local, %why, "no TCP connections are taken"),
-        }
         streams
     }
 
