@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atoll_core::Rng;
-use atoll_core::control::{Command, Reply, Revocations};
+use atoll_core::control::{Command, Reply, Revocations, Spread};
 use atoll_core::wire::{Address, SHORT_LEN};
 
 use super::outcome::{Cut, names};
 use super::rings::Rings;
 use super::stage::{LOOK, Stage};
-use crate::environment::{Authority, GROUP, NodeIndex, Stop};
+use crate::environment::{Authority, GROUP, NodeIndex, Sample, Stop};
 use crate::metric;
 
 /// What is sent because of a notice is counted for so long, and before it for as long at rest.
@@ -26,6 +26,9 @@ const SIEGE: Duration = Duration::from_secs(60);
 const GLANCE: Duration = Duration::from_secs(5);
 /// Nobody's name: what a notice about this user costs is what telling costs, and no repair of the ring.
 const NOBODY: &str = "nobody";
+/// Headers of IPv4 and UDP, and of IPv4 and TCP.
+const UDP_HEADERS: f64 = 28.0;
+const TCP_HEADERS: f64 = 40.0;
 /// Bytes of a broadcast datagram beside the notice: headers of IPv4 and UDP 28, of the datagram, record 20, number in it 3,
 /// kind 1, and of the broadcast 71.
 const AROUND: usize = 28 + SHORT_LEN + 20 + 3 + 1 + 71;
@@ -92,23 +95,41 @@ impl Stage<'_> {
 
     /// What telling everybody of a notice costs: a member's share of what is sent beyond what is sent at rest.
     fn count_bytes(&mut self, cast: &Cast) -> Result<(), Cut> {
-        let sent = |stage: &mut Self| -> Result<u64, Cut> {
-            let traffic = stage.environment.traffic(&cast.members)?;
-            Ok(traffic.iter().map(|one| one.sent_bytes).sum())
-        };
-        let began = sent(self)?;
+        let began = self.sent(cast)?;
         self.pass("at rest, counted", WINDOW)?;
-        let middle = sent(self)?;
+        let middle = self.sent(cast)?;
         let bytes = self.tell(cast, 1, NOBODY)?;
         self.pass("telling everybody", WINDOW)?;
-        let end = sent(self)?;
+        let end = self.sent(cast)?;
         // What is sent at rest varies: the mean over many trials is right, one may be below zero.
-        let extra = (end - middle) as f64 - (middle - began) as f64;
+        let extra = (end - middle) - (middle - began);
         let each = extra / (cast.members.len() - 1) as f64;
         self.sample(None, metric::NOTICE_BYTES, bytes as f64);
         self.sample(None, metric::REVOCATION_BYTES, each);
         self.sample(None, metric::REVOCATION_OVERHEAD, each / (bytes + AROUND) as f64);
         Ok(())
+    }
+
+    /// Bytes that the members have sent. A broadcast stays in its overlay, where little else is sent, so that only the members'
+    /// own counters tell its price from that of everything else; any other way uses both overlays, as the wire counts them.
+    fn sent(&mut self, cast: &Cast) -> Result<f64, Cut> {
+        if self.values.by != Spread::Broadcast {
+            let traffic = self.environment.traffic(&cast.members)?;
+            return Ok(traffic.iter().map(|one| one.sent_bytes as f64).sum());
+        }
+        let samples = self.environment.scrape()?;
+        let of_group =
+            |one: &&Sample| one.labels.iter().any(|label| *label == ("overlay".into(), GROUP.into()));
+        let bytes = samples.iter().filter(of_group).map(|sample| {
+            let each = match sample.metric.as_str() {
+                "atoll_sent_bytes_total" | "atoll_tcp_sent_bytes_total" => 1.0,
+                "atoll_sent_datagrams_total" => UDP_HEADERS,
+                "atoll_tcp_sent_datagrams_total" => TCP_HEADERS,
+                _ => 0.0,
+            };
+            each * sample.value
+        });
+        Ok(bytes.sum())
     }
 
     /// Revokes the rogue, lets others die meanwhile, and says when each of the living knew; gives the dead.

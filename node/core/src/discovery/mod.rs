@@ -34,6 +34,9 @@ pub const FORMER: Duration = Duration::from_secs(600);
 const FORMER_MAX: usize = 3;
 /// Within this time after the salt changed, members look again: not all at once.
 const MOVE_SPREAD: f64 = 5.0;
+/// After a wait of this length or more a connected member glances: nothing has spoken for missing anybody, and a page from
+/// anywhere in the list names members of whichever part of the ring there may be.
+const GLANCE_AFTER: Duration = Duration::from_secs(240);
 
 /// What the service wants of the DHT.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,10 @@ struct Look {
     found: BTreeSet<Entry>,
     /// The holders agreed so far.
     complete: bool,
+    /// One page is enough.
+    glance: bool,
+    /// It did not begin with the first value, and may do so yet.
+    wraps: bool,
 }
 
 /// Who was found, and whether that is everybody who is stored.
@@ -90,6 +97,8 @@ pub struct Discovery {
     looks: u64,
     /// The shard to read next.
     shard: u64,
+    /// The next look is a glance.
+    glance: bool,
     /// Looks in a row that found nobody.
     empty: u32,
     next: Time,
@@ -115,6 +124,7 @@ impl Discovery {
             look: None,
             looks: 0,
             shard: rng.below(SHARDS as usize) as u64,
+            glance: false,
             empty: 0,
             next: now,
             retry: RETRY_WAIT,
@@ -155,8 +165,7 @@ impl Discovery {
         if self.reachable {
             self.store(size);
         }
-        self.timer.reset();
-        self.retry = RETRY_WAIT;
+        self.start_over();
         self.next = self.next.min(self.soon(now));
     }
 
@@ -166,9 +175,14 @@ impl Discovery {
 
     /// Something speaks for looking again soon: neighbours that vanished, a place that was lost.
     pub fn hurry(&mut self, now: Time) {
+        self.start_over();
+        self.next = self.next.min(now);
+    }
+
+    fn start_over(&mut self) {
         self.timer.reset();
         self.retry = RETRY_WAIT;
-        self.next = self.next.min(now);
+        self.glance = false;
     }
 
     /// Stores our entry where it belongs in a group of about `size` members.
@@ -227,8 +241,10 @@ impl Discovery {
         let look = self.look.as_mut()?;
         look.found.extend(others);
         look.complete &= complete;
-        let more = next.filter(|_| look.found.len() < FOUND_MAX && !values.is_empty());
-        let is_over = more.is_none() && !look.go_on();
+        let enough = look.found.len() >= if look.glance { 1 } else { FOUND_MAX };
+        let more = next.filter(|_| !enough && !values.is_empty());
+        let wraps = more.is_none() && !enough && std::mem::take(&mut look.wraps);
+        let is_over = more.is_none() && !wraps && !look.go_on();
         let found =
             Found { entries: look.found.iter().copied().collect(), partial: !is_over || !look.complete };
         if is_over {
@@ -256,6 +272,7 @@ impl Discovery {
             self.retry = (wait * 2).min(RETRY_WAIT_MAX);
             wait
         };
+        self.glance = wait >= GLANCE_AFTER;
         self.next = now + self.rng.jitter(wait, 0.25);
         if std::mem::take(&mut self.moved) {
             self.next = self.next.min(self.soon(now));
@@ -275,16 +292,20 @@ impl Discovery {
         }
         self.store(size);
         self.former.retain(|(_, until)| *until > now);
+        let glance = self.glance && self.former.is_empty();
         self.look = Some(Look {
             shard: self.shard,
             entries: Arc::clone(&self.entries),
             next: self.former.iter().map(|(entries, _)| Arc::clone(entries)).collect(),
             found: BTreeSet::new(),
             complete: true,
+            glance,
+            wraps: glance,
         });
         self.next = Time::MAX;
         self.looks += 1;
-        self.wanted.push(Wanted::Get(self.key(self.shard), None));
+        let after = glance.then(|| Mark(u128::from(self.rng.next_u64()) << 64));
+        self.wanted.push(Wanted::Get(self.key(self.shard), after));
     }
 
     /// The next thing that the DHT shall do.
@@ -400,6 +421,46 @@ mod tests {
         assert!(keys.len() == 2 && is_of(Some(epoch(1)), &keys[0]) && is_of(None, &keys[1]));
         let keys = asked(&mut discovery, moved + FORMER);
         assert!(keys.len() == 1 && is_of(Some(epoch(1)), &keys[0]), "nobody stays behind for ever");
+    }
+
+    /// A member that has looked so often that its next look is a glance; how it asks then.
+    fn glancing() -> (Discovery, Wanted) {
+        let (mut discovery, mut now) = (discovery(), Time::ZERO);
+        while !discovery.glance {
+            asked(&mut discovery, now);
+            now = discovery.poll_timeout().unwrap().at;
+        }
+        discovery.handle_timeout(3.0, now);
+        let wanted = discovery.poll().unwrap();
+        (discovery, wanted)
+    }
+
+    #[test]
+    fn who_has_been_well_for_minutes_reads_one_page_from_anywhere() {
+        let (mut discovery, Wanted::Get(_, Some(from))) = glancing() else { panic!("from anywhere") };
+        let page = [entries(None).seal(entry(2))];
+        let found = discovery.on_page(&page, Some(Mark(from.0 + 1)), true).unwrap();
+        assert_eq!((found.entries, found.partial), (vec![entry(2)], false));
+        assert!(discovery.poll().is_none() && !discovery.is_looking());
+        discovery.on_looked(1, true, Time::ZERO);
+        discovery.hurry(Time::from_secs(1));
+        discovery.handle_timeout(3.0, Time::from_secs(1));
+        assert!(
+            matches!(discovery.poll(), Some(Wanted::Get(_, None))),
+            "a reason to look is one to read all"
+        );
+    }
+
+    #[test]
+    fn a_page_without_others_is_followed_by_the_first_one_and_that_by_none() {
+        let (mut discovery, _) = glancing();
+        let ours = entries(None).seal(entry(1));
+        let found = discovery.on_page(std::slice::from_ref(&ours), None, true).unwrap();
+        assert!(found.partial && matches!(discovery.poll(), Some(Wanted::Get(_, None))));
+        let found = discovery.on_page(&[ours], None, true).unwrap();
+        assert!(found.entries.is_empty() && !found.partial && discovery.poll().is_none());
+        discovery.on_looked(0, true, Time::ZERO);
+        assert!(!discovery.glance);
     }
 
     #[test]

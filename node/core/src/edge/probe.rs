@@ -102,6 +102,17 @@ impl Probe {
         self.expects = None;
     }
 
+    /// The peer pings while our own ping is under way. If both went on leading they would meet again each time, at twice the
+    /// price: whoever `stays` goes on, the other one follows. True if this end goes on.
+    pub fn meet(&mut self, stays: bool, rto: Duration, now: Time) -> bool {
+        let Some(sent) = self.sent.get_mut(usize::from(self.number % SENT_KEPT)) else { return false };
+        let met = *sent < Time::MAX && now.since(*sent) < rto.max(RTO_MIN);
+        if met && !stays {
+            *sent = Time::MAX;
+        }
+        met && stays
+    }
+
     /// The silence that an announced ping, which is still to come, ends.
     #[must_use]
     pub fn expects(&self) -> Option<Duration> {
@@ -181,6 +192,23 @@ mod tests {
     use super::*;
 
     const RTO: Duration = Duration::from_millis(500);
+
+    #[test]
+    fn of_two_ends_that_ping_at_once_one_goes_on() {
+        let spans = [Duration::from_secs(9); 2];
+        let [mut leads, mut follows] = spans.map(|span| Probe::new(span, Time::ZERO));
+        let (now, arrives) = (leads.due(), leads.due() + Duration::from_millis(100));
+        let numbers = [&mut leads, &mut follows].map(|end| match end.handle_timeout(now, RTO) {
+            Some(Wanted::Ping(number)) => number,
+            other => panic!("{other:?}"),
+        });
+        assert!(leads.meet(true, RTO, arrives) && !follows.meet(false, RTO, arrives));
+        assert!(leads.round_trip(numbers[0], arrives + RTO).is_some());
+        assert!(follows.round_trip(numbers[1], arrives + RTO).is_none(), "whoever yields does not lead");
+        assert!(!leads.meet(true, RTO, arrives), "an answered ping meets none");
+        let number = leads.handle_timeout(leads.due(), RTO);
+        assert!(number.is_some() && !leads.meet(true, RTO, leads.due() + RTO * 9), "nor does a lost one");
+    }
 
     #[test]
     fn a_silent_peer_is_dead_after_the_last_ping() {

@@ -14,10 +14,12 @@ pub const LOST_MAX: usize = 8;
 /// Bootstraps that are remembered at most.
 pub const BOOTSTRAPS_MAX: usize = 8;
 
-/// First wait between two looks; it doubles. The longest wait is so many times this as the ring has members: all together
-/// look as often in a small part of a ring as in a large one, and a bootstrap bears no more of them.
+/// First wait between two looks. The longest wait is so many times this as the ring has members: all together look as often
+/// in a small part of a ring as in a large one, and a bootstrap bears no more of them.
 const LOOK_WAIT: Duration = Duration::from_secs(10);
-const LOOK_WAIT_MAX: Duration = Duration::from_secs(1800);
+/// Each wait is so many times the last one, and of a member whose peers fell silent so many times.
+const GROWTH: u32 = 4;
+const DOUBT_GROWTH: u32 = 2;
 /// The longest wait of a member whose peers fell silent.
 const DOUBT_MAX: Duration = Duration::from_secs(120);
 /// Members beyond which the waits grow no longer.
@@ -140,9 +142,10 @@ impl Healing {
         }
         self.next = now + self.rng.jitter(self.wait, 0.5);
         self.known.retain(|known| known.lost.is_none_or(|since| since + MEMORY > now));
-        let longest =
-            if self.known.iter().any(|known| known.lost.is_some()) { DOUBT_MAX } else { LOOK_WAIT_MAX };
-        self.wait = (self.wait * 2).min(LOOK_WAIT.mul_f64(size.clamp(1.0, MEMBERS_MAX))).min(longest);
+        let doubts = self.known.iter().any(|known| known.lost.is_some());
+        let (growth, longest) = if doubts { (DOUBT_GROWTH, DOUBT_MAX) } else { (GROWTH, Duration::MAX) };
+        let share = LOOK_WAIT.mul_f64(size.clamp(1.0, MEMBERS_MAX));
+        self.wait = (self.wait * growth).min(share).min(longest);
         if self.known.is_empty() {
             self.next = Time::MAX;
         }

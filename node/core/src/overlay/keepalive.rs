@@ -76,14 +76,18 @@ impl Overlay {
         let is_adjacent = self.is_adjacent(peer);
         let Some(edge) = self.edges.get(id) else { return };
         let (bears, way) = (self.bears(edge, lent), self.way(edge, lent));
+        let rto = lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
         let Some(edge) = self.edges.get_mut(id) else { return };
         if let Some(silence) = edge.probe.expects().filter(|_| way == Way::Direct) {
             lent.paths.mapping_held(silence);
         }
         let announced = Duration::from_secs(u64::from(ping.interval.max(1)));
         edge.probe.set_peer_bears(Duration::from_secs(u64::from(ping.interval_max.max(1))));
-        edge.probe.follow(announced, lent.now);
-        if is_adjacent && announced > self.keepalive.adjacent {
+        let goes_on = edge.probe.meet(edge.initiated, rto, lent.now);
+        if !goes_on {
+            edge.probe.follow(announced, lent.now);
+        }
+        if !goes_on && is_adjacent && announced > self.keepalive.adjacent {
             edge.probe.watch(self.keepalive.adjacent, lent.now);
         }
         let pong = self.ping(ping.number, peer, [announced, bears]);
