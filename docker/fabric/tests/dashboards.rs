@@ -60,6 +60,7 @@ impl Town {
         let secret = folder.join("secret");
         fs::write(&secret, [7; 32]).unwrap();
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        let site = (first + 1) % NODES;
         let hosts: Vec<_> = (0..NODES)
             .map(|n| {
                 let config = folder.join(format!("m{n}.yaml"));
@@ -68,7 +69,8 @@ impl Town {
                     text += &vouched(folder);
                 }
                 fs::write(&config, text).unwrap();
-                held_node(&config)
+                let beside = folder.join(format!("site{n}"));
+                held(&if n == site { site_words(&config, &beside) } else { node_words(&config) })
             })
             .collect();
         attach(&client, &hosts).await;
@@ -119,9 +121,19 @@ fn vouched(folder: &Path) -> String {
     )
 }
 
-fn held_node(config: &Path) -> StandIn {
+fn node_words(config: &Path) -> String {
+    format!("run --config {}", config.display())
+}
+
+/// A site that is reached through the overlay, and its node.
+fn site_words(config: &Path, folder: &Path) -> String {
+    let (config, folder) = (config.display(), folder.display());
+    format!("site --data {folder} --key-file {folder}.key --overlay-only --log off --config {config}")
+}
+
+fn held(words: &str) -> StandIn {
     let (hold, node) = (env!("CARGO_BIN_EXE_atoll-hold"), node_binary());
-    StandIn::running(&format!("exec {hold} {} run --config {} 2>/dev/null", node.display(), config.display()))
+    StandIn::running(&format!("exec {hold} {} {words} 2>/dev/null", node.display()))
 }
 
 async fn attach(client: &Client, hosts: &[StandIn]) {
