@@ -8,7 +8,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use atoll_core::security::{Authority, Epoch, Refusal, SALT_LEN, Salt};
 use openssl::base64::{decode_block, encode_block};
@@ -27,7 +27,12 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn of(group: &Group) -> Self {
-        let file = |kind| group.key.with_extension(kind);
+        Self::beside(&group.key)
+    }
+
+    /// The files beside a member's key.
+    pub(crate) fn beside(key: &Path) -> Self {
+        let file = |kind| key.with_extension(kind);
         Self { list: file("revoked-list"), notices: file("revoked-notices"), epoch: file("epoch") }
     }
 
@@ -106,7 +111,7 @@ impl Memory {
         }
     }
 
-    fn miss(&self, file: &std::path::Path, why: &Unreadable) {
+    fn miss(&self, file: &Path, why: &Unreadable) {
         // A member that was told nothing has no such file.
         if !matches!(why, Unreadable::Io(why) if why.kind() == ErrorKind::NotFound) {
             let hint = "let the daemon read it, or it learns of revocations from its peers alone";

@@ -1,11 +1,18 @@
 //! Keeps what members learn of revocations, so that they know it at the next start. Writing waits until the machine has
 //! nothing more to say, so that many notices at once cost one write.
 
+use std::time::{Duration, Instant};
+
 use atoll_core::Evidence;
 use atoll_core::security::Epoch;
 
 use super::Roster;
 use crate::revoked::Memory;
+
+/// How long nothing is written after that failed.
+const RETRY_WAIT: Duration = Duration::from_secs(5);
+/// Notices that wait for room at most: as many as a member knows besides its list.
+const NOTICES_MAX: usize = 4096;
 
 /// What is to be kept of one overlay.
 #[derive(Debug, Default)]
@@ -14,8 +21,8 @@ struct Pile {
     list: Option<std::sync::Arc<[u8]>>,
     notices: Vec<Vec<u8>>,
     epoch: Option<Epoch>,
-    /// That it cannot be written was said.
-    is_forgetful: bool,
+    /// It could not be written, which was said, and is not tried again until then.
+    rests_until: Option<Instant>,
 }
 
 /// What is to be kept of each overlay, in the order of the configuration.
@@ -37,7 +44,7 @@ impl Keeper {
         }
     }
 
-    /// Writes what was put; what cannot be written is said once, and forgotten at the next start.
+    /// Writes what was put; what cannot be written is said once, and tried again later.
     pub(super) fn write(&mut self) {
         for pile in &mut self.0 {
             pile.write();
@@ -47,18 +54,48 @@ impl Keeper {
 
 impl Pile {
     fn write(&mut self) {
-        let (list, notices) = (self.list.take(), std::mem::take(&mut self.notices));
-        let epoch = self.epoch.take();
-        let is_any = list.is_some() || !notices.is_empty() || epoch.is_some();
-        let Some(memory) = self.memory.as_ref().filter(|_| is_any) else { return };
-        let listed = list.map_or(Ok(()), |list| memory.keep_list(&list));
-        let noted = if notices.is_empty() { Ok(()) } else { memory.keep_notices(&notices) };
-        let salted = epoch.map_or(Ok(()), |epoch| memory.keep_epoch(epoch));
-        let result = listed.and(noted).and(salted);
-        if let Some(why) = result.as_ref().err().filter(|_| !self.is_forgetful) {
-            let hint = "let the daemon write beside the member's key, or it does not know after a restart who was revoked";
-            tracing::warn!(%why, hint, "revocations not kept");
+        let is_any = self.list.is_some() || !self.notices.is_empty() || self.epoch.is_some();
+        let may = self.rests_until.is_none_or(|until| until <= Instant::now());
+        let Some(memory) = self.memory.as_ref().filter(|_| is_any && may) else { return };
+        let listed = self.list.as_ref().map_or(Ok(()), |list| memory.keep_list(list));
+        let noted = if self.notices.is_empty() { Ok(()) } else { memory.keep_notices(&self.notices) };
+        let salted = self.epoch.map_or(Ok(()), |epoch| memory.keep_epoch(epoch));
+        if listed.is_ok() {
+            self.list = None;
         }
-        self.is_forgetful = result.is_err();
+        if noted.is_ok() || self.notices.len() > NOTICES_MAX {
+            self.notices.clear();
+        }
+        if salted.is_ok() {
+            self.epoch = None;
+        }
+        let result = listed.and(noted).and(salted);
+        if let Some(why) = result.as_ref().err().filter(|_| self.rests_until.is_none()) {
+            let hint = "let the daemon write beside the member's key, or it does not know after a restart who was revoked";
+            tracing::warn!(%why, hint, "revocations not kept; tried again until they are");
+        }
+        self.rests_until = result.is_err().then(|| Instant::now() + RETRY_WAIT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_written_is_written_once_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("full");
+        let mut pile = Pile { memory: Some(Memory::beside(&place.join("node.key"))), ..Pile::default() };
+        pile.notices.push(b"notice".to_vec());
+        pile.write();
+        assert!(pile.rests_until.is_some() && pile.notices.len() == 1);
+        std::fs::create_dir(&place).unwrap();
+        pile.write();
+        assert_eq!(pile.notices.len(), 1, "not at once");
+        pile.rests_until = Some(Instant::now());
+        pile.write();
+        assert!(pile.rests_until.is_none() && pile.notices.is_empty());
+        assert!(place.read_dir().unwrap().count() > 0);
     }
 }

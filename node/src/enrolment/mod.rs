@@ -238,37 +238,46 @@ impl Enrolment {
         }
     }
 
-    /// Looks whether the site has a newer list, and keeps it; gives its number.
+    /// Looks whether the site has a newer list, and keeps it; gives its number. A site that forgot what we know gets our list
+    /// back, and is asked again.
     pub(crate) async fn fetch_lists(&mut self) -> Result<Option<i64>, Trouble> {
+        if let Some(found) = self.look_at_lists().await? {
+            return Ok(found);
+        }
+        self.give_back().await?;
+        let older = || Trouble::Strange("its list is older than ours, which it does not keep".to_owned());
+        self.look_at_lists().await?.ok_or_else(older)
+    }
+
+    /// The same of a site that knows what we know; of any other nothing.
+    async fn look_at_lists(&mut self) -> Result<Option<Option<i64>>, Trouble> {
         let mut request = Request::get(self.lists_place()).header("Atoll-Reader", self.proof()?);
         if let Some(tag) = &self.tag {
             request = request.header(IF_NONE_MATCH, tag);
         }
         let said = self.way.ask(request, Vec::new()).await?;
         if said.status == StatusCode::NOT_MODIFIED {
-            return Ok(None);
+            return Ok(Some(None));
         }
-        let said = granted(said, None)?;
+        let own = self.list();
+        let said = match granted(said, None) {
+            Err(trouble) if trouble.reason() == Some("restored") && own.is_some() => return Ok(None),
+            other => other?,
+        };
         let lists: Lists = read(&said)?;
         let list = SignedList { text: lists.text, signature: lists.signature };
+        // The list of X.509 that goes with an older one is refused as well.
+        let number = self.judge().list(&list).map_err(Trouble::Strange)?.number;
+        if own.is_some_and(|own| own > number) {
+            return Ok(None);
+        }
         let known = files::read(&self.group.revocations, Access::Public, LARGE).ok();
         let judged = self.judge().lists(&list, lists.x509.as_bytes(), known.as_deref());
-        match (judged, self.list()) {
-            (Ok(users), own) if own.is_none_or(|own| own <= users.number) => {
-                let is_new = self.list() != Some(users.number);
-                self.keep_lists(&list, lists.x509.as_bytes()).map_err(Trouble::Unkept)?;
-                self.tag = said.tag;
-                self.notice = self.last_notice(&lists.notices).or_else(|| self.notice.take());
-                let number = users.number;
-                self.users = Some(users);
-                Ok(is_new.then_some(number))
-            }
-            (Ok(_), _) => {
-                self.give_back().await?;
-                Err(Trouble::Strange("its list was older than ours, which it has now".to_owned()))
-            }
-            (Err(why), _) => Err(Trouble::Strange(why)),
-        }
+        self.users = Some(judged.map_err(Trouble::Strange)?);
+        self.keep_lists(&list, lists.x509.as_bytes()).map_err(Trouble::Unkept)?;
+        self.tag = said.tag;
+        self.notice = self.last_notice(&lists.notices).or_else(|| self.notice.take());
+        Ok(Some((own != Some(number)).then_some(number)))
     }
 
     /// The last of some notices in Base64, if the authority signed it.

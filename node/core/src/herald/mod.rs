@@ -314,6 +314,17 @@ mod tests {
     }
 
     #[test]
+    fn false_entries_that_stand_first_do_not_hide_the_true_one_for_long() {
+        let mut site = Site::new(&[1], &[]);
+        let named: Vec<(u32, u32)> = (0..=9).map(|number| (1, 100 + number)).collect();
+        while let Some(due) = site.herald.poll_timeout() {
+            site.found(&named, due.at);
+            site.run(due.at);
+        }
+        assert!(site.places().contains(&address(109)) && site.places().contains(&address(100)));
+    }
+
+    #[test]
     fn no_more_is_under_way_than_may_be() {
         let mut site = Site::new(&[], &[]);
         let telling = Telling {

@@ -27,7 +27,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Entries that are remembered in one round at most.
 const FOUND_MAX: usize = 4096;
-/// Places in the public overlay that are tried for one member in one round: entries of one name may be false.
+/// Places in the public overlay that are tried for one member in one round, drawn from all that are named: whoever knows the
+/// secret can make up entries, and choose where they stand in the list.
 const PLACES_MAX: usize = 3;
 
 /// Who was told, and until when its receipt is waited for.
@@ -35,6 +36,14 @@ const PLACES_MAX: usize = 3;
 struct Told {
     public: Address,
     until: Time,
+}
+
+/// Where one member may be.
+#[derive(Debug, Default)]
+struct Places {
+    drawn: BTreeSet<Address>,
+    /// Places that were named, those that are named again counted again if they were not drawn.
+    named: usize,
 }
 
 /// How many members have the notices.
@@ -53,7 +62,7 @@ pub(super) struct Task {
     members: BTreeSet<Address>,
     revoked: BTreeSet<Address>,
     /// Where members were found in this round, by their addresses in the group.
-    found: BTreeMap<Address, BTreeSet<Address>>,
+    found: BTreeMap<Address, Places>,
     /// Whom to tell in this round; the last is the next.
     queue: Vec<Entry>,
     told: BTreeMap<u64, Told>,
@@ -163,19 +172,31 @@ impl Task {
         let place = self.reads.get(&read).and_then(|(epoch, _)| self.entries.get(*epoch));
         let Some(entries) = place else { return };
         let opened: Vec<Entry> = values.iter().filter_map(|value| entries.open(value)).collect();
-        opened.into_iter().for_each(|entry| self.find(entry));
+        opened.into_iter().for_each(|entry| self.find(entry, rng));
         self.order(rng);
     }
 
-    fn find(&mut self, entry: Entry) {
+    fn find(&mut self, entry: Entry, rng: &mut Rng) {
         let is_over = self.receipts.contains(&entry.member) || self.revoked.contains(&entry.member);
         if is_over || (self.found.len() == FOUND_MAX && !self.found.contains_key(&entry.member)) {
             return;
         }
         let places = self.found.entry(entry.member).or_default();
-        if places.len() < PLACES_MAX && places.insert(entry.public) {
-            self.queue.push(entry);
+        if places.drawn.contains(&entry.public) {
+            return;
         }
+        places.named += 1;
+        if places.drawn.len() == PLACES_MAX {
+            // Each of those that are named is as likely to be among the drawn (reservoir sampling).
+            let Some(out) = places.drawn.iter().nth(rng.below(places.named)).copied() else { return };
+            let is_it = |one: &Entry| (one.member, one.public) == (entry.member, out);
+            // Who was told already was a try.
+            let Some(at) = self.queue.iter().position(is_it) else { return };
+            self.queue.swap_remove(at);
+            places.drawn.remove(&out);
+        }
+        places.drawn.insert(entry.public);
+        self.queue.push(entry);
     }
 
     /// In random order, but for members that the authority knows, who come first.

@@ -19,6 +19,9 @@ pub const LEASE: Duration = Duration::from_secs(86_400);
 const SETTLE: Duration = Duration::from_secs(30);
 /// Questions to the DHT whose answers are awaited at most; beyond, the oldest is forgotten.
 const ASKED_MAX: usize = 256;
+/// Notices that a member keeps in the DHT at most; beyond, the oldest is no longer renewed. Its places there are also for other
+/// values.
+const PUBLISHED_MAX: usize = 64;
 /// How often a question that nobody answers is asked.
 const TRIES: u8 = 4;
 
@@ -68,6 +71,8 @@ struct Asked {
 pub struct Subscriptions {
     own: Address,
     users: BTreeMap<String, Subscription>,
+    /// Notices that are kept in the DHT, and whom they are about.
+    published: VecDeque<(String, Vec<u8>)>,
     asked: BTreeMap<u64, Asked>,
     last: u64,
     look_at: Time,
@@ -86,8 +91,8 @@ impl Subscriptions {
     /// A member that has no peers yet.
     #[must_use]
     pub fn new(own: Address) -> Self {
-        let (users, asked, last, wishes) = Default::default();
-        Self { own, users, asked, last, look_at: Time::ZERO, wishes }
+        let (users, published, asked, last, wishes) = Default::default();
+        Self { own, users, published, asked, last, look_at: Time::ZERO, wishes }
     }
 
     /// When the peers are to be looked at again.
@@ -130,6 +135,13 @@ impl Subscriptions {
 
     /// Publishes a notice about a user.
     pub fn publish(&mut self, user: &str, notice: &[u8]) {
+        self.published.retain(|(_, kept)| kept != notice);
+        if self.published.len() == PUBLISHED_MAX
+            && let Some((user, notice)) = self.published.pop_front()
+        {
+            self.wishes.push_back(Wish::Release(notices(&user), notice));
+        }
+        self.published.push_back((user.to_owned(), notice.to_vec()));
         let number = self.note(Question::Published(user.to_owned(), notice.to_vec()), None, 1);
         self.wishes.push_back(Wish::Keep(number, notices(user), notice.to_vec()));
     }
@@ -263,6 +275,18 @@ mod tests {
         assert_eq!((ours.poll(), ours.poll()), (Some(Wish::Tell(at(2), b"notice".to_vec())), None));
         ours.on_page(number, vec![value(3)], None);
         assert_eq!((ours.poll(), ours.poll()), (Some(Wish::Tell(at(3), b"notice".to_vec())), None));
+    }
+
+    #[test]
+    fn of_many_notices_the_oldest_is_renewed_no_longer() {
+        let mut ours = Subscriptions::new(at(1));
+        for byte in 0..=PUBLISHED_MAX as u8 {
+            ours.publish("ann", &[byte]);
+            ours.publish("ann", &[byte]);
+        }
+        let released: Vec<Wish> =
+            std::iter::from_fn(|| ours.poll()).filter(|wish| matches!(wish, Wish::Release(..))).collect();
+        assert_eq!(released, [Wish::Release(notices("ann"), vec![0])]);
     }
 
     #[test]

@@ -141,11 +141,13 @@ impl Known {
         self.notices.get(&number).is_some_and(|kept| kept.bytes == bytes)
     }
 
-    /// Whether what a notice says was told before.
+    /// Whether what a notice says was told before. Its number alone does not tell: a site that was restored from an older copy
+    /// may have used it before.
     #[must_use]
     pub fn knows(&self, notice: &Notice) -> bool {
-        self.notices.contains_key(&notice.number)
-            || (notice.number <= self.complete.min(self.epoch.0) && self.says_nothing_new(notice))
+        let number = notice.number;
+        let was_told = self.notices.contains_key(&number) || number <= self.complete.min(self.epoch.0);
+        was_told && self.says_nothing_new(notice)
     }
 
     fn says_nothing_new(&self, notice: &Notice) -> bool {
@@ -260,6 +262,14 @@ mod tests {
     fn list(number: i64, users: &[&str]) -> UserList {
         let users = users.iter().map(|user| ((*user).to_owned(), 1)).collect();
         UserList { group: "chess".to_owned(), number, at: 1, users, serials: Vec::new() }
+    }
+
+    #[test]
+    fn a_notice_with_a_number_that_was_used_before_counts_as_well() {
+        let mut known = Known::default();
+        assert!(tell(&mut known, &notice(1, 0, "eve")) && tell(&mut known, &notice(1, 0, "bob")));
+        assert!(!tell(&mut known, &notice(1, 0, "eve")) && !tell(&mut known, &notice(1, 0, "bob")));
+        assert!(known.count() == 2 && known.complete() == 1);
     }
 
     #[test]
