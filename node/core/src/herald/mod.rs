@@ -316,12 +316,15 @@ mod tests {
     #[test]
     fn false_entries_that_stand_first_do_not_hide_the_true_one_for_long() {
         let mut site = Site::new(&[1], &[]);
-        let named: Vec<(u32, u32)> = (0..=9).map(|number| (1, 100 + number)).collect();
+        let named: Vec<(u32, u32)> = (0..10).map(|number| (1, 100 + number)).collect();
+        site.found(&named, Time::ZERO);
         while let Some(due) = site.herald.poll_timeout() {
-            site.found(&named, due.at);
             site.run(due.at);
+            site.found(&named, due.at);
         }
-        assert!(site.places().contains(&address(109)) && site.places().contains(&address(100)));
+        // Each round draws three of them anew.
+        let tried: BTreeSet<Address> = site.places().into_iter().collect();
+        assert!(tried.len() >= 7, "{} of ten places", tried.len());
     }
 
     #[test]
