@@ -4,11 +4,14 @@
 
 mod common;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use atoll_core::security::{Authority, Notice, Salt};
-use atoll_site::Say;
+use atoll_site::{At, Say, Token};
 use common::club::{group, revoke};
 use common::node::Node;
 use common::{Program, Served};
@@ -170,5 +173,33 @@ fn salts_that_cannot_be_read_are_in_the_way_of_nothing() {
     let lists = own.list(&served).json();
     assert!(lists["text"].as_str().unwrap().contains("user bob "));
     assert!(own.enrol(&served).json()["epoch"]["salt"].is_string(), "the next one is good");
+    beside.end();
+}
+
+#[test]
+fn a_revocation_whose_request_was_given_up_is_told_and_remembered() {
+    let served = Served::new();
+    let (ann, _) = group(&served, &["bob", "eve"]);
+    let mut beside = Beside::of(&served);
+    assert!(beside.next(1).is_none());
+    beside.runtime.block_on(async {
+        let account = served.site.who(&Token::read(&ann.token).unwrap()).await.unwrap();
+        let at = At::new(&account, "chess");
+        let mut call = pin!(served.site.revoke_user(&at, "eve"));
+        // A browser that goes away has the call dropped while the writer works.
+        let begun = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+        assert!(begun.is_pending());
+    });
+    let say = beside.next(5).expect("it is told");
+    assert_eq!(&*notices(&say)[0].user, "eve");
+    let watermark = served.folder.as_ref().unwrap().path().join("watermark");
+    let number = notices(&say)[0].number;
+    let kept = json!({"chess": number}).to_string();
+    let is_kept = || std::fs::read_to_string(&watermark).unwrap() == kept;
+    assert!((0..50).any(|_| is_kept() || {
+        std::thread::sleep(Duration::from_millis(100));
+        false
+    }));
+    drop(say);
     beside.end();
 }

@@ -101,7 +101,7 @@ impl Site {
             let next = turns.next();
             tokio::select! {
                 // Members may be there again who were not.
-                () = self.signed.notified() => turns.resting.clear(),
+                () = self.memory.signed.notified() => turns.resting.clear(),
                 Some(turn) = tasks.join_next() => if let Ok(turn) = turn { turns.over(&turn) },
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
                 () = say.closed() => return,
