@@ -75,16 +75,18 @@ impl Site {
     }
 
     /// Lets every held group sign again although revocations may be missing; gives their names. It is for the operator to
-    /// say, who knows that no member has a newer list.
+    /// say, who knows that no member has a newer list. A group that cannot sign stays held, and is in the way of no other.
     ///
     /// # Errors
-    /// Nothing can be written.
+    /// Which groups are held cannot be read.
     pub async fn release(&self) -> Result<Vec<String>, Refusal> {
         let mut names = Vec::new();
         for one in self.store.read(|db| numbered(db, true)).await? {
             let name = one.name.clone();
-            self.release_one(one).await?;
-            names.push(name);
+            match self.release_one(one).await {
+                Ok(()) => names.push(name),
+                Err(refusal) => tracing::warn!(group = name, %refusal, "the group stays held"),
+            }
         }
         Ok(names)
     }
