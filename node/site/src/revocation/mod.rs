@@ -7,6 +7,7 @@ mod memory;
 mod notices;
 mod restored;
 mod told;
+mod turns;
 
 use atoll_core::security::{LIST_MAX, Serial, UserList, Wall, list_digest, sign_list};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
