@@ -14,7 +14,7 @@ use crate::accounts::Hasher;
 use crate::enrolment::VALID;
 use crate::limits::{Limiter, Rate, Remote, place};
 use crate::refusal::Refusal;
-use crate::revocation::hex;
+use crate::revocation::{Memory, hex};
 use crate::store::{self, Store};
 use crate::vault::{KeyFile, Missing, NoVault, Vault};
 use crate::watermark::{NoWatermark, Watermark};
@@ -108,17 +108,15 @@ pub enum NotOpened {
 /// The open site.
 #[derive(Debug)]
 pub struct Site {
-    pub(crate) store: Store,
+    pub(crate) store: Arc<Store>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) told: Told,
     pub(crate) hasher: Hasher,
-    pub(crate) watermark: Arc<Watermark>,
+    pub(crate) memory: Arc<Memory>,
     /// How long certificates are valid, in seconds.
     pub(crate) valid: i64,
     /// Says that a group was founded.
     pub(crate) founded: watch::Sender<()>,
-    /// Told when a list was signed.
-    pub(crate) signed: Notify,
     clock: Clock,
     limits: Limits,
 }
@@ -179,10 +177,10 @@ impl Site {
             Some(_) => {}
             None => keep_check(&store, &vault).await?,
         }
-        let watermark = Arc::new(Watermark::open(&places.watermark)?);
-        let (hasher, limits, valid) = (Hasher::new()?, Limits::new(), VALID);
-        let (founded, signed) = (watch::Sender::new(()), Notify::new());
-        let site = Self { store, vault, told, hasher, watermark, valid, founded, signed, clock, limits };
+        let watermark = Watermark::open(&places.watermark)?;
+        let (store, memory) = (Arc::new(store), Arc::new(Memory { watermark, signed: Notify::new() }));
+        let (hasher, limits, valid, founded) = (Hasher::new()?, Limits::new(), VALID, watch::Sender::new(()));
+        let site = Self { store, vault, told, hasher, memory, valid, founded, clock, limits };
         site.hold_restored().await?;
         Ok(site)
     }

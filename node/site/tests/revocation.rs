@@ -9,10 +9,11 @@ use std::time::Duration;
 use atoll_core::security::Refusal as NoMember;
 use atoll_core::security::{Authority, Claim, Mark, Salt, SignedList, Trust, UserList, Wall, list_digest};
 use atoll_core::wire::Address;
+use atoll_site::authority::LIFE;
 use atoll_site::{Enrol, Term};
 use common::club::{copy, give_back, group, restored, revoke};
 use common::node::{Node, unhex};
-use common::{Program, Request, Served};
+use common::{Program, Request, START, Served};
 use openssl::base64::decode_block;
 use openssl::x509::X509;
 use serde_json::{Value, json};
@@ -206,6 +207,32 @@ fn the_operator_may_say_that_nothing_is_missing() {
     // Nobody is revoked by it, and the salt is another one than the members have since Bob was.
     assert_eq!((list.users.len(), list.serials.len()), (0, 1));
     assert_eq!(told(&own, &said["notices"]).known().epoch(), (list.number as u64, mark(&epoch)));
+}
+
+#[test]
+fn a_held_group_whose_authority_has_ended_is_in_the_way_of_no_other() {
+    let served = Served::new();
+    let (ann, others) = group(&served, &["bob"]);
+    served.pass(5000);
+    ann.done("POST", "/api/v1/groups", &json!({"name": "go"}));
+    others[0].done("POST", "/api/v1/groups/go/requests", &json!(null));
+    ann.done("PUT", "/api/v1/groups/go/requests/bob", &json!({"admitted": true}));
+    let nodes = ["chess", "go"].map(|group| Node::of(&ann, group));
+    let (token, wall) = (ann.token.clone(), served.now() as u64);
+    drop((ann, others));
+    let folder = served.end();
+    let backup = tempfile::tempdir().unwrap();
+    copy(&folder.path().join("data"), backup.path());
+    let served = Served::on(folder, wall);
+    let ann = Program { served: &served, token };
+    for group in ["chess", "go"] {
+        ann.done("DELETE", &format!("/api/v1/groups/{group}/members/bob"), &json!(null));
+    }
+    let served = restored(served.end(), backup.path(), START + LIFE + 1000);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(runtime.block_on(served.site.release()).unwrap(), ["go"]);
+    assert_eq!(nodes[0].list(&served).reason(), "restored", "nothing can be signed for it");
+    assert_eq!(nodes[1].list(&served).status, 200);
 }
 
 #[test]

@@ -4,14 +4,18 @@
 
 mod common;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use atoll_core::security::{Authority, Notice, Salt};
-use atoll_site::Say;
+use atoll_site::{At, Say, Token};
 use common::club::{group, revoke};
 use common::node::Node;
-use common::{Program, Served};
+use common::{NO_TIME, Program, Served};
 use openssl::x509::X509;
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -170,5 +174,98 @@ fn salts_that_cannot_be_read_are_in_the_way_of_nothing() {
     let lists = own.list(&served).json();
     assert!(lists["text"].as_str().unwrap().contains("user bob "));
     assert!(own.enrol(&served).json()["epoch"]["salt"].is_string(), "the next one is good");
+    beside.end();
+}
+
+#[test]
+fn a_revocation_whose_request_was_given_up_is_told_and_remembered() {
+    let served = Served::new();
+    let (ann, _) = group(&served, &["bob", "eve"]);
+    let mut beside = Beside::of(&served);
+    assert!(beside.next(1).is_none());
+    beside.runtime.block_on(async {
+        let account = served.site.who(&Token::read(&ann.token).unwrap()).await.unwrap();
+        let at = At::new(&account, "chess");
+        let mut call = pin!(served.site.revoke_user(&at, "eve"));
+        // A browser that goes away has the call dropped while the writer works.
+        let begun = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+        assert!(begun.is_pending());
+    });
+    let say = beside.next(5).expect("it is told");
+    assert_eq!(&*notices(&say)[0].user, "eve");
+    let watermark = served.folder.as_ref().unwrap().path().join("watermark");
+    let number = notices(&say)[0].number;
+    let kept = json!({"chess": number}).to_string();
+    let is_kept = || std::fs::read_to_string(&watermark).unwrap() == kept;
+    assert!((0..50).any(|_| is_kept() || {
+        std::thread::sleep(Duration::from_millis(100));
+        false
+    }));
+    drop(say);
+    beside.end();
+}
+
+/// Founds a group, and revokes Eve in it.
+fn revoke_in(founder: &Program<'_>, eve: &Program<'_>, group: &str) {
+    founder.done("POST", "/api/v1/groups", &json!({"name": group}));
+    eve.done("POST", &format!("/api/v1/groups/{group}/requests"), &json!(null));
+    let request = format!("/api/v1/groups/{group}/requests/eve");
+    founder.done("PUT", &request, &json!({"admitted": true}));
+    founder.done("DELETE", &format!("/api/v1/groups/{group}/members/eve"), &json!(null));
+}
+
+#[test]
+fn groups_in_which_nobody_answers_leave_room_for_a_fresh_revocation() {
+    let served = Served::new();
+    let (ann, others) = group(&served, &["bob", "eve"]);
+    let founders = ["ben", "dan"].map(|name| served.program(name));
+    for at in 0..18 {
+        revoke_in(&founders[at / 9], &others[1], &format!("silent-{at:02}"));
+        served.pass(1);
+    }
+    let mut beside = Beside::of(&served);
+    let silent: Vec<Say> = std::iter::from_fn(|| beside.next(2)).collect();
+    revoke(&ann, "bob");
+    let say = beside.next(5).expect("it is told at once");
+    assert_eq!(&*say.telling.group, "chess");
+    let mut names: Vec<&str> = silent.iter().map(|say| &*say.telling.group).collect();
+    names.sort_unstable();
+    let newest: Vec<String> = (10..18).map(|at| format!("silent-{at}")).collect();
+    assert_eq!(names, newest, "after a restart those come first that were revoked last");
+    drop(silent);
+    beside.end();
+}
+
+#[test]
+fn a_revocation_wakes_its_own_group_and_no_silent_one() {
+    let served = Served::new();
+    let (ann, others) = group(&served, &["bob", "eve"]);
+    revoke_in(&ann, &others[1], "silent");
+    let mut beside = Beside::of(&served);
+    assert_eq!(&*beside.next(5).unwrap().telling.group, "silent");
+    revoke(&ann, "eve");
+    assert_eq!(&*beside.next(5).unwrap().telling.group, "chess");
+    assert!(beside.next(1).is_none(), "both rest");
+    revoke(&ann, "bob");
+    let say = beside.next(5).unwrap();
+    assert_eq!((&*say.telling.group, notices(&say).len()), ("chess", 2));
+    assert!(beside.next(1).is_none());
+    drop(say);
+    beside.end();
+}
+
+#[test]
+fn a_group_whose_turn_broke_down_has_another_one() {
+    let served = Served::new();
+    let (ann, _) = group(&served, &["bob", "eve"]);
+    revoke(&ann, "eve");
+    let now = served.clock.swap(NO_TIME, Ordering::Relaxed);
+    let mut beside = Beside::of(&served);
+    assert!(beside.next(2).is_none(), "who reads the clock panics");
+    served.clock.store(now, Ordering::Relaxed);
+    revoke(&ann, "bob");
+    let say = beside.next(5).expect("it is told");
+    assert_eq!(notices(&say).iter().map(|one| &*one.user).collect::<Vec<_>>(), ["eve", "bob"]);
+    drop(say);
     beside.end();
 }

@@ -12,7 +12,7 @@ use crate::accounts::{Account, is_site_name};
 use crate::authority::{LIFE, Pen, SECRET_BYTES, Span, random_serial};
 use crate::keys;
 use crate::refusal::Refusal;
-use crate::revocation;
+use crate::revocation::{self, Listed};
 use crate::site::{Site, Try};
 use crate::vault::Vault;
 
@@ -43,16 +43,16 @@ impl Site {
         let fresh = fresh(&self.vault, name, self.now())?;
         let (account, vault, now) = (account.clone(), Arc::clone(&self.vault), self.now());
         // A name may have been another group's before the database was restored: the numbers of lists go on.
-        let number = self.watermark.of(name) + 1;
+        let number = self.memory.watermark.of(name) + 1;
         let write = move |db: &Connection| {
             insert(db, &fresh, (account.id, now))?;
             let group = rows::group(db, &fresh.name)?.ok_or(Refusal::Broken)?;
             admit(db, &vault, &Admission { group: &group, account: &account, admin: true, now })?;
             note(db, (group.id, now), [&account.name, "found", &group.name])?;
-            revocation::sign(db, &vault, (&group, now), number)
+            let number = revocation::sign(db, &vault, (&group, now), number)?;
+            Ok(((), Some(Listed { group: group.name, number })))
         };
-        let number = self.store.write(write).await?;
-        self.remember_list(name, number).await;
+        self.write_list(write).await?;
         self.founded.send_replace(());
         Ok(())
     }

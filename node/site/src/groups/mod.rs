@@ -23,6 +23,7 @@ pub use view::{Entry, Inside, MemberRow, Mine, Overview, Page, ROWS_MAX};
 
 use crate::accounts::Account;
 use crate::refusal::Refusal;
+use crate::revocation::Listed;
 use crate::site::Site;
 use crate::vault::Vault;
 
@@ -123,13 +124,10 @@ impl Site {
         let change = move |db: &Connection| {
             let scene = at.scene(db, (&vault, now), rank)?;
             let done = act(&scene)?;
-            Ok((done, scene.listed.get().map(|number| (scene.group.name.clone(), number))))
+            let listed = scene.listed.get().map(|number| Listed { group: scene.group.name, number });
+            Ok((done, listed))
         };
-        let (done, listed) = self.store.write(change).await?;
-        if let Some((group, number)) = listed {
-            self.remember_list(&group, number).await;
-        }
-        Ok(done)
+        self.write_list(change).await
     }
 
     /// Looks something up in a group.

@@ -3,17 +3,19 @@
 //! A database that was restored from an older copy has forgotten some. Then nothing is signed for the group until a member
 //! gives the newest list back, or the operator says that there is none.
 
+mod memory;
 mod notices;
 mod restored;
 mod told;
+mod turns;
 
 use atoll_core::security::{LIST_MAX, Serial, UserList, Wall, list_digest, sign_list};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use tokio::task::spawn_blocking;
 
+pub(crate) use memory::{Listed, Memory};
 pub(crate) use notices::epochs;
 use notices::{Desk, Out};
 pub use restored::Given;
@@ -228,16 +230,5 @@ impl Site {
             if group.held { Err(Refusal::Restored) } else { signed(db, group.id) }
         };
         self.store.read(ask).await
-    }
-
-    /// Keeps the number of a list that was signed apart from the database, and lets members be told.
-    pub(crate) async fn remember_list(&self, group: &str, number: i64) {
-        self.signed.notify_one();
-        let (watermark, name) = (Arc::clone(&self.watermark), group.to_owned());
-        let raised = spawn_blocking(move || watermark.raise(&name, number)).await;
-        if let Err(why) = raised.unwrap_or_else(|why| Err(std::io::Error::other(why))) {
-            let hint = "let the site write there, or it does not know when its database is restored";
-            tracing::warn!(group, %why, hint, "the list's number is not kept");
-        }
     }
 }

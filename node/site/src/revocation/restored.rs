@@ -6,7 +6,7 @@ use atoll_core::security::UserList;
 use rusqlite::{Connection, params};
 
 use super::notices::Desk;
-use super::{check_reader, last};
+use super::{Listed, check_reader, last};
 use crate::groups::{Group, group, note};
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -49,7 +49,7 @@ impl Site {
     /// Holds every group whose newest list the database does not know.
     pub(crate) async fn hold_restored(&self) -> Result<(), Refusal> {
         for one in self.store.read(|db| numbered(db, false)).await? {
-            let newest = self.watermark.of(&one.name);
+            let newest = self.memory.watermark.of(&one.name);
             if one.number > newest {
                 if newest == 0 {
                     tracing::warn!(
@@ -57,7 +57,8 @@ impl Site {
                         "no watermark: whether the database was restored is not known"
                     );
                 }
-                self.remember_list(&one.name, one.number).await;
+                let listed = Listed { group: one.name.clone(), number: one.number };
+                Arc::clone(&self.memory).keep(listed).await;
             }
             if one.number < newest {
                 let (group, number) = (&one.name, one.number);
@@ -74,27 +75,34 @@ impl Site {
     }
 
     /// Lets every held group sign again although revocations may be missing; gives their names. It is for the operator to
-    /// say, who knows that no member has a newer list.
+    /// say, who knows that no member has a newer list. A group that cannot sign stays held, and is in the way of no other.
     ///
     /// # Errors
-    /// Nothing can be written.
+    /// Which groups are held cannot be read.
     pub async fn release(&self) -> Result<Vec<String>, Refusal> {
         let mut names = Vec::new();
         for one in self.store.read(|db| numbered(db, true)).await? {
-            let (vault, now) = (Arc::clone(&self.vault), self.now());
-            let (name, newest) = (one.name.clone(), self.watermark.of(&one.name));
-            let free = move |db: &Connection| {
-                set_held(db, one.id, false)?;
-                note(db, (one.id, now), [SITE, "release", "by the operator"])?;
-                let group = group(db, &one.name)?.ok_or(Refusal::Broken)?;
-                let before = newest.max(last(db, group.id)?.number);
-                Desk { db, vault: &vault, group: &group, now }.sign_fresh(before)
-            };
-            let number = self.store.write(free).await?;
-            self.remember_list(&name, number).await;
-            names.push(name);
+            let name = one.name.clone();
+            match self.release_one(one).await {
+                Ok(()) => names.push(name),
+                Err(refusal) => tracing::warn!(group = name, %refusal, "the group stays held"),
+            }
         }
         Ok(names)
+    }
+
+    async fn release_one(&self, one: Numbered) -> Result<(), Refusal> {
+        let (vault, now) = (Arc::clone(&self.vault), self.now());
+        let newest = self.memory.watermark.of(&one.name);
+        let free = move |db: &Connection| {
+            set_held(db, one.id, false)?;
+            note(db, (one.id, now), [SITE, "release", "by the operator"])?;
+            let group = group(db, &one.name)?.ok_or(Refusal::Broken)?;
+            let before = newest.max(last(db, group.id)?.number);
+            let number = Desk { db, vault: &vault, group: &group, now }.sign_fresh(before)?;
+            Ok(((), Some(Listed { group: one.name, number })))
+        };
+        self.write_list(free).await
     }
 
     /// Takes back a list of the group that the site may have forgotten; whether it said anything new.
@@ -103,24 +111,23 @@ impl Site {
     /// The proof is wrong, or the group's authority did not sign the list.
     pub async fn give_back(&self, name: &str, proof: &str, given: Given) -> Result<bool, Refusal> {
         let (asked, proof) = (name.to_owned(), proof.to_owned());
-        let (vault, now, watermark) = (Arc::clone(&self.vault), self.now(), Arc::clone(&self.watermark));
+        let (vault, now, memory) = (Arc::clone(&self.vault), self.now(), Arc::clone(&self.memory));
         // What proves nothing does not reach the writer.
         let check = move |db: &Connection| {
             let group = group(db, &asked)?.ok_or(Refusal::Forged)?;
             check_reader(&vault, &group, &proof)?;
             let key = group.authority()?.public_key()?;
             let list = UserList::verified(&key, &given.text, &given.signature)?;
-            if list.group == group.name { Ok((list, group.name)) } else { Err(Refusal::ForeignList) }
+            if list.group == group.name { Ok(list) } else { Err(Refusal::ForeignList) }
         };
-        let (list, name) = self.store.read(check).await?;
+        let list = self.store.read(check).await?;
         let vault = Arc::clone(&self.vault);
         let take = move |db: &Connection| {
             let group = group(db, &list.group)?.ok_or(Refusal::NotFound)?;
-            take(db, &vault, (&group, now), (&list, watermark.of(&group.name)))
+            let number = take(db, &vault, (&group, now), (&list, memory.watermark.of(&group.name)))?;
+            Ok((number.is_some(), number.map(|number| Listed { group: group.name, number })))
         };
-        let Some(number) = self.store.write(take).await? else { return Ok(false) };
-        self.remember_list(&name, number).await;
-        Ok(true)
+        self.write_list(take).await
     }
 }
 

@@ -4,9 +4,8 @@
 //! What nobody has confirmed is told again, after a restart as well. None of this is in the way of a revocation: what fails
 //! here is said aloud, and tried later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use atoll_core::Telling;
 use atoll_core::security::{Epoch, Notice, SignedList};
@@ -17,20 +16,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::epochs;
+use super::turns::{Due, Turns};
 use crate::groups::{Group, group_numbered};
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::vault::Vault;
 
-/// Groups that are told at once at most; others wait for their turn.
-const GROUPS_MAX: usize = 16;
 /// Salts of a group that members may still be found by: so many revocations may have come in a row.
 const EPOCHS_MAX: i64 = 6;
 /// Nodes whose addresses are known beforehand at most.
 const NODES_MAX: i64 = 4096;
-/// First wait after nobody confirmed; it doubles.
-const PAUSE: Duration = Duration::from_secs(10);
-const PAUSE_MAX: Duration = Duration::from_secs(1800);
 /// How long after a revocation it is tried, in seconds: who comes back later asks the site.
 const TRIED: i64 = 86_400;
 
@@ -49,73 +44,40 @@ struct Untold {
     telling: Telling,
 }
 
-/// How a group's turn ended.
-struct Turn {
-    group: i64,
-    done: bool,
-}
-
-/// Which group is told when.
-#[derive(Default)]
-struct Turns {
-    busy: BTreeSet<i64>,
-    /// Failures in a row, and until when nothing is tried.
-    resting: BTreeMap<i64, (u32, Instant)>,
-}
-
-impl Turns {
-    fn may(&self, group: i64) -> bool {
-        let rests = self.resting.get(&group).is_some_and(|(_, until)| *until > Instant::now());
-        !rests && !self.busy.contains(&group)
-    }
-
-    fn over(&mut self, turn: &Turn) {
-        self.busy.remove(&turn.group);
-        if turn.done {
-            self.resting.remove(&turn.group);
-            return;
-        }
-        let failures = self.resting.get(&turn.group).map_or(0, |(failures, _)| *failures);
-        let pause = (PAUSE * 2_u32.pow(failures.min(10))).min(PAUSE_MAX);
-        self.resting.insert(turn.group, (failures + 1, Instant::now() + pause));
-    }
-
-    fn next(&self) -> Option<Instant> {
-        let idle = self.resting.iter().filter(|(group, _)| !self.busy.contains(group));
-        idle.map(|(_, (_, until))| *until).min()
-    }
-}
-
 impl Site {
     /// Has members told of revocations, as long as somebody takes what is to be said.
     pub async fn spread(self: Arc<Self>, say: mpsc::Sender<Say>) {
-        let (mut turns, mut tasks) = (Turns::default(), JoinSet::new());
+        let (mut turns, mut tasks) =
+            (Turns::resumed(&self.untold_groups().await, Instant::now()), JoinSet::new());
         while !say.is_closed() {
-            for group in self.untold_groups().await {
-                if tasks.len() < GROUPS_MAX && turns.may(group) {
-                    turns.busy.insert(group);
-                    let (site, say) = (Arc::clone(&self), say.clone());
-                    tasks.spawn(async move { Turn { group, done: site.tell(group, &say).await } });
-                }
+            let (untold, now) = (self.untold_groups().await, Instant::now());
+            for due in turns.next(&untold, now) {
+                let (site, say) = (Arc::clone(&self), say.clone());
+                let task = tasks.spawn(async move { site.tell(due.group, &say).await });
+                turns.begin(due, task.id());
             }
-            let next = turns.next();
             tokio::select! {
-                // Members may be there again who were not.
-                () = self.signed.notified() => turns.resting.clear(),
-                Some(turn) = tasks.join_next() => if let Ok(turn) = turn { turns.over(&turn) },
-                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+                () = self.memory.signed.notified() => {}
+                Some(ended) = tasks.join_next_with_id() => match ended {
+                    Ok((task, true)) => turns.done(task),
+                    Ok((task, false)) => turns.failed(task, Instant::now()),
+                    Err(why) => turns.failed(why.id(), Instant::now()),
+                },
+                () = sleep_until(turns.wake(now)) => {}
                 () = say.closed() => return,
             }
         }
     }
 
-    async fn untold_groups(&self) -> Vec<i64> {
+    /// Groups whose members were not told of everything, those first in which something was signed last.
+    async fn untold_groups(&self) -> Vec<Due> {
         let ask = |db: &Connection| {
-            let sql = "SELECT DISTINCT group_id FROM notices JOIN groups ON groups.id = group_id
-                WHERE told IS NULL AND held = 0";
+            let sql = "SELECT notices.group_id, max(notices.number) FROM notices
+                JOIN groups ON groups.id = notices.group_id JOIN lists ON lists.group_id = notices.group_id
+                WHERE told IS NULL AND held = 0 GROUP BY notices.group_id ORDER BY lists.at DESC";
             let mut rows = db.prepare(sql)?;
-            let rows = rows.query_map([], |row| row.get(0))?;
-            Ok(rows.collect::<Result<Vec<i64>, _>>()?)
+            let rows = rows.query_map([], |row| Ok(Due { group: row.get(0)?, newest: row.get(1)? }))?;
+            Ok(rows.collect::<Result<Vec<Due>, _>>()?)
         };
         self.store.read(ask).await.unwrap_or_else(|refusal| {
             tracing::warn!(%refusal, "whom to tell of revocations cannot be read");

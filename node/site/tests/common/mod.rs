@@ -24,6 +24,8 @@ use tokio::sync::watch;
 
 pub const PASSWORD: &str = "correct horse";
 pub const START: u64 = 1_800_000_000;
+/// What the clock says when it is broken: whoever reads it panics.
+pub const NO_TIME: u64 = u64::MAX;
 
 /// Where a site keeps what it keeps.
 pub fn places(folder: &Path) -> Places {
@@ -56,7 +58,11 @@ impl Served {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let clock = Arc::new(AtomicU64::new(wall));
         let hand = Arc::clone(&clock);
-        let read = Clock::new(move || Wall(hand.load(Ordering::Relaxed)));
+        let read = Clock::new(move || {
+            let now = hand.load(Ordering::Relaxed);
+            assert_ne!(now, NO_TIME, "a panic on purpose");
+            Wall(now)
+        });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let local = listener.local_addr().unwrap();

@@ -1,0 +1,62 @@
+//! What follows when a list was signed: its number is kept apart from the database, and members are told. It follows even if
+//! whoever asked has gone meanwhile.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tokio::sync::Notify;
+use tokio::task::{spawn, spawn_blocking};
+
+use crate::refusal::Refusal;
+use crate::site::Site;
+use crate::watermark::Watermark;
+
+/// A list that was signed.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) group: String,
+    pub(crate) number: i64,
+}
+
+/// What the site knows of its lists beside the database.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) watermark: Watermark,
+    /// Told when a list was signed.
+    pub(crate) signed: Notify,
+}
+
+impl Memory {
+    /// Keeps the number of a list that is on the disk, and lets members be told.
+    pub(super) async fn keep(self: Arc<Self>, Listed { group, number }: Listed) {
+        self.signed.notify_one();
+        let name = group.clone();
+        let raised = spawn_blocking(move || self.watermark.raise(&name, number)).await;
+        if let Err(why) = raised.unwrap_or_else(|why| Err(std::io::Error::other(why))) {
+            let hint = "let the site write there, or it does not know when its database is restored";
+            tracing::warn!(group, %why, hint, "the list's number is not kept");
+        }
+    }
+}
+
+impl Site {
+    /// Does something to the database by which a list may be signed.
+    ///
+    /// # Errors
+    /// What `act` refuses, or that nothing can be written.
+    pub(crate) async fn write_list<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Connection) -> Result<(T, Option<Listed>), Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (store, memory) = (Arc::clone(&self.store), Arc::clone(&self.memory));
+        // The call may be dropped at any moment, and what the writer has taken is written all the same.
+        let written = spawn(async move {
+            let (done, listed) = store.write(act).await?;
+            if let Some(listed) = listed {
+                memory.keep(listed).await;
+            }
+            Ok(done)
+        });
+        written.await.unwrap_or(Err(Refusal::Broken))
+    }
+}
