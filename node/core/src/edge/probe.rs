@@ -48,6 +48,7 @@ pub struct Probe {
     sent: [Time; SENT_KEPT as usize],
     expects: Option<Duration>,
     peer_bears: Duration,
+    yields: bool,
 }
 
 impl Probe {
@@ -62,6 +63,7 @@ impl Probe {
             sent: [Time::MAX; SENT_KEPT as usize],
             expects: None,
             peer_bears: Duration::MAX,
+            yields: false,
         }
     }
 
@@ -105,12 +107,16 @@ impl Probe {
     /// The peer pings while our own ping is under way. If both went on leading they would meet again each time, at twice the
     /// price: whoever `stays` goes on, the other one follows. True if this end goes on.
     pub fn meet(&mut self, stays: bool, rto: Duration, now: Time) -> bool {
-        let Some(sent) = self.sent.get_mut(usize::from(self.number % SENT_KEPT)) else { return false };
+        let Some(sent) = self.sent.get(usize::from(self.number % SENT_KEPT)) else { return false };
         let met = *sent < Time::MAX && now.since(*sent) < rto.max(RTO_MIN);
-        if met && !stays {
-            *sent = Time::MAX;
-        }
+        self.yields |= met && !stays;
         met && stays
+    }
+
+    /// Whether the latest ping met one of the peer's, who goes on: an answer to it tells the round trip and no more.
+    #[must_use]
+    pub fn yields(&self) -> bool {
+        self.yields
     }
 
     /// The silence that an announced ping, which is still to come, ends.
@@ -170,6 +176,7 @@ impl Probe {
         }
         let rto = rto.max(RTO_MIN);
         self.number = self.upcoming();
+        self.yields = false;
         if let Some(sent) = self.sent.get_mut(usize::from(self.number % SENT_KEPT)) {
             *sent = now;
         }
@@ -204,7 +211,9 @@ mod tests {
         });
         assert!(leads.meet(true, RTO, arrives) && !follows.meet(false, RTO, arrives));
         assert!(leads.round_trip(numbers[0], arrives + RTO).is_some());
-        assert!(follows.round_trip(numbers[1], arrives + RTO).is_none(), "whoever yields does not lead");
+        assert!(
+            follows.round_trip(numbers[1], arrives + RTO).is_some() && follows.yields() && !leads.yields()
+        );
         assert!(!leads.meet(true, RTO, arrives), "an answered ping meets none");
         let number = leads.handle_timeout(leads.due(), RTO);
         assert!(number.is_some() && !leads.meet(true, RTO, leads.due() + RTO * 9), "nor does a lost one");

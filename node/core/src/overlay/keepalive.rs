@@ -102,7 +102,7 @@ impl Overlay {
         let Some(sample) = edge.probe.round_trip(pong.number, lent.now) else { return };
         edge.probe.set_peer_bears(Duration::from_secs(u64::from(pong.interval_max.max(1))));
         lent.paths.sample(edge.path, sample);
-        let Some(edge) = self.edges.get(id) else { return };
+        let Some(edge) = self.edges.get(id).filter(|edge| !edge.probe.yields()) else { return };
         let next = self.next_interval(peer, &edge.probe, self.bears(edge, lent));
         if let Some(edge) = self.edges.get_mut(id) {
             edge.probe.lead(next, lent.now);
