@@ -64,16 +64,22 @@ impl Memory {
             Ok(list) => self.complain(authority.take_user_list(&list).err()),
             Err(why) => self.miss(&self.list, &why),
         }
-        let text = match files::read(&self.notices, Access::Public, LARGE) {
-            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-            Err(why) => return self.miss(&self.notices, &why),
-        };
-        let mut lines = 0;
-        for notice in text.lines().filter_map(read_line) {
-            lines += 1;
-            self.complain(authority.take_notice(&notice).err());
+        let notices = self.notices();
+        for notice in &notices {
+            self.complain(authority.take_notice(notice).err());
         }
-        self.compact(authority, lines);
+        self.compact(authority, notices.len());
+    }
+
+    /// The notices that were kept, in the order in which they were told; each has still to prove itself.
+    pub(crate) fn notices(&self) -> Vec<Vec<u8>> {
+        match files::read(&self.notices, Access::Public, LARGE) {
+            Ok(text) => String::from_utf8_lossy(&text).lines().filter_map(read_line).collect(),
+            Err(why) => {
+                self.miss(&self.notices, &why);
+                Vec::new()
+            }
+        }
     }
 
     /// Leaves out what the list says by now, once that is half of the file.

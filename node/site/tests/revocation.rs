@@ -180,6 +180,47 @@ fn a_restored_database_signs_nothing_until_its_newest_list_is_back() {
 }
 
 #[test]
+fn the_notices_that_followed_an_older_list_bring_the_rest_back() {
+    let served = Served::new();
+    let (ann, others) = group(&served, &["bob", "eve", "dan"]);
+    let [own, eve, dan] = [&ann, &others[1], &others[2]].map(|one| Node::of(one, "chess"));
+    dan.certificate(&served);
+    let (token, wall) = (ann.token.clone(), served.now() as u64);
+    drop((ann, others));
+    let folder = served.end();
+    let backup = tempfile::tempdir().unwrap();
+    copy(&folder.path().join("data"), backup.path());
+    let served = Served::on(folder, wall);
+    let ann = Program { served: &served, token };
+    revoke(&ann, "bob");
+    let (_, older) = list(&own, &served);
+    revoke(&ann, "eve");
+    let address = atoll_core::security::address_of(&dan.key).unwrap();
+    ann.done("DELETE", &format!("/api/v1/groups/chess/nodes/{address}"), &json!(null));
+    let (newest, last) = list(&own, &served);
+    let notices = last["notices"].as_array().unwrap();
+    let served = restored(served.end(), backup.path(), wall + 1000);
+    let with = |notices: &[Value]| {
+        let given = json!({"text": older["text"], "signature": older["signature"], "notices": notices});
+        give_back(&own, &served, &given)
+    };
+    // Without the one in between nobody knows what the last one follows.
+    let gap: Vec<Value> = notices.last().cloned().into_iter().collect();
+    assert_eq!(with(&gap).json()["new"], false);
+    assert_eq!(own.enrol(&served).reason(), "restored");
+    let mut changed = gap.clone();
+    changed[0] = json!(format!("AAAA{}", &gap[0].as_str().unwrap()[4..]));
+    assert_ne!(with(&changed).status, 200);
+    assert_eq!(with(&vec![gap[0].clone(); 257]).status, 409);
+    assert_eq!(with(notices).json()["new"], true);
+    assert_eq!(eve.enrol(&served).reason(), "revoked");
+    let (list, _) = list(&own, &served);
+    assert!(list.number > newest.number);
+    let names: Vec<&str> = list.users.iter().map(|(name, _)| &**name).collect();
+    assert_eq!((names, list.serials), (vec!["bob", "eve"], newest.serials));
+}
+
+#[test]
 fn the_operator_may_say_that_nothing_is_missing() {
     let served = Served::new();
     let (ann, others) = group(&served, &["bob"]);

@@ -19,13 +19,13 @@ use atoll_core::wire::Address;
 use atoll_site::{Enrol, Enrolled, EpochPart, Token, reader_proof};
 use hyper::header::{CONTENT_TYPE, IF_NONE_MATCH};
 use hyper::{Request, StatusCode};
-use openssl::base64::decode_block;
+use openssl::base64::{decode_block, encode_block};
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::rand::rand_bytes;
 use openssl::x509::{CrlStatus, X509, X509Crl, X509Req};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub(crate) use folder::{FILE, Folder, PUBLIC_KEY, came_by};
@@ -47,6 +47,17 @@ use vet::Judge;
 use way::Way;
 
 const JSON: &str = "application/json";
+/// Notices that the site takes with one list at most.
+const GIVEN_NOTICES_MAX: usize = 256;
+
+/// What a site that has forgotten it gets back.
+#[derive(Serialize)]
+struct GivenBack {
+    text: String,
+    signature: String,
+    /// In Base64.
+    notices: Vec<String>,
+}
 
 /// A membership whose files come from the group's site.
 pub(crate) struct Enrolment {
@@ -71,6 +82,14 @@ pub(crate) enum Asked {
     Enrolled,
     /// An administrator decides; ask again after this.
     Waiting(Duration),
+}
+
+/// What a look at the site's list found.
+enum Looked {
+    /// Nothing new, or a list of this number.
+    Found(Option<i64>),
+    /// The site does not know what we know: what is wrong if that does not change.
+    Forgot(Trouble),
 }
 
 /// A list as the site hands it out.
@@ -241,27 +260,30 @@ impl Enrolment {
     /// Looks whether the site has a newer list, and keeps it; gives its number. A site that forgot what we know gets our list
     /// back, and is asked again.
     pub(crate) async fn fetch_lists(&mut self) -> Result<Option<i64>, Trouble> {
-        if let Some(found) = self.look_at_lists().await? {
+        if let Looked::Found(found) = self.look_at_lists().await? {
             return Ok(found);
         }
         self.give_back().await?;
-        let older = || Trouble::Strange("its list is older than ours, which it does not keep".to_owned());
-        self.look_at_lists().await?.ok_or_else(older)
+        match self.look_at_lists().await? {
+            Looked::Found(found) => Ok(found),
+            Looked::Forgot(trouble) => Err(trouble),
+        }
     }
 
-    /// The same of a site that knows what we know; of any other nothing.
-    async fn look_at_lists(&mut self) -> Result<Option<Option<i64>>, Trouble> {
+    async fn look_at_lists(&mut self) -> Result<Looked, Trouble> {
         let mut request = Request::get(self.lists_place()).header("Atoll-Reader", self.proof()?);
         if let Some(tag) = &self.tag {
             request = request.header(IF_NONE_MATCH, tag);
         }
         let said = self.way.ask(request, Vec::new()).await?;
         if said.status == StatusCode::NOT_MODIFIED {
-            return Ok(Some(None));
+            return Ok(Looked::Found(None));
         }
         let own = self.list();
         let said = match granted(said, None) {
-            Err(trouble) if trouble.reason() == Some("restored") && own.is_some() => return Ok(None),
+            Err(trouble) if trouble.reason() == Some("restored") && own.is_some() => {
+                return Ok(Looked::Forgot(trouble));
+            }
             other => other?,
         };
         let lists: Lists = read(&said)?;
@@ -269,15 +291,15 @@ impl Enrolment {
         // The list of X.509 that goes with an older one is refused as well.
         let number = self.judge().list(&list).map_err(Trouble::Strange)?.number;
         if own.is_some_and(|own| own > number) {
-            return Ok(None);
+            return Ok(Looked::Forgot(Trouble::Strange("its list is older than ours".to_owned())));
         }
         let known = files::read(&self.group.revocations, Access::Public, LARGE).ok();
         let judged = self.judge().lists(&list, lists.x509.as_bytes(), known.as_deref());
-        self.users = Some(judged.map_err(Trouble::Strange)?);
+        let users = judged.map_err(Trouble::Strange)?;
         self.keep_lists(&list, lists.x509.as_bytes()).map_err(Trouble::Unkept)?;
-        self.tag = said.tag;
+        (self.users, self.tag) = (Some(users), said.tag);
         self.notice = self.last_notice(&lists.notices).or_else(|| self.notice.take());
-        Ok(Some((own != Some(number)).then_some(number)))
+        Ok(Looked::Found((own != Some(number)).then_some(number)))
     }
 
     /// The last of some notices in Base64, if the authority signed it.
@@ -295,9 +317,15 @@ impl Enrolment {
         self.folder.keep(REVOCATIONS, x509, Access::Public)
     }
 
-    /// Gives the newest list back to a site that forgot it.
+    /// Gives the newest list back to a site that forgot it, and what was revoked since.
     async fn give_back(&mut self) -> Result<(), Trouble> {
-        let Some(list) = self.folder.list() else { return Ok(()) };
+        let Some(SignedList { text, signature }) = self.folder.list() else { return Ok(()) };
+        let last = self.list().and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
+        let judge = self.judge();
+        let is_newer = |notice: &Vec<u8>| judge.notice(notice).is_ok_and(|notice| notice.number > last);
+        let notices = self.memory.notices().into_iter().filter(is_newer).take(GIVEN_NOTICES_MAX);
+        let notices = notices.map(|notice| encode_block(&notice)).collect();
+        let list = GivenBack { text, signature, notices };
         let request = Request::post(self.lists_place())
             .header("Atoll-Reader", self.proof()?)
             .header(CONTENT_TYPE, JSON);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use atoll_core::security::UserList;
+use atoll_core::security::{Notice, UserList};
 use rusqlite::{Connection, params};
 
 use super::notices::Desk;
@@ -15,13 +15,66 @@ use crate::vault::Vault;
 /// Who stands in the audit log for what the site does by itself, and its operator.
 const SITE: &str = "(site)";
 
-/// A list that a member gives back.
+/// Notices that are taken with one list at most.
+pub const GIVEN_NOTICES_MAX: usize = 256;
+
+/// A list that a member gives back, and notices of what was revoked after it: members are told those before the next list.
 #[derive(Clone, Debug)]
 pub struct Given {
     /// The text.
     pub text: String,
     /// The authority's signature.
     pub signature: Vec<u8>,
+    /// As the authority signed them.
+    pub notices: Vec<Vec<u8>>,
+}
+
+/// What was given, once it is known that the group's authority signed all of it.
+struct Proved {
+    list: UserList,
+    notices: Vec<Notice>,
+}
+
+impl Proved {
+    fn new(group: &Group, given: &Given) -> Result<Self, Refusal> {
+        if given.notices.len() > GIVEN_NOTICES_MAX {
+            return Err(Refusal::TooMany);
+        }
+        let key = group.authority()?.public_key()?;
+        let list = UserList::verified(&key, &given.text, &given.signature)?;
+        let notices = given.notices.iter().map(|notice| Notice::verified(&key, notice));
+        let mut notices: Vec<Notice> = notices.collect::<Result<_, _>>()?;
+        notices.sort_by_key(|notice| notice.number);
+        let is_ours = list.group == group.name && notices.iter().all(|notice| notice.group == group.name);
+        if is_ours { Ok(Self { list, notices }) } else { Err(Refusal::ForeignList) }
+    }
+
+    /// The users that are revoked, and since when.
+    fn users(&self) -> impl Iterator<Item = (String, i64)> {
+        let whole = self.notices.iter().filter(|notice| notice.serials.is_empty());
+        self.list.users.iter().cloned().chain(whole.map(|notice| (notice.user.clone(), signed(notice.at))))
+    }
+
+    /// The same of serial numbers.
+    fn serials(&self) -> impl Iterator<Item = (String, i64)> {
+        let named = |notice: &Notice| {
+            let at = signed(notice.at);
+            notice.serials.iter().map(|serial| (serial.to_string(), at)).collect::<Vec<_>>()
+        };
+        self.list.serials.iter().cloned().chain(self.notices.iter().flat_map(named))
+    }
+
+    /// The number up to which it says everything.
+    fn number(&self) -> i64 {
+        self.notices.iter().fold(self.list.number, |all, notice| {
+            if signed(notice.after) <= all { all.max(signed(notice.number)) } else { all }
+        })
+    }
+}
+
+/// As the database has it.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 struct Numbered {
@@ -116,60 +169,58 @@ impl Site {
         let check = move |db: &Connection| {
             let group = group(db, &asked)?.ok_or(Refusal::Forged)?;
             check_reader(&vault, &group, &proof)?;
-            let key = group.authority()?.public_key()?;
-            let list = UserList::verified(&key, &given.text, &given.signature)?;
-            if list.group == group.name { Ok(list) } else { Err(Refusal::ForeignList) }
+            Proved::new(&group, &given)
         };
-        let list = self.store.read(check).await?;
+        let proved = self.store.read(check).await?;
         let vault = Arc::clone(&self.vault);
         let take = move |db: &Connection| {
-            let group = group(db, &list.group)?.ok_or(Refusal::NotFound)?;
-            let number = take(db, &vault, (&group, now), (&list, memory.watermark.of(&group.name)))?;
+            let group = group(db, &proved.list.group)?.ok_or(Refusal::NotFound)?;
+            let number = take(db, &vault, (&group, now), (&proved, memory.watermark.of(&group.name)))?;
             Ok((number.is_some(), number.map(|number| Listed { group: group.name, number })))
         };
         self.write_list(take).await
     }
 }
 
-/// Merges a list into what is known; gives the number of the list that was signed of both, if there was anything new.
+/// Merges what was given into what is known; gives the number of the list that was signed of both, if there was anything new.
 fn take(
     db: &Connection,
     vault: &Vault,
     (group, now): (&Group, i64),
-    (list, newest): (&UserList, i64),
+    (proved, newest): (&Proved, i64),
 ) -> Result<Option<i64>, Refusal> {
-    let fresh = merge(db, group.id, list)?;
+    let (fresh, number) = (merge(db, group.id, proved)?, proved.number());
     let own = last(db, group.id)?.number;
-    if fresh == 0 && list.number <= own && !group.held {
+    if fresh == 0 && number <= own && !group.held {
         return Ok(None);
     }
-    if group.held && list.number < newest {
+    if group.held && number < newest {
         // Newer ones are still missing; what this one says stays.
         return Ok(None);
     }
     if group.held {
         set_held(db, group.id, false)?;
     }
-    note(db, (group.id, now), [SITE, "take list back", &list.number.to_string()])?;
+    note(db, (group.id, now), [SITE, "take list back", &number.to_string()])?;
     let free = group.freed();
     // Members may know a salt of which the database knows nothing.
-    let before = own.max(list.number).max(newest);
+    let before = own.max(number).max(newest);
     Desk { db, vault, group: &free, now }.sign_fresh(before).map(Some)
 }
 
 /// How many facts were new.
-fn merge(db: &Connection, group: i64, list: &UserList) -> Result<usize, Refusal> {
+fn merge(db: &Connection, group: i64, proved: &Proved) -> Result<usize, Refusal> {
     let mut fresh = 0;
     let mut users = db.prepare(
         "INSERT INTO revoked_users (group_id, user, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
     )?;
-    for (user, at) in &list.users {
+    for (user, at) in proved.users() {
         fresh += users.execute(params![group, user, at])?;
     }
     let mut serials = db.prepare(
         "INSERT INTO revoked_serials (group_id, serial, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
     )?;
-    for (serial, at) in &list.serials {
+    for (serial, at) in proved.serials() {
         fresh += serials.execute(params![group, serial, at])?;
     }
     for sql in [REVOKE_NAMED, REVOKE_NODES_OF_NAMED, REVOKE_NODES_OF_SERIALS, REVOKE_CERTIFICATES] {

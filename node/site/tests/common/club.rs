@@ -26,7 +26,8 @@ pub fn revoke(ann: &Program<'_>, user: &str) {
 }
 
 pub fn give_back(node: &Node, served: &Served, given: &Value) -> Answer {
-    let body = json!({"text": given["text"], "signature": given["signature"]}).to_string();
+    let body = json!({"text": given["text"], "signature": given["signature"], "notices": given["notices"]});
+    let body = body.to_string();
     let request = Request::json("POST", "/api/v1/groups/chess/revocations", &body);
     served.ask(&request.with("Atoll-Reader", node.proof()))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use atoll_core::security::LIST_MAX;
+use atoll_core::security::{LIST_MAX, NOTICE_MAX};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Json, Response};
@@ -15,13 +15,16 @@ use serde::{Deserialize, Serialize};
 use super::{Failed, Operation, Origin, READER, Sent, Told, operation};
 use crate::enrolment::{Enrol, Enrolled};
 use crate::refusal::Refusal;
-use crate::revocation::Given;
+use crate::revocation::{GIVEN_NOTICES_MAX, Given};
 use crate::site::Site;
 
 #[derive(Deserialize)]
 struct GivenBack {
     text: String,
     signature: String,
+    /// Of revocations after it, in Base64.
+    #[serde(default)]
+    notices: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -82,10 +85,13 @@ async fn give_back(
 ) -> Told<Taken> {
     let proof = proof(&headers)?;
     site.check_reader(&group, proof, from).await?;
-    // As JSON a line's end takes two letters.
-    let bytes = axum::body::to_bytes(body, 2 * LIST_MAX).await.map_err(|_| Refusal::TooLong)?;
+    // As JSON a line's end takes two letters, and in Base64 three bytes take four.
+    let most = 2 * (LIST_MAX + GIVEN_NOTICES_MAX * NOTICE_MAX);
+    let bytes = axum::body::to_bytes(body, most).await.map_err(|_| Refusal::TooLong)?;
     let given: GivenBack = serde_json::from_slice(&bytes).map_err(|_| Refusal::Malformed)?;
     let signature = STANDARD.decode(given.signature).map_err(|_| Refusal::Malformed)?;
-    let given = Given { text: given.text, signature };
+    let notices: Result<Vec<Vec<u8>>, _> = given.notices.iter().map(|one| STANDARD.decode(one)).collect();
+    let notices = notices.map_err(|_| Refusal::Malformed)?;
+    let given = Given { text: given.text, signature, notices };
     Ok(Json(Taken { new: site.give_back(&group, proof, given).await? }))
 }
