@@ -18,7 +18,8 @@ use std::sync::Arc;
 pub(crate) use memory::{Listed, Memory};
 pub(crate) use notices::epochs;
 use notices::{Desk, Out};
-pub use restored::{GIVEN_NOTICES_MAX, Given};
+pub(crate) use restored::GIVEN_NOTICES_MAX;
+pub use restored::Given;
 pub use told::Say;
 
 use crate::authority::{List, Revoked};

@@ -16,7 +16,7 @@ use crate::vault::Vault;
 const SITE: &str = "(site)";
 
 /// Notices that are taken with one list at most.
-pub const GIVEN_NOTICES_MAX: usize = 256;
+pub(crate) const GIVEN_NOTICES_MAX: usize = 256;
 
 /// A list that a member gives back, and notices of what was revoked after it: members are told those before the next list.
 #[derive(Clone, Debug)]
