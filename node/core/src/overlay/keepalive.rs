@@ -94,6 +94,7 @@ impl Overlay {
         let mut body = lent.pool.take(8);
         pong.write(&mut body);
         self.send_frame_once(id, FrameKind::Pong, body, lent);
+        self.ask_again(peer, lent);
     }
 
     pub(super) fn on_pong(&mut self, id: EdgeId, peer: Address, pong: Ping, lent: &mut Lent<'_>) {

@@ -160,6 +160,9 @@ impl Overlay {
     /// Asks a peer for what we may lack, if it does not know the same.
     pub(super) fn compare(&mut self, peer: Address, theirs: Knowledge, lent: &mut Lent<'_>) {
         let Some(ours) = self.knowledge() else { return };
+        if theirs.complete > ours.complete {
+            self.exchange.on_asked(theirs.complete, lent.now);
+        }
         if theirs.digest != ours.digest || theirs.complete > ours.complete {
             self.ask(peer, (ours.complete, 0), lent);
         }
@@ -168,6 +171,14 @@ impl Overlay {
 
     fn ask(&mut self, peer: Address, (after, offset): (u64, u32), lent: &mut Lent<'_>) {
         self.say(peer, &Revocation::Ask { after, offset }, lent);
+    }
+
+    /// A peer lives: a list that was waited for in vain is asked of it.
+    pub(super) fn ask_again(&mut self, peer: Address, lent: &mut Lent<'_>) {
+        let complete = self.knowledge().map_or(0, |ours| ours.complete);
+        if self.exchange.has_stalled(complete, lent.now) {
+            self.ask(peer, (complete, 0), lent);
+        }
     }
 
     fn on_notices(&mut self, peer: Address, next: u64, notices: &[Vec<u8>], lent: &mut Lent<'_>) {

@@ -56,6 +56,8 @@ pub enum Next {
 #[derive(Debug, Default)]
 pub struct Exchange {
     assembly: Option<Assembly>,
+    /// What a peer knows and we do not, up to which number, and until when it is waited for.
+    lacks: Option<(u64, Time)>,
     /// The numbers of notices that were learnt lately, and when.
     recent: BTreeMap<u64, Time>,
 }
@@ -130,6 +132,23 @@ impl Exchange {
             self.assembly = None;
         }
         next
+    }
+
+    /// Somebody who knows everything up to `complete` was asked for what we lack.
+    pub fn on_asked(&mut self, complete: u64, now: Time) {
+        self.lacks = Some((complete, now + PATIENCE));
+    }
+
+    /// Whether what we lack was waited for in vain, knowing everything up to `complete`; it is to be asked for anew.
+    pub fn has_stalled(&mut self, complete: u64, now: Time) -> bool {
+        self.lacks.take_if(|(theirs, _)| *theirs <= complete);
+        self.assembly.take_if(|assembly| assembly.until <= now);
+        let Some((_, until)) = &mut self.lacks else { return false };
+        let has = self.assembly.is_none() && *until <= now;
+        if has {
+            *until = now + PATIENCE;
+        }
+        has
     }
 
     /// A peer is gone, and with it what it has not said.
