@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::node::Node;
 use super::{Answer, Program, Request, Served};
@@ -32,7 +33,7 @@ pub fn give_back(node: &Node, served: &Served, given: &Value) -> Answer {
     served.ask(&request.with("Atoll-Reader", node.proof()))
 }
 
-pub fn copy(from: &Path, to: &Path) {
+fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -40,8 +41,15 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// The same site with its clock at `wall`, and its database as it is now, for [`restored`].
+pub fn with_backup(served: Served, wall: u64) -> (Served, TempDir) {
+    let (folder, backup) = (served.end(), tempfile::tempdir().unwrap());
+    copy(&folder.path().join("data"), backup.path());
+    (Served::on(folder, wall), backup)
+}
+
 /// The same site after its database was put back to what it was at `backup`.
-pub fn restored(folder: tempfile::TempDir, backup: &Path, wall: u64) -> Served {
+pub fn restored(folder: TempDir, backup: &Path, wall: u64) -> Served {
     fs::remove_dir_all(folder.path().join("data")).unwrap();
     copy(backup, &folder.path().join("data"));
     Served::on(folder, wall)
