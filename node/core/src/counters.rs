@@ -183,6 +183,9 @@ pub struct Counters {
     pub carried_datagrams: u64,
     /// Datagrams that went through a common peer.
     pub relayed_datagrams: u64,
+    /// What was sent to tell all members of something: ranges to cover, revocations, the answers and acknowledgements of both. Of
+    /// what goes through others as it leaves its edge.
+    pub told: Volume,
     /// Payloads that were broadcast and arrived.
     pub broadcasts_received: u64,
     /// Revocations that were learnt, however.

@@ -26,9 +26,8 @@ const SIEGE: Duration = Duration::from_secs(60);
 const GLANCE: Duration = Duration::from_secs(5);
 /// Nobody's name: what a notice about this user costs is what telling costs, and no repair of the ring.
 const NOBODY: &str = "nobody";
-/// Headers of IPv4 and UDP, and of IPv4 and TCP.
+/// Headers of IPv4 and UDP.
 const UDP_HEADERS: f64 = 28.0;
-const TCP_HEADERS: f64 = 40.0;
 /// Bytes of a broadcast datagram beside the notice: headers of IPv4 and UDP 28, of the datagram, record 20, number in it 3,
 /// kind 1, and of the broadcast 71.
 const AROUND: usize = 28 + SHORT_LEN + 20 + 3 + 1 + 71;
@@ -110,8 +109,8 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Bytes that the members have sent. A broadcast stays in its overlay, where little else is sent, so that only the members'
-    /// own counters tell its price from that of everything else; any other way uses both overlays, as the wire counts them.
+    /// Bytes that the members have sent. Of a broadcast the members themselves count what belongs to it, down to the
+    /// acknowledgements, as nothing at the wire tells it from the rest; any other way uses both overlays, and the wire counts.
     fn sent(&mut self, cast: &Cast) -> Result<f64, Cut> {
         if self.values.by != Spread::Broadcast {
             let traffic = self.environment.traffic(&cast.members)?;
@@ -122,9 +121,8 @@ impl Stage<'_> {
             |one: &&Sample| one.labels.iter().any(|label| *label == ("overlay".into(), GROUP.into()));
         let bytes = samples.iter().filter(of_group).map(|sample| {
             let each = match sample.metric.as_str() {
-                "atoll_sent_bytes_total" | "atoll_tcp_sent_bytes_total" => 1.0,
-                "atoll_sent_datagrams_total" => UDP_HEADERS,
-                "atoll_tcp_sent_datagrams_total" => TCP_HEADERS,
+                "atoll_told_bytes_total" => 1.0,
+                "atoll_told_datagrams_total" => UDP_HEADERS,
                 _ => 0.0,
             };
             each * sample.value

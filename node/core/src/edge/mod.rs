@@ -62,6 +62,8 @@ pub struct Edge {
     pub stage: Stage,
     /// When it came to that stage.
     pub since: Time,
+    /// Whether the acknowledgement that is owed is for what all members are told.
+    pub was_told: bool,
     /// Acknowledged frames.
     pub reliable: Reliable,
     /// Keepalive.
@@ -86,6 +88,7 @@ impl Edge {
             identity: None,
             stage: Stage::Handshake,
             since: now,
+            was_told: false,
             reliable: Reliable::default(),
             probe: Probe::new(Duration::from_secs(25), now),
             told_digest: 0,

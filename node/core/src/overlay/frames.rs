@@ -6,7 +6,7 @@ use crate::counters::DropReason;
 use crate::edge::{self, Again, Edge, Overdue, Receipt, Stage};
 use crate::wire::{
     Address, CloseReason, EdgeId, FrameHeader, FrameKind, Link, Malformed, Neighbours, OPEN, Ping, RoleBits,
-    Way, read_observed,
+    SHORT_LEN, Way, read_observed,
 };
 
 /// The retransmission at which a packet also takes the next best way.
@@ -41,7 +41,11 @@ impl Overlay {
     fn put_frame(&mut self, id: EdgeId, header: FrameHeader, mut body: Buffer, lent: &mut Lent<'_>) {
         let Some(edge) = self.edges.get_mut(id) else { return };
         let ack = edge.reliable.take_ack();
+        let answers = std::mem::take(&mut edge.was_told) && header.kind == FrameKind::Ack;
         FrameHeader { ack, ..header }.prepend(&mut body);
+        if answers || header.kind.tells() {
+            self.counters.told.send(SHORT_LEN + body.len() + self.engine.overhead());
+        }
         // An edge whose association is not up has sent nothing and owes nothing.
         let _ = self.engine.send(edge::channel(id), body, lent.now);
     }
@@ -62,6 +66,7 @@ impl Overlay {
         }
         if let Some(sequence) = header.sequence {
             let Some(edge) = self.edges.get_mut(id) else { return };
+            edge.was_told |= header.kind.tells();
             match edge.reliable.on_sequence(sequence, lent.now) {
                 Receipt::New => {}
                 Receipt::Duplicate => return self.counters.drop(DropReason::Duplicate),

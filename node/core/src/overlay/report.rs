@@ -232,7 +232,7 @@ fn via(remote: Remote) -> Option<Address> {
     }
 }
 
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 27] {
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 29] {
     [
         ("atoll_sent_datagrams_total", "Datagrams handed to the socket", counters.udp.sent_datagrams),
         ("atoll_sent_bytes_total", "UDP payload bytes handed to the socket", counters.udp.sent_bytes),
@@ -245,6 +245,16 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 27] {
             "atoll_relayed_datagrams_total",
             "Datagrams of this overlay that went through a common peer",
             counters.relayed_datagrams,
+        ),
+        (
+            "atoll_told_datagrams_total",
+            "Datagrams that tell all members of something",
+            counters.told.sent_datagrams,
+        ),
+        (
+            "atoll_told_bytes_total",
+            "UDP payload bytes of what tells all members of something, answers and acknowledgements included",
+            counters.told.sent_bytes,
         ),
         ("atoll_broadcasts_received_total", "Payloads for all that arrived", counters.broadcasts_received),
         ("atoll_revocations_learnt_total", "Revocations that were learnt", counters.revocations_learnt),

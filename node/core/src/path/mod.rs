@@ -179,6 +179,12 @@ impl Table {
         self.usual = (self.usual * (SHARE - 1) + sample) / SHARE;
     }
 
+    /// What round trips usually are lately.
+    #[must_use]
+    pub fn usual(&self) -> Duration {
+        self.usual
+    }
+
     /// How many times as long as on a common day everything takes, 1 to 8: where the machine or its link is busy, to give up
     /// and begin again in a hurry would make it busier.
     #[must_use]

@@ -26,6 +26,7 @@ mod trust;
 mod wrap;
 
 use std::fmt;
+use std::time::Duration;
 
 pub use announcement::{Course, Envelope, Once, holds_receipt, sign_receipt};
 pub use certificate::{
@@ -184,6 +185,10 @@ pub trait Engine: fmt::Debug + Send {
     /// # Errors
     /// They cannot be used; what was shown before stays.
     fn present(&mut self, credentials: &Credentials) -> Result<(), Unusable>;
+
+    /// What the member's exchanges usually take there and back: no first wait for an answer is much shorter. Engines that measure
+    /// each channel by themselves need not listen.
+    fn set_round_trip(&mut self, _usual: Duration) {}
 
     /// Forgets a channel without a word.
     fn forget(&mut self, channel: ChannelId);

@@ -58,6 +58,12 @@ pub enum FrameKind {
 }
 
 impl FrameKind {
+    /// Whether it tells members of something that all shall know, or answers that.
+    #[must_use]
+    pub fn tells(self) -> bool {
+        matches!(self, Self::Broadcast | Self::Covered | Self::Revocation)
+    }
+
     fn from_bits(bits: u8) -> Result<Self, Malformed> {
         [
             Self::Ack,

@@ -26,6 +26,8 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How many times in what is usual a flight is said about. Loss, too, makes answers take longer: with fewer times, waits that follow
 /// it would make it longer still, without an end at 30 % in each direction.
 const TIMES: u32 = 3;
+/// The same in usual round trips, which loss does not lengthen.
+const ROUND_TRIPS: f64 = 1.5;
 /// The weight of one answer in what is usual.
 const SHARE: u32 = 8;
 
@@ -36,18 +38,37 @@ pub(super) struct Pace {
     wait: Duration,
     wait_max: Duration,
     usual: Duration,
+    round_trip: Duration,
 }
 
 impl Pace {
     /// What is usual of nobody yet; waits are never shorter than these.
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { wait: limits.wait, wait_max: limits.wait_max, usual: Duration::ZERO }
+        Self {
+            wait: limits.wait,
+            wait_max: limits.wait_max,
+            usual: Duration::ZERO,
+            round_trip: Duration::ZERO,
+        }
     }
 
     /// A flight was answered so long after it was first said.
     pub(super) fn learn(&mut self, took: Duration, limits: &mut Limits) {
         self.usual = (self.usual * (SHARE - 1) + took) / SHARE;
-        limits.wait = (self.usual / TIMES).min(WAIT_MAX).max(self.wait);
+        self.set(limits);
+    }
+
+    /// What the member's other exchanges take there and back: an engine that is new where all is busy need not find out by itself.
+    pub(super) fn set_round_trip(&mut self, usual: Duration, limits: &mut Limits) {
+        if self.round_trip != usual {
+            self.round_trip = usual;
+            self.set(limits);
+        }
+    }
+
+    fn set(&self, limits: &mut Limits) {
+        let wait = (self.usual / TIMES).max(self.round_trip.mul_f64(ROUND_TRIPS));
+        limits.wait = wait.min(WAIT_MAX).max(self.wait);
         limits.wait_max = self.wait_max.max(limits.wait * 2);
     }
 }
@@ -241,6 +262,12 @@ mod tests {
         for _ in 0..100 {
             pace.learn(shortest.wait / 2, &mut limits);
         }
+        assert_eq!((limits.wait, limits.wait_max), (shortest.wait, shortest.wait_max));
+        pace.set_round_trip(shortest.wait * 2, &mut limits);
+        assert_eq!((limits.wait, limits.wait_max), (shortest.wait * 3, shortest.wait * 6));
+        pace.set_round_trip(Duration::from_secs(3600), &mut limits);
+        assert_eq!(limits.wait, WAIT_MAX);
+        pace.set_round_trip(shortest.wait / 4, &mut limits);
         assert_eq!((limits.wait, limits.wait_max), (shortest.wait, shortest.wait_max));
     }
 }

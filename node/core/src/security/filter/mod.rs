@@ -219,6 +219,10 @@ impl<H: Handshaker> Engine for Filter<H> {
         self.handshaker.present(credentials)
     }
 
+    fn set_round_trip(&mut self, usual: Duration) {
+        self.common.pace.set_round_trip(usual, &mut self.common.limits);
+    }
+
     fn forget(&mut self, channel: ChannelId) {
         self.associations.remove(&channel);
     }
