@@ -99,6 +99,35 @@ fn each_revocation_has_a_notice_that_goes_on_where_the_list_before_ended() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_for_a_while_has_no_revocation_forgotten() {
+    let served = Served::new();
+    let (ann, others) = group(&served, &["bob", "dan", "eve"]);
+    let [own, bob, dan] = [&ann, &others[0], &others[1]].map(|one| Node::of(one, "chess"));
+    let certificates = [&bob, &dan].map(|node| node.certificate(&served));
+    let end = |by: &Program<'_>, node: &Node| {
+        let address = atoll_core::security::address_of(&node.key).unwrap();
+        by.done("DELETE", &format!("/api/v1/groups/chess/nodes/{address}"), &json!(null));
+    };
+    end(&ann, &bob);
+    let ahead = 400 * 86_400;
+    served.pass(ahead);
+    end(&served.again("ann"), &dan);
+    let both = list(&own, &served).0.serials;
+    assert_eq!(both.len(), 2, "by that clock both certificates have ended");
+    served.clock.fetch_sub(ahead, std::sync::atomic::Ordering::Relaxed);
+    revoke(&ann, "eve");
+    let (list, said) = list(&own, &served);
+    assert_eq!(list.serials, both);
+    let trust = Trust::Authority(Box::new(told(&own, &said["notices"])));
+    for certificate in &certificates {
+        assert_eq!(own.judged(certificate, said["x509"].as_str(), served.now()), Err(NoMember::Revoked));
+        let claim = Claim::Certificate(certificate.to_der().unwrap());
+        let judged = trust.verify(&claim, Wall(served.now() as u64)).map(|member| member.user);
+        assert_eq!(judged, Err(NoMember::Revoked), "by the notices alone");
+    }
+}
+
+#[test]
 fn lists_are_for_those_who_know_the_secret() {
     let served = Served::new();
     let (ann, _) = group(&served, &[]);
