@@ -143,6 +143,29 @@ fn lists_are_for_those_who_know_the_secret() {
 }
 
 #[test]
+fn a_list_that_is_known_is_not_made_ready_again() {
+    let served = Served::new();
+    let (ann, _) = group(&served, &["bob"]);
+    let node = Node::of(&ann, "chess");
+    let ask = |tag: &str| {
+        let request = Request::get("/api/v1/groups/chess/revocations").with("Atoll-Reader", node.proof());
+        served.ask(&request.with("If-None-Match", tag.to_owned()))
+    };
+    let first = ask("\"none\"");
+    let tag = first.header("etag").to_owned();
+    assert_eq!((first.status, ask(&tag).status, ask(&tag).header("etag")), (200, 304, &*tag));
+    revoke(&ann, "bob");
+    let second = ask(&tag);
+    assert_eq!(second.status, 200);
+    let database = served.folder.as_ref().unwrap().path().join("data/site.sqlite");
+    let database = rusqlite::Connection::open(database).unwrap();
+    database.busy_timeout(Duration::from_secs(5)).unwrap();
+    assert_eq!(database.execute("UPDATE lists SET x509 = x'00'", []).unwrap(), 1);
+    assert_eq!(ask(second.header("etag")).status, 304, "nothing of it is looked at");
+    assert_eq!(ask(&tag).status, 500, "what is spoilt is no list");
+}
+
+#[test]
 fn the_last_administrator_stays_and_others_go() {
     let served = Served::new();
     let (ann, others) = group(&served, &["bob"]);

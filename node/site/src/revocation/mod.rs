@@ -10,6 +10,9 @@ mod told;
 mod turns;
 
 use atoll_core::security::{LIST_MAX, Serial, UserList, Wall, list_digest, sign_list};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use openssl::sha::sha256;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -44,6 +47,15 @@ pub struct SignedList {
     pub x509: String,
     /// The latest notices, each a revocation by itself, in Base64.
     pub notices: Vec<String>,
+}
+
+/// The newest list, for whoever asks.
+#[derive(Clone, Debug)]
+pub struct Newest {
+    /// Another one for every list that was ever signed, as HTTP has it (RFC 9110, section 8.8.3).
+    pub tag: String,
+    /// The list, unless whoever asks has shown this tag.
+    pub list: Option<SignedList>,
 }
 
 struct Last {
@@ -181,22 +193,34 @@ pub(crate) fn check_reader(vault: &Vault, group: &Group, proof: &str) -> Result<
     if same(own.as_bytes(), proof.as_bytes()) { Ok(()) } else { Err(Refusal::Forged) }
 }
 
-fn signed(db: &Connection, group: i64) -> Result<SignedList, Refusal> {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
+/// The number alone would not do: a database that was restored uses numbers again.
+fn tag(number: i64, signature: &[u8]) -> String {
+    format!("\"{number}-{}\"", hex(&sha256(signature)[..16]))
+}
+
+/// Members ask every minute, and a list may be long: it is made ready only for those who do not know it.
+fn newest(db: &Connection, group: i64, known: Option<&str>) -> Result<Newest, Refusal> {
+    let sql = "SELECT number, signature FROM lists WHERE group_id = ?1";
+    let read = |row: &Row<'_>| Ok(tag(row.get(0)?, &row.get::<_, Vec<u8>>(1)?));
+    let tag = db.query_row(sql, [group], read).optional()?.ok_or(Refusal::NotFound)?;
+    if known == Some(tag.as_str()) { Ok(Newest { tag, list: None }) } else { signed(db, group) }
+}
+
+fn signed(db: &Connection, group: i64) -> Result<Newest, Refusal> {
     let sql = "SELECT number, text, signature, x509 FROM lists WHERE group_id = ?1";
     let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
     let (number, text, signature, x509): (i64, String, Vec<u8>, Vec<u8>) =
         db.query_row(sql, [group], read).optional()?.ok_or(Refusal::NotFound)?;
     let x509 = openssl::x509::X509Crl::from_der(&x509)?.to_pem()?;
-    Ok(SignedList {
+    let list = SignedList {
         number,
         digest: list_digest(&text),
         text,
-        signature: STANDARD.encode(signature),
+        signature: STANDARD.encode(&signature),
         x509: String::from_utf8(x509).map_err(|_| Refusal::Broken)?,
         notices: notices::latest(db, group)?,
-    })
+    };
+    Ok(Newest { tag: tag(number, &signature), list: Some(list) })
 }
 
 impl Site {
@@ -217,16 +241,22 @@ impl Site {
         checked
     }
 
-    /// The newest list of a group, for whoever knows the group's secret.
+    /// The newest list of a group, for whoever knows the group's secret, and perhaps the list with this tag.
     ///
     /// # Errors
     /// There is no such group, the proof is wrong, or the list may be missing revocations.
-    pub async fn list(&self, group: &str, proof: &str, from: Remote) -> Result<SignedList, Refusal> {
+    pub async fn list(
+        &self,
+        group: &str,
+        proof: &str,
+        from: Remote,
+        known: Option<&str>,
+    ) -> Result<Newest, Refusal> {
         self.check_reader(group, proof, from).await?;
-        let name = group.to_owned();
+        let (name, known) = (group.to_owned(), known.map(str::to_owned));
         let ask = move |db: &Connection| {
             let group = crate::groups::group(db, &name)?.ok_or(Refusal::NotFound)?;
-            if group.held { Err(Refusal::Restored) } else { signed(db, group.id) }
+            if group.held { Err(Refusal::Restored) } else { newest(db, group.id, known.as_deref()) }
         };
         self.store.read(ask).await
     }

@@ -64,15 +64,13 @@ async fn list(
     Origin(from): Origin,
     headers: HeaderMap,
 ) -> Result<Response, Failed> {
-    let list = site.list(&group, proof(&headers)?, from).await?;
-    let tag = format!("\"{}\"", list.digest);
-    let is_known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let tagged = [(ETAG, tag)];
-    // Nodes ask every minute, and a list may be long.
-    if is_known {
-        return Ok((StatusCode::NOT_MODIFIED, tagged).into_response());
-    }
-    Ok((tagged, Json(list)).into_response())
+    let known = headers.get(IF_NONE_MATCH).and_then(|tag| tag.to_str().ok());
+    let newest = site.list(&group, proof(&headers)?, from, known).await?;
+    let tagged = [(ETAG, newest.tag)];
+    Ok(match newest.list {
+        Some(list) => (tagged, Json(list)).into_response(),
+        None => (StatusCode::NOT_MODIFIED, tagged).into_response(),
+    })
 }
 
 /// A list may be long: it is read only after its bringer has shown that it knows the group's secret.
