@@ -74,9 +74,10 @@ impl<'a> Person<'a> {
         file
     }
 
-    fn join(&self) -> Running {
+    /// A node that asks the site for lists this often.
+    fn join(&self, poll: &str) -> Running {
         let (file, data) = (self.download(), self.downloads.with_file_name(self.name));
-        let flags = ["--listen", "127.0.0.1:0", "--poll", "1 s", "--data", text(&data)];
+        let flags = ["--listen", "127.0.0.1:0", "--poll", poll, "--data", text(&data)];
         Running::start_verb(program(&["join", text(&file)]), &flags)
     }
 }
@@ -90,7 +91,10 @@ fn from_signing_up_to_a_member_and_out_again() {
     };
     let folder = tempfile::tempdir().unwrap();
     let public = Running::start(&[]);
-    let site = Site::start(folder.path(), &["--bootstrap", &public.listen.to_string()]);
+    let (bootstrap, config) = (public.listen.to_string(), folder.path().join("site.yaml"));
+    let overlay = format!("overlays: [{{name: public, bootstraps: [\"{bootstrap}\"]}}]");
+    std::fs::write(&config, format!("listen: \"127.0.0.1:0\"\ncontrol: off\n{overlay}\n")).unwrap();
+    let site = Site::start(folder.path(), &["--bootstrap", &bootstrap, "--config", text(&config)]);
     let url = format!("https://localhost:{}", site.place.port());
     let ann = Person::new(&driver, &url, folder.path(), "ann");
     ann.browser.fill_under("Found a group", "chess");
@@ -109,7 +113,7 @@ fn from_signing_up_to_a_member_and_out_again() {
     ann.browser.click("Let bob in");
     ann.browser.reads("Nobody asks");
 
-    let (first, mut second) = (ann.join(), bob.join());
+    let (first, mut second) = (ann.join("10 min"), bob.join("1 s"));
     meet(&[&first, &second]);
     let address = enrolment(&second)["address"].as_str().unwrap().to_owned();
     ann.at("/groups/chess/members/bob");
@@ -131,6 +135,8 @@ fn from_signing_up_to_a_member_and_out_again() {
     assert_eq!(code, Some(2));
     assert!(said.contains("the membership is revoked"), "{said}");
     until("nobody is there for ann", || first.peers_in("chess").is_empty().then_some(()));
+    // Nobody but the site's member of the public overlay could tell it.
+    until("ann's node was told", || (first.status_in("chess")?.revocations?.count >= 1).then_some(()));
     bob.at("/groups/chess");
     bob.browser.reads("Your membership was revoked");
     bob.look("revoked");

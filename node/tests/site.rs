@@ -249,3 +249,11 @@ fn an_operator_s_certificate_is_shown_and_pinned() {
     let said = refused(&[&["--data", text(&data), "--key-file", text(&own)][..], &flags].concat());
     assert!(said.contains("that belong together"), "{said}");
 }
+
+#[test]
+fn a_site_in_which_no_group_is_held_does_not_say_that_one_signs_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), &["--bootstrap", "192.0.2.1:4001", "--release-restored"]);
+    let said = |part: &str| site.began.iter().any(|line| line["message"].as_str().unwrap().contains(part));
+    assert!(said("has let no group sign again") && !said("signs again"), "{:?}", site.began);
+}

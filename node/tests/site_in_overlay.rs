@@ -153,7 +153,7 @@ fn two_nodes_join_by_files_whose_url_leads_nowhere_and_meet() {
 }
 
 #[test]
-fn a_site_without_any_url_has_files_and_no_links_and_is_found() {
+fn a_site_without_any_url_has_files_and_links_and_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("site.yaml");
     fs::write(&config, "listen: 127.0.0.1:0\ncontrol: off\n").unwrap();
@@ -172,13 +172,30 @@ fn a_site_without_any_url_has_files_and_no_links_and_is_found() {
     let place = Place::with(&["--overlay-only"]);
     let file = place.file(&place.token, "chess.atoll");
     says(&fs::read_to_string(&file).unwrap(), &["urls: []"]);
-    let link = place.site.try_ask("POST", "/api/v1/groups/chess/links", (&place.token, ""));
-    let (status, said) = link.unwrap();
-    assert_eq!(status, 409);
-    says(&said, &["no_url", "download the file"]);
     let node = joined(&place, &file, "ann");
     let shown = enrolment(&node);
     assert_eq!((&shown["site"], &shown["reached_by"]), (&json!("in the public overlay"), &json!("overlay")));
+    joins_by_link(&place, "bob", "authority=");
+}
+
+/// Somebody's node joins by a link that begins like this, which is of use once.
+#[track_caller]
+fn joins_by_link(place: &Place, user: &str, begins: &str) {
+    let link = place.link(&place.member(user));
+    assert!(link.starts_with(&format!("atoll://join?{begins}")), "{link}");
+    let start = Instant::now();
+    let mut node = place.join_unready(&link, user);
+    node.wait_until_ready();
+    in_group(&mut node);
+    println!("from the link to the group, through the overlay: {:?}", start.elapsed());
+    let (code, said) = place.join_unready(&link, "another").last_words();
+    assert_eq!(code, Some(2));
+    says(&said, &["the link is not valid, has been used up, or has ended"]);
+}
+
+#[test]
+fn a_link_whose_url_leads_nowhere_is_fetched_over_the_ring() {
+    joins_by_link(&Place::new(&[]), "bob", &format!("site={NOWHERE}&pin="));
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub use groups::{
 pub use limits::Remote;
 pub use member_file::{GroupPart, MemberFile, SitePart, UserPart};
 pub use refusal::Refusal;
-pub use revocation::{Given, Say, SignedList, reader_proof};
+pub use revocation::{Given, Newest, Say, SignedList, reader_proof};
 pub use serve::{Call, Stream, serve, serve_calls};
 pub use site::{Clock, NotOpened, Places, Site, Told};
 pub use store::Unopened;

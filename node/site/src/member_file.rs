@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use atoll_core::security::address_of;
+use atoll_core::wire::Address;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +18,8 @@ use crate::vault::Vault;
 pub(crate) const LINK_LIFE: i64 = 15 * 60;
 /// Links of one member that hold at once; a further one ends the first.
 const LINKS_MAX: i64 = 8;
+/// Members of the public overlay that a link names at most: it has to fit into a QR code.
+const BOOTSTRAPS_MAX: usize = 3;
 /// The version of the file's form.
 const VERSION: u32 = 1;
 
@@ -101,11 +105,23 @@ impl MemberFile {
     }
 }
 
-/// The link with this token, for one line or a QR code; nothing if members are told no URL.
-#[must_use]
-pub(crate) fn link(told: &Told, token: &Token) -> Option<String> {
-    let url = told.urls.first()?;
-    Some(format!("atoll://join?site={url}&pin={}&token={}", hex(&told.pin), token.text()))
+/// The link with this token, for one line or a QR code. It leads to the site's URL, and to where the group's authority says in the
+/// public overlay that the site is.
+///
+/// # Errors
+/// Members are told neither.
+fn link(told: &Told, token: &Token, authority: Address) -> Result<String, Refusal> {
+    let web = told.urls.first().map(|url| format!("site={url}&pin={}&", hex(&told.pin)));
+    let bootstraps = told.bootstraps.iter().take(BOOTSTRAPS_MAX);
+    // An address of IPv6 may name an interface behind a `%`.
+    let bootstraps: String =
+        bootstraps.map(|place| format!("bootstrap={}&", place.replace('%', "%25"))).collect();
+    let around = (!bootstraps.is_empty()).then(|| format!("authority={authority}&{bootstraps}"));
+    if web.is_none() && around.is_none() {
+        return Err(Refusal::NoUrl);
+    }
+    let (web, around) = (web.unwrap_or_default(), around.unwrap_or_default());
+    Ok(format!("atoll://join?{web}{around}token={}", token.text()))
 }
 
 impl Site {
@@ -125,22 +141,23 @@ impl Site {
     /// Makes a link that fetches the file once, within a quarter of an hour.
     ///
     /// # Errors
-    /// Only a member may, and only at a site with a URL.
+    /// Only a member may, and only at a site of which members are told where it is.
     pub async fn make_link(&self, at: &At) -> Result<String, Refusal> {
-        let token = Token::fresh()?;
-        let made = link(&self.told, &token).ok_or(Refusal::NoUrl)?;
+        let (token, told) = (Token::fresh()?, self.told.clone());
         let proof = token.hash();
         self.change(at, Rank::Member, move |scene| {
+            let key = scene.group.authority()?.public_key()?;
+            let made = link(&told, &token, address_of(&key)?)?;
             let (group, account) = (scene.group.id, scene.account.id);
             let sql = "DELETE FROM links WHERE token IN (SELECT token FROM links
                 WHERE group_id = ?1 AND account = ?2 ORDER BY ends DESC LIMIT -1 OFFSET ?3)";
             scene.db.execute(sql, params![group, account, LINKS_MAX - 1])?;
             let sql = "INSERT INTO links (token, group_id, account, ends) VALUES (?1, ?2, ?3, ?4)";
             scene.db.execute(sql, params![proof, group, account, scene.now + LINK_LIFE])?;
-            scene.note("make link", &scene.account.name)
+            scene.note("make link", &scene.account.name)?;
+            Ok(made)
         })
-        .await?;
-        Ok(made)
+        .await
     }
 
     /// Fetches the file of a link, which ends by that.

@@ -59,10 +59,8 @@ pub enum Refusal {
     /// An invitation or a link that has ended.
     #[error("the link is not valid, has been used up, or has ended")]
     Ended,
-    /// Members of this site are told no URL.
-    #[error(
-        "members reach this site through the public overlay alone, and a link needs a URL: download the file"
-    )]
+    /// Members of this site are told neither a URL nor a member of the public overlay.
+    #[error("members are told no place where a link could lead: download the file")]
     NoUrl,
     /// The request is not authenticated by the user's key.
     #[error("the request is not made with the user's key for this group")]

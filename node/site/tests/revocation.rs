@@ -99,6 +99,35 @@ fn each_revocation_has_a_notice_that_goes_on_where_the_list_before_ended() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_for_a_while_has_no_revocation_forgotten() {
+    let served = Served::new();
+    let (ann, others) = group(&served, &["bob", "dan", "eve"]);
+    let [own, bob, dan] = [&ann, &others[0], &others[1]].map(|one| Node::of(one, "chess"));
+    let certificates = [&bob, &dan].map(|node| node.certificate(&served));
+    let end = |by: &Program<'_>, node: &Node| {
+        let address = atoll_core::security::address_of(&node.key).unwrap();
+        by.done("DELETE", &format!("/api/v1/groups/chess/nodes/{address}"), &json!(null));
+    };
+    end(&ann, &bob);
+    let ahead = 400 * 86_400;
+    served.pass(ahead);
+    end(&served.again("ann"), &dan);
+    let both = list(&own, &served).0.serials;
+    assert_eq!(both.len(), 2, "by that clock both certificates have ended");
+    served.clock.fetch_sub(ahead, std::sync::atomic::Ordering::Relaxed);
+    revoke(&ann, "eve");
+    let (list, said) = list(&own, &served);
+    assert_eq!(list.serials, both);
+    let trust = Trust::Authority(Box::new(told(&own, &said["notices"])));
+    for certificate in &certificates {
+        assert_eq!(own.judged(certificate, said["x509"].as_str(), served.now()), Err(NoMember::Revoked));
+        let claim = Claim::Certificate(certificate.to_der().unwrap());
+        let judged = trust.verify(&claim, Wall(served.now() as u64)).map(|member| member.user);
+        assert_eq!(judged, Err(NoMember::Revoked), "by the notices alone");
+    }
+}
+
+#[test]
 fn lists_are_for_those_who_know_the_secret() {
     let served = Served::new();
     let (ann, _) = group(&served, &[]);
@@ -111,6 +140,29 @@ fn lists_are_for_those_who_know_the_secret() {
     assert_eq!(served.ask(&Request::get(path)).status, 401);
     let nowhere = Request::get("/api/v1/groups/nowhere/revocations").with("Atoll-Reader", node.proof());
     assert_eq!(served.ask(&nowhere).status, 401, "as if it were there");
+}
+
+#[test]
+fn a_list_that_is_known_is_not_made_ready_again() {
+    let served = Served::new();
+    let (ann, _) = group(&served, &["bob"]);
+    let node = Node::of(&ann, "chess");
+    let ask = |tag: &str| {
+        let request = Request::get("/api/v1/groups/chess/revocations").with("Atoll-Reader", node.proof());
+        served.ask(&request.with("If-None-Match", tag.to_owned()))
+    };
+    let first = ask("\"none\"");
+    let tag = first.header("etag").to_owned();
+    assert_eq!((first.status, ask(&tag).status, ask(&tag).header("etag")), (200, 304, &*tag));
+    revoke(&ann, "bob");
+    let second = ask(&tag);
+    assert_eq!(second.status, 200);
+    let database = served.folder.as_ref().unwrap().path().join("data/site.sqlite");
+    let database = rusqlite::Connection::open(database).unwrap();
+    database.busy_timeout(Duration::from_secs(5)).unwrap();
+    assert_eq!(database.execute("UPDATE lists SET x509 = x'00'", []).unwrap(), 1);
+    assert_eq!(ask(second.header("etag")).status, 304, "nothing of it is looked at");
+    assert_eq!(ask(&tag).status, 500, "what is spoilt is no list");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use atoll_core::security::Wall;
 use clap::Args;
+use tokio::sync::watch;
 
 use super::Verdict;
 use super::run::Flags;
@@ -48,7 +49,10 @@ impl Join {
         logging::start(settings.log);
         let (file, folder) = match &self.source {
             Source::File(path) => by_file(path, self.data.as_deref())?,
-            Source::Link(link) => by_link(link, self.data.as_deref(), clock).await?,
+            Source::Link(link) => {
+                let visitor = visitor(&settings, link, &self.bootstrap)?;
+                by_link(link, self.data.as_deref(), (visitor, clock)).await?
+            }
         };
         let mut settings = memberships(settings, file, (&folder, self.bootstrap))?;
         for group in settings.overlays.iter_mut().filter_map(|member| member.group.as_mut()) {
@@ -72,16 +76,21 @@ fn by_file(path: &Path, data: Option<&Path>) -> Result<(MemberFile, PathBuf), Fa
 }
 
 /// Fetches the file of a link, or finds it where it was put when the link was used.
-async fn by_link(link: &Link, data: Option<&Path>, clock: Clock) -> Result<(MemberFile, PathBuf), Failure> {
+async fn by_link(
+    link: &Link,
+    data: Option<&Path>,
+    (visitor, clock): (Settings, Clock),
+) -> Result<(MemberFile, PathBuf), Failure> {
     let digest = enrolment::digest_of(&link.token);
     if let Some(folder) = known(&digest, data) {
         let (file, _) = MemberFile::load(&folder.join(FILE))?;
         return Ok((file, folder));
     }
-    let what = format!("the site {}", link.site);
-    let fetched = enrolment::redeem(link, Wall(clock.wall())).await;
-    let text = zeroize::Zeroizing::new(fetched.map_err(|trouble| trouble.failure(&what))?);
-    let file = MemberFile::parse(&format!("the file of {}", link.site), &text)?;
+    let (ring, waits) = (watch::Sender::new(None), watch::Sender::new(false));
+    let fetch = enrolment::redeem(link, (ring.subscribe(), waits.clone()), Wall(clock.wall()));
+    let fetched = driver::visit(visitor, clock, (ring, waits.subscribe()), fetch).await?;
+    let text = zeroize::Zeroizing::new(fetched.map_err(|trouble| trouble.failure(&link.shown()))?);
+    let file = MemberFile::parse(&format!("the file of {}", link.shown()), &text)?;
     let place = folder_of(&file, data)?;
     let folder = Folder::open(&place)?;
     folder.adopt(&file, &text)?;
@@ -106,6 +115,18 @@ fn folder_of(file: &MemberFile, data: Option<&Path>) -> Result<PathBuf, Failure>
     })
 }
 
+/// A member of the public overlay alone, with a key that is forgotten: for as long as the file of a link is fetched.
+fn visitor(settings: &Settings, link: &Link, bootstraps: &[Bootstrap]) -> Result<Settings, Failure> {
+    let named = link.around.as_ref().map_or(&[][..], |(_, bootstraps)| bootstraps);
+    let bootstraps = if bootstraps.is_empty() { named } else { bootstraps };
+    let public = Membership { bootstraps: bootstraps.to_vec(), ..Membership::new(overlay(PUBLIC)?) };
+    Ok(Settings { overlays: vec![public], identity: None, inbox: None, ..settings.clone() })
+}
+
+fn overlay(name: &str) -> Result<OverlayName, Failure> {
+    name.parse().map_err(|why| Failure::new("the name of the group", why))
+}
+
 /// A member of the public overlay and of the group, whose members find each other there.
 fn memberships(
     settings: Settings,
@@ -117,11 +138,9 @@ fn memberships(
         let hint = "name one with --bootstrap";
         tracing::warn!(hint, "the file names no member of the public overlay: nobody is found there");
     }
-    let name =
-        |text: &str| text.parse::<OverlayName>().map_err(|why| Failure::new("the name of the group", why));
-    let public = Membership { bootstraps, ..Membership::new(name(PUBLIC)?) };
+    let public = Membership { bootstraps, ..Membership::new(overlay(PUBLIC)?) };
     let site = FromSite { file: folder.join(FILE), folder: folder.to_owned(), refused: Refused::Ends };
-    let mut group = Membership::new(name(&overlay_called(&file.group.name.0))?);
+    let mut group = Membership::new(overlay(&overlay_called(&file.group.name.0))?);
     group.group = Some(Group::from_site(file.group.name, site));
     let identity = settings.identity.clone().unwrap_or_else(|| folder.join(PUBLIC_KEY));
     Ok(Settings { overlays: vec![public, group], identity: Some(identity), ..settings })

@@ -272,7 +272,7 @@ async fn start(
     }
     if site.release_restored {
         let groups = opened.release().await.map_err(|why| Failure::new("groups that are held", why))?;
-        tracing::warn!(groups = groups.join(", "), "signs again although revocations may be missing");
+        say_released(&groups);
     }
     let acceptor = opened.secure(site.tls().as_ref()).await.map_err(|why| {
         Failure::new("HTTPS", why).hint("--tls-certificate and --tls-key take PEM files that belong together")
@@ -298,6 +298,17 @@ async fn start(
         tokio::join!(serve(opened, listener, acceptor, stopped), called);
     };
     Ok((tokio::spawn(served), hosted))
+}
+
+/// Groups that stay held were named, each with its reason.
+fn say_released(groups: &[String]) {
+    if groups.is_empty() {
+        tracing::warn!(
+            "--release-restored has let no group sign again: none is held, or none of them can sign"
+        );
+    } else {
+        tracing::warn!(groups = groups.join(", "), "signs again although revocations may be missing");
+    }
 }
 
 /// Hands what the site has to say to the member that runs beside it, and how many members have confirmed it back.

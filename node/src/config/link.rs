@@ -3,23 +3,35 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use atoll_core::wire::Address;
 use atoll_site::Token;
 
 use super::member_file::{Digits, Url};
-use super::value::Text;
+use super::value::{Bootstrap, Text};
 
 const SCHEME: &str = "atoll:";
 const FORM: &str = "atoll://join?site=URL&pin=DIGITS&token=WORD, in quotes";
+/// Members of the public overlay that are read in a link at most.
+const BOOTSTRAPS_MAX: usize = 16;
 
 /// A link, which is good for one use within a quarter of an hour.
 #[derive(Clone, Debug)]
 pub struct Link {
-    /// Where the site is.
-    pub site: Url,
-    /// The SHA-256 of the public key of its TLS certificate.
-    pub pin: Digits,
+    /// Where the site is on the web, and the SHA-256 of the public key of its TLS certificate.
+    pub web: Option<(Url, Digits)>,
+    /// The address of the authority that says in the public overlay where the site is, and members of that overlay.
+    pub around: Option<(Address, Vec<Bootstrap>)>,
     /// What the site knows the link by.
     pub token: Token,
+}
+
+impl Link {
+    /// Where the site is, for people.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let url = self.web.as_ref().map(|(url, _)| format!("the site {url}"));
+        url.unwrap_or_else(|| "the site in the public overlay".to_owned())
+    }
 }
 
 impl FromStr for Link {
@@ -28,16 +40,32 @@ impl FromStr for Link {
     fn from_str(text: &str) -> Result<Self, String> {
         let query = text.strip_prefix("atoll://join").map(|rest| rest.trim_start_matches('/'));
         let query = query.and_then(|rest| rest.strip_prefix('?')).ok_or("this is no link to join with")?;
-        let part = |name: &str| {
-            let pair = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-            // A shell without quotes around the link cuts it at the first `&`.
-            let pair = pair.ok_or_else(|| format!("the link has no `{name}`: was it cut off?"))?;
-            decoded(pair).ok_or_else(|| format!("the link's `{name}` is not encoded as URLs are"))
+        let all = |name: &'static str| {
+            let pairs = query.split('&').filter_map(move |pair| pair.strip_prefix(name)?.strip_prefix('='));
+            pairs.map(move |pair| {
+                decoded(pair).ok_or_else(|| format!("the link's `{name}` is not encoded as URLs are"))
+            })
         };
-        let (site, pin, token) = (part("site")?, part("pin")?, part("token")?);
-        let pin: Digits = pin.parse().map_err(|why| format!("the link's `pin`: {why}"))?;
-        let token = Token::read(&token).ok_or("the link's `token` is no such word: was it cut off?")?;
-        Ok(Self { site: site.parse()?, pin, token })
+        // A shell without quotes around the link cuts it at the first `&`.
+        let part = |name: &'static str| {
+            all(name).next().unwrap_or_else(|| Err(format!("the link has no `{name}`: was it cut off?")))
+        };
+        let authority = all("authority").next().transpose()?;
+        let authority: Option<Address> = match authority {
+            Some(text) => Some(text.parse().map_err(|why| format!("the link's `authority`: {why}"))?),
+            None => None,
+        };
+        let web = if authority.is_none() || all("site").next().is_some() {
+            let (site, pin) = (part("site")?, part("pin")?);
+            Some((site.parse()?, pin.parse().map_err(|why| format!("the link's `pin`: {why}"))?))
+        } else {
+            None
+        };
+        let token = Token::read(&part("token")?);
+        let token = token.ok_or("the link's `token` is no such word: was it cut off?")?;
+        let bootstraps = all("bootstrap").take(BOOTSTRAPS_MAX).map(|place| place?.parse());
+        let bootstraps: Vec<Bootstrap> = bootstraps.collect::<Result<_, String>>()?;
+        Ok(Self { web, around: authority.map(|authority| (authority, bootstraps)), token })
     }
 }
 
@@ -89,12 +117,24 @@ mod tests {
         for site in ["https://site.example:4433", "https%3A%2F%2Fsite.example%3a4433"] {
             let text = format!("atoll://join?site={site}&pin={pin}&token={token}");
             let Ok(Source::Link(link)) = text.parse() else { panic!("{text}") };
-            assert_eq!(
-                (link.site.to_string(), link.pin.0),
-                ("https://site.example:4433".to_owned(), [0xab; 32])
-            );
-            assert_eq!(link.token, Token::of([7; 32]));
+            let (site, pin) = link.web.unwrap();
+            assert_eq!((site.to_string(), pin.0), ("https://site.example:4433".to_owned(), [0xab; 32]));
+            assert!(link.token == Token::of([7; 32]) && link.around.is_none());
         }
+    }
+
+    #[test]
+    fn a_link_leads_into_the_public_overlay_as_well_or_there_alone() {
+        let (pin, token, authority) = ("ab".repeat(32), Token::of([7; 32]).text(), "07".repeat(20));
+        let around = format!("authority={authority}&bootstrap=192.0.2.1:4001&bootstrap=[2001:db8::1]:4001");
+        for web in [format!("site=https://site.example&pin={pin}&"), String::new()] {
+            let link: Link = format!("atoll://join?{web}{around}&token={token}").parse().unwrap();
+            let (named, bootstraps) = link.around.unwrap();
+            assert_eq!((named.to_string(), bootstraps.len()), (authority.clone(), 2));
+            assert_eq!(link.web.is_some(), !web.is_empty());
+        }
+        let wrong = format!("atoll://join?authority=07&token={token}").parse::<Link>().unwrap_err();
+        assert!(wrong.contains("`authority`"), "{wrong}");
     }
 
     #[test]

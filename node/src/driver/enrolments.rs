@@ -105,13 +105,15 @@ pub(super) enum Turn {
     Enrolled { overlay: String },
     /// What the node was started for is refused.
     Refused(Failure),
+    /// What it was in the overlay for is done.
+    Done,
 }
 
 impl Turn {
     /// The failure, if it is one.
     pub(super) fn refused(self) -> Result<(), Failure> {
         match self {
-            Self::Enrolled { .. } => Ok(()),
+            Self::Enrolled { .. } | Self::Done => Ok(()),
             Self::Refused(failure) => Err(failure),
         }
     }
@@ -217,6 +219,11 @@ impl Enrolments {
             tasks.spawn(keeper.keep());
         }
         Ok((Self { members: Arc::new(members), ring, _tasks: Arc::new(Mutex::new(tasks)) }, turns))
+    }
+
+    /// None, of a node that is in the public overlay for somebody else.
+    pub(super) fn none(ring: watch::Sender<Option<Arc<dyn Ring>>>) -> Self {
+        Self { ring, ..Self::default() }
     }
 
     /// The node is in the public overlay now, or no longer.

@@ -7,7 +7,9 @@ use atoll_core::rng::numbered;
 use atoll_core::security::Wall;
 use atoll_core::{Node, Pool, Seed, Time};
 use rustix::rand::{GetRandomFlags, getrandom};
-use tokio::sync::mpsc;
+use std::pin::pin;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
 
 use super::carried::{Exchange, Memberships};
 use super::certificate;
@@ -26,6 +28,7 @@ use super::streams::Streams;
 use super::transfer::{Receipts, Transfers};
 use super::{Clock, Driver, Ended, Inbox};
 use crate::config::{CONTROL_DEFAULT, Endpoint, Listen, Settings};
+use crate::enrolment::Ring;
 use crate::failure::Failure;
 use crate::identity::Identity;
 
@@ -73,6 +76,41 @@ pub(crate) async fn run_beside(
     }
     tracing::info!(seconds = clock.now().as_secs_f64(), "left");
     Ok(())
+}
+
+/// Carries out what may have to wait for a node in the public overlay: one is there from when it is waited for (`waits`) until it
+/// is done.
+///
+/// # Errors
+/// As [`run`], or somebody has the node leave before.
+pub(crate) async fn visit<T>(
+    settings: Settings,
+    clock: Clock,
+    (ring, mut waits): (watch::Sender<Option<Arc<dyn Ring>>>, watch::Receiver<bool>),
+    wanted: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    let mut wanted = pin!(wanted);
+    tokio::select! {
+        done = &mut wanted => return Ok(done),
+        Ok(_) = waits.wait_for(|waits| *waits) => {}
+    }
+    let settings = Settings { control: Some(Endpoint::Off), metrics: Some(Endpoint::Off), ..settings };
+    let (seed, journal, known) = (seed(&settings)?, Journal::default(), Known::default());
+    let (enrolments, hosted) = (Enrolments::none(ring), None);
+    let mut round = Round { seed, settings, clock, enrolments, journal, hosted, known };
+    let ((turn, mut turns), (_, mut announcements)) = (mpsc::channel(1), mpsc::channel(1));
+    let mut running = pin!(round.run((&mut turns, &mut announcements)));
+    tokio::select! {
+        ended = &mut running => {
+            ended?;
+            Err(Failure::new("the public overlay", "the node left it before it was done there"))
+        }
+        done = &mut wanted => {
+            let _ = turn.send(Turn::Done).await;
+            running.await?;
+            Ok(done)
+        }
+    }
 }
 
 /// What goes on when the machine is made anew.

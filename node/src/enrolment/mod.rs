@@ -35,7 +35,7 @@ pub use way::Via;
 pub(crate) use way::{Around, Opening, Ring, Rings};
 
 use crate::authority::{CERTIFICATE, REVOCATIONS};
-use crate::config::{FromSite, Group, Link, MemberFile};
+use crate::config::{Digits, FromSite, Group, Link, MemberFile};
 use crate::failure::Failure;
 use crate::files::{self, Access, LARGE, SMALL, Unreadable};
 use crate::revoked::{Memory, salt_of};
@@ -382,9 +382,17 @@ fn authority_of(file: &MemberFile) -> Result<Address, Failure> {
     key.map_err(|why| Failure::new("the public key of the group's authority", why))
 }
 
-/// Fetches the member's file of a link, which ends by that.
-pub(crate) async fn redeem(link: &Link, now: Wall) -> Result<String, Trouble> {
-    let mut way = Way::new(Place { urls: vec![link.site.clone()], pin: link.pin.clone() }, None);
+/// Fetches the member's file of a link, which ends by that. `rings` is as with [`Enrolment::open`].
+pub(crate) async fn redeem(
+    link: &Link,
+    (rings, waits): (Rings, watch::Sender<bool>),
+    now: Wall,
+) -> Result<String, Trouble> {
+    let around = link.around.as_ref().map(|(authority, _)| Around { authority: *authority, rings, waits });
+    let place = link.web.as_ref().map(|(url, pin)| Place { urls: vec![url.clone()], pin: pin.clone() });
+    // Without a URL nobody shows a key that could be another one.
+    let place = place.unwrap_or_else(|| Place { urls: Vec::new(), pin: Digits([0; 32]) });
+    let mut way = Way::new(place, around);
     let body = serde_json::json!({"token": link.token.text()}).to_string();
     let request = Request::post("/api/v1/links").header(CONTENT_TYPE, JSON);
     let said = granted(way.ask(request, body.into_bytes()).await?, Some(count(now)))?;

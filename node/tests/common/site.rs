@@ -33,6 +33,8 @@ pub struct Site {
     pub child: Child,
     pub place: SocketAddr,
     pub pin: String,
+    /// What it said before it was ready.
+    pub began: Vec<Value>,
 }
 
 impl Site {
@@ -59,7 +61,8 @@ impl Site {
         process.args(["--data", text(&data), "--key-file", text(&key)]).args(flags);
         let mut child = process.stderr(Stdio::piped()).spawn().unwrap();
         let lines = follow(child.stderr.take().unwrap());
-        let mut site = Self { child, place: SocketAddr::from(([127, 0, 0, 1], 0)), pin: String::new() };
+        let place = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut site = Self { child, place, pin: String::new(), began: Vec::new() };
         loop {
             let line = lines.recv_timeout(PATIENCE).expect("the site gets ready");
             let value: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
@@ -68,6 +71,7 @@ impl Site {
                 value["pin"].as_str().unwrap().clone_into(&mut site.pin);
                 return site;
             }
+            site.began.push(value);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::time::Time;
 use crate::wire::{Address, Key, Mark};
 use task::{Done, Task};
 
-pub use task::{ENOUGH, LIMIT};
+pub use task::{ENOUGH, LIMIT, Page};
 
 /// Announcements under way at most; one more is refused.
 const TASKS_MAX: usize = 64;
@@ -64,10 +64,10 @@ impl Herald {
     }
 
     /// What is under a key that was asked for.
-    pub fn on_page(&mut self, number: u64, values: &[Vec<u8>], next: Option<Mark>, now: Time) {
+    pub fn on_page(&mut self, number: u64, page: &Page<'_>, now: Time) {
         let Some(task) = self.reads.remove(&number) else { return };
         let task_of = self.tasks.get_mut(&task);
-        let found = task_of.and_then(|task| task.on_page(number, values, next, &mut self.rng));
+        let found = task_of.and_then(|task| task.on_page(number, page, &mut self.rng));
         if let Some((key, after)) = found {
             self.reads.insert(number, task);
             self.wishes.push_back(Wish::Get(number, key, Some(after)));
@@ -88,7 +88,7 @@ impl Herald {
     pub fn on_failure(&mut self, number: u64, now: Time) {
         let task = self.reads.remove(&number).and_then(|task| self.tasks.get_mut(&task));
         if let Some(task) = task {
-            task.on_read(number);
+            task.on_failure(number);
             self.handle_timeout(now);
         }
     }
@@ -218,8 +218,21 @@ mod tests {
                 entries.seal(Entry { member, public, transport: None })
             };
             let values: Vec<Vec<u8>> = members.iter().map(seal).collect();
+            self.says(&Page { values: &values, next: None, is_all: true }, now);
+        }
+
+        /// The DHT answers every question with this.
+        fn says(&mut self, page: &Page<'_>, now: Time) {
             for number in std::mem::take(&mut self.asked) {
-                self.herald.on_page(number, &values, None, now);
+                self.herald.on_page(number, page, now);
+            }
+            self.drain(now);
+        }
+
+        /// The DHT answers no question.
+        fn fails(&mut self, now: Time) {
+            for number in std::mem::take(&mut self.asked) {
+                self.herald.on_failure(number, now);
             }
             self.drain(now);
         }
@@ -300,6 +313,49 @@ mod tests {
         assert!(site.confirms(102, 2, second(13)));
         site.run(second(14));
         assert_eq!(site.done, Some(2));
+    }
+
+    #[test]
+    fn where_nobody_is_it_is_over_at_once_and_where_everybody_is_silent_after_two_rounds() {
+        let mut site = Site::new(&[], &[]);
+        site.found(&[], Time::ZERO);
+        assert_eq!((site.done, site.herald.poll_timeout()), (Some(0), None));
+
+        let mut site = Site::new(&[], &[]);
+        let all = [(1, 101), (1, 102), (2, 103)];
+        site.found(&all, Time::ZERO);
+        site.run(second(9));
+        assert_eq!((site.done, site.asked.len() as u64), (None, SHARDS), "what was sent may be lost");
+        site.found(&all, second(9));
+        site.run(second(20));
+        assert_eq!((site.done, site.places().len()), (Some(0), 6));
+    }
+
+    #[test]
+    fn what_the_dht_leaves_open_is_not_all_that_there_is() {
+        let mut site = Site::new(&[], &[]);
+        site.says(&Page { values: &[], next: None, is_all: false }, Time::ZERO);
+        site.run(second(4));
+        assert_eq!((site.done, site.asked.len() as u64), (None, SHARDS));
+        site.says(&Page { values: &[], next: Some(Mark(1)), is_all: true }, second(4));
+        site.run(second(10));
+        assert_eq!(
+            (site.done, site.asked.len() as u64),
+            (None, SHARDS),
+            "more stands behind what nobody named"
+        );
+
+        let mut site = Site::new(&[], &[]);
+        site.found(&[(1, 101), (2, 102)], Time::ZERO);
+        site.run(second(1));
+        let first = u32::from(site.places()[0].to_bytes()[3]);
+        assert!(site.confirms(first, first - 100, second(1)));
+        site.run(second(12));
+        site.fails(second(12));
+        site.run(second(13));
+        assert_eq!(site.done, None, "the other one may be there all the same");
+        site.run(Time::ZERO + LIMIT);
+        assert_eq!(site.done, Some(1));
     }
 
     #[test]

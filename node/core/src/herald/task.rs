@@ -16,6 +16,8 @@ use crate::wire::{Address, Announcement, Key, Mark, PacketKind, Receipt};
 pub const ENOUGH: usize = 3;
 /// How long an announcement is tried. Then whoever has no receipt was away, or nobody is there.
 pub const LIMIT: Duration = Duration::from_secs(300);
+/// Rounds in a row in which everybody that there is was told in vain, after which nobody is there: one message may get lost.
+const VAIN_MAX: u32 = 2;
 /// How long a receipt is waited for.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Between two members that are told: the first one's broadcast spares the next one its own.
@@ -50,6 +52,17 @@ struct Places {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Done(pub(super) u32);
 
+/// What the DHT says is under a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// The values.
+    pub values: &'a [Vec<u8>],
+    /// The mark behind which there may be more.
+    pub next: Option<Mark>,
+    /// Whether it is certain that there are no others up to there.
+    pub is_all: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Task {
     id: RequestId,
@@ -68,6 +81,10 @@ pub(super) struct Task {
     told: BTreeMap<u64, Told>,
     /// Which place each question to the DHT that has no answer yet is about.
     reads: BTreeMap<u64, (usize, u64)>,
+    /// Whether the DHT has left something open in this round.
+    is_unsure: bool,
+    /// Rounds in a row in which everybody that there is was told in vain.
+    vain: u32,
     receipts: BTreeSet<Address>,
     until: Time,
     /// When the next round begins; never while one is under way.
@@ -92,6 +109,8 @@ impl Task {
             queue: Vec::new(),
             told: BTreeMap::new(),
             reads: BTreeMap::new(),
+            is_unsure: false,
+            vain: 0,
             receipts: BTreeSet::new(),
             until: now + LIMIT,
             next_round: now,
@@ -108,20 +127,33 @@ impl Task {
     pub(super) fn look(&mut self, now: Time, rng: &mut Rng) -> Option<Done> {
         self.told.retain(|_, told| told.until > now);
         self.queue.retain(|entry| !self.receipts.contains(&entry.member));
-        let members = || Some(Done(self.receipts.len() as u32));
+        let done = Done(self.receipts.len() as u32);
         if self.receipts.len() >= ENOUGH || self.until <= now {
-            return members();
+            return Some(done);
         }
         let is_idle = self.reads.is_empty() && self.queue.is_empty() && self.told.is_empty();
         if is_idle && self.next_round == Time::MAX {
-            let is_missing = |member: &Address| !self.receipts.contains(member);
-            if !self.receipts.is_empty() && !self.found.keys().any(is_missing) {
-                return members();
+            if self.is_all_there_is() {
+                return Some(done);
             }
             self.next_round = now + rng.jitter(self.retry, 0.25);
             self.retry = (self.retry * 2).min(RETRY_MAX);
         }
         None
+    }
+
+    /// At the end of a round: whether another one would find no more. Where some have confirmed the others may come back.
+    fn is_all_there_is(&mut self) -> bool {
+        if self.is_unsure {
+            self.vain = 0;
+            return false;
+        }
+        if !self.receipts.is_empty() {
+            return self.found.keys().all(|member| self.receipts.contains(member));
+        }
+        let is_tried = self.found.values().all(|places| places.named == places.drawn.len());
+        self.vain = if is_tried { self.vain + 1 } else { 0 };
+        self.found.is_empty() || self.vain == VAIN_MAX
     }
 
     /// The keys to read at the beginning of a round, each with its place.
@@ -131,6 +163,7 @@ impl Task {
         }
         self.next_round = Time::MAX;
         self.found.clear();
+        self.is_unsure = false;
         let places = (0..self.entries.len()).flat_map(|epoch| (0..SHARDS).map(move |shard| (epoch, shard)));
         let key = |place| Some((place, self.key(place)?));
         places.filter_map(key).collect()
@@ -145,24 +178,20 @@ impl Task {
         self.reads.insert(read, place);
     }
 
-    /// There is nothing more to be read under a key.
-    pub(super) fn on_read(&mut self, read: u64) {
+    /// What else is under a key cannot be read.
+    pub(super) fn on_failure(&mut self, read: u64) {
         self.reads.remove(&read);
+        self.is_unsure = true;
     }
 
     /// Takes note of the members under a key; gives the key and where the next page begins, if there is one.
-    pub(super) fn on_page(
-        &mut self,
-        read: u64,
-        values: &[Vec<u8>],
-        next: Option<Mark>,
-        rng: &mut Rng,
-    ) -> Option<(Key, Mark)> {
+    pub(super) fn on_page(&mut self, read: u64, page: &Page<'_>, rng: &mut Rng) -> Option<(Key, Mark)> {
         let place = self.reads.get(&read).copied()?;
-        self.on_glimpse(read, values, rng);
-        let more = next.filter(|_| !values.is_empty() && self.found.len() < FOUND_MAX);
+        self.on_glimpse(read, page.values, rng);
+        let more = page.next.filter(|_| !page.values.is_empty() && self.found.len() < FOUND_MAX);
+        self.is_unsure |= !page.is_all || more != page.next;
         if more.is_none() {
-            self.on_read(read);
+            self.reads.remove(&read);
         }
         Some((self.key(place)?, more?))
     }

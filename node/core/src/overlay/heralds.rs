@@ -7,7 +7,7 @@ use super::{Lent, Overlay};
 use crate::control::{FailureKind, Reply};
 use crate::counters::DropReason;
 use crate::dht::{News, Outcome};
-use crate::herald::Wish;
+use crate::herald::{Page, Wish};
 use crate::machine::{Output, RequestId, Telling};
 use crate::security::{Authority, Course, Refusal, Trust, sign_receipt};
 use crate::wire::{
@@ -95,9 +95,12 @@ impl Overlay {
         }
         let number = number & !HERALD;
         match news {
-            News::Over(Outcome::Page { values, next, .. }) => {
+            News::Over(Outcome::Page { values, next, complete }) => {
                 let values: Vec<Vec<u8>> = values.iter().map(|found| found.value.clone()).collect();
-                self.herald.on_page(number, &values, *next, lent.now);
+                // Whoever has not joined yet asks nobody but itself.
+                let is_all = *complete && self.connected;
+                let page = Page { values: &values, next: *next, is_all };
+                self.herald.on_page(number, &page, lent.now);
             }
             News::Over(_) => self.herald.on_failure(number, lent.now),
             // Nobody but those who know the secret can make up an entry.

@@ -99,6 +99,7 @@ impl Overlay {
 
     pub(super) fn on_pong(&mut self, id: EdgeId, peer: Address, pong: Ping, lent: &mut Lent<'_>) {
         self.check_digest(peer, pong.digest);
+        self.ask_again(peer, lent);
         let Some(edge) = self.edges.get_mut(id) else { return };
         let Some(sample) = edge.probe.round_trip(pong.number, lent.now) else { return };
         edge.probe.set_peer_bears(Duration::from_secs(u64::from(pong.interval_max.max(1))));

@@ -161,7 +161,7 @@ impl Overlay {
     pub(super) fn compare(&mut self, peer: Address, theirs: Knowledge, lent: &mut Lent<'_>) {
         let Some(ours) = self.knowledge() else { return };
         if theirs.complete > ours.complete {
-            self.exchange.on_asked(theirs.complete, lent.now);
+            self.exchange.on_asked(peer, theirs.complete, lent.now);
         }
         if theirs.digest != ours.digest || theirs.complete > ours.complete {
             self.ask(peer, (ours.complete, 0), lent);
@@ -173,10 +173,10 @@ impl Overlay {
         self.say(peer, &Revocation::Ask { after, offset }, lent);
     }
 
-    /// A peer lives: a list that was waited for in vain is asked of it.
+    /// A peer lives: what it says that it knows, and was waited for in vain, is asked of it again.
     pub(super) fn ask_again(&mut self, peer: Address, lent: &mut Lent<'_>) {
         let complete = self.knowledge().map_or(0, |ours| ours.complete);
-        if self.exchange.has_stalled(complete, lent.now) {
+        if self.exchange.has_stalled(peer, complete, lent.now) {
             self.ask(peer, (complete, 0), lent);
         }
     }

@@ -7,6 +7,7 @@ mod subscriptions;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::connection::CONNECTIONS_MAX;
 use crate::security::{Known, LIST_MAX};
 use crate::time::Time;
 use crate::wire::{Address, Knowledge, ListPart, PAGE_MAX, PART_MAX, Revocation};
@@ -20,6 +21,10 @@ const BURST: usize = 8;
 const PAGE_BYTES: usize = 1000;
 /// How long a list that comes in parts is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of a list that its sender brings in a second from then on, or it makes room for another sender.
+const PACE: u64 = 4000;
+/// The longest wait for what a peer says that it knows, and was asked for in vain again and again: it may not be there.
+const PATIENCE_MAX: Duration = Duration::from_secs(3600);
 /// Parts of a list that wait for those before them, at most; one more is dropped, and asked for later.
 const AHEAD_MAX: usize = 2 * BURST;
 /// For how long a notice that was learnt is passed on to everybody.
@@ -38,7 +43,18 @@ struct Assembly {
     ahead: BTreeMap<u32, Vec<u8>>,
     /// Where the answer ends that is under way.
     burst: u32,
+    since: Time,
     until: Time,
+}
+
+/// What a peer says that it knows, and we do not.
+#[derive(Debug)]
+struct Claim {
+    /// Up to which number.
+    complete: u64,
+    /// Until when it is waited for, and how long then.
+    until: Time,
+    patience: Duration,
 }
 
 /// What to do after a part of a list.
@@ -56,8 +72,8 @@ pub enum Next {
 #[derive(Debug, Default)]
 pub struct Exchange {
     assembly: Option<Assembly>,
-    /// What a peer knows and we do not, up to which number, and until when it is waited for.
-    lacks: Option<(u64, Time)>,
+    /// What peers know and we do not; no more than there are connections.
+    claims: BTreeMap<Address, Claim>,
     /// The numbers of notices that were learnt lately, and when.
     recent: BTreeMap<u64, Time>,
 }
@@ -114,12 +130,14 @@ fn pages(known: &Known, after: u64) -> Vec<Revocation> {
 }
 
 impl Exchange {
-    /// Takes a part of a list from a peer. One list is put together at a time; another takes its place if that one lets wait.
+    /// Takes a part of a list from a peer. One list is put together at a time; another takes its place if that one lets wait, or
+    /// one that is not older if that one's sender dawdles.
     pub fn on_part(&mut self, peer: Address, part: ListPart, now: Time) -> Next {
         let is_same =
             |one: &Assembly| one.peer == peer && one.number == part.number && one.total == part.total;
         if !self.assembly.as_ref().is_some_and(is_same) {
-            let is_busy = self.assembly.as_ref().is_some_and(|one| one.peer != peer && one.until > now);
+            let keeps = |one: &Assembly| one.until > now && (part.number < one.number || !one.dawdles(now));
+            let is_busy = self.assembly.as_ref().is_some_and(|one| one.peer != peer && keeps(one));
             if is_busy || part.offset != 0 || part.total as usize > LIST_MAX + usize::from(u8::MAX) + 1 {
                 return Next::Wait;
             }
@@ -134,26 +152,31 @@ impl Exchange {
         next
     }
 
-    /// Somebody who knows everything up to `complete` was asked for what we lack.
-    pub fn on_asked(&mut self, complete: u64, now: Time) {
-        self.lacks = Some((complete, now + PATIENCE));
+    /// A peer that says that it knows everything up to `complete` was asked for what we lack.
+    pub fn on_asked(&mut self, peer: Address, complete: u64, now: Time) {
+        let patience = self.claims.get(&peer).map_or(PATIENCE, |claim| claim.patience);
+        if self.claims.len() < CONNECTIONS_MAX || self.claims.contains_key(&peer) {
+            self.claims.insert(peer, Claim { complete, until: now + patience, patience });
+        }
     }
 
-    /// Whether what we lack was waited for in vain, knowing everything up to `complete`; it is to be asked for anew.
-    pub fn has_stalled(&mut self, complete: u64, now: Time) -> bool {
-        self.lacks.take_if(|(theirs, _)| *theirs <= complete);
+    /// Whether we, who know everything up to `complete`, waited in vain for what this peer knows; it is to be asked for anew.
+    pub fn has_stalled(&mut self, peer: Address, complete: u64, now: Time) -> bool {
+        self.claims.retain(|_, claim| claim.complete > complete);
         self.assembly.take_if(|assembly| assembly.until <= now);
-        let Some((_, until)) = &mut self.lacks else { return false };
-        let has = self.assembly.is_none() && *until <= now;
-        if has {
-            *until = now + PATIENCE;
+        if self.assembly.as_ref().is_some_and(|one| one.peer == peer || !one.dawdles(now)) {
+            return false;
         }
-        has
+        let Some(claim) = self.claims.get_mut(&peer).filter(|claim| claim.until <= now) else { return false };
+        claim.patience = (claim.patience * 2).min(PATIENCE_MAX);
+        claim.until = now + claim.patience;
+        true
     }
 
     /// A peer is gone, and with it what it has not said.
     pub fn on_lost(&mut self, peer: Address) {
         self.assembly.take_if(|assembly| assembly.peer == peer);
+        self.claims.remove(&peer);
     }
 
     /// Remembers that a notice was learnt just now.
@@ -176,8 +199,14 @@ impl Exchange {
 impl Assembly {
     fn new(peer: Address, part: &ListPart, now: Time) -> Self {
         let (number, total) = (part.number, part.total);
-        let (bytes, ahead, burst, until) = (Vec::new(), BTreeMap::new(), end_of_burst(0, total), now);
-        Self { peer, number, total, bytes, ahead, burst, until }
+        let (bytes, ahead, burst) = (Vec::new(), BTreeMap::new(), end_of_burst(0, total));
+        Self { peer, number, total, bytes, ahead, burst, since: now, until: now }
+    }
+
+    /// Whether its sender is so slow that another one is to be preferred.
+    fn dawdles(&self, now: Time) -> bool {
+        let late = now.since(self.since).saturating_sub(PATIENCE);
+        u64::from(self.end()) < late.as_secs().saturating_mul(PACE)
     }
 
     fn end(&self) -> u32 {
@@ -328,6 +357,52 @@ mod tests {
         let huge = ListPart { total: u32::MAX, ..part(5, 0) };
         exchange.on_part(peer(2), huge, Time::ZERO);
         assert!(exchange.assembly.is_none(), "nobody makes us wait for more than a list can be");
+    }
+
+    #[test]
+    fn whoever_sends_a_list_in_drops_makes_room_for_another() {
+        let part = |number, offset| ListPart { number, total: 100_000, offset, bytes: vec![7; 1000] };
+        let mut exchange = Exchange::default();
+        let sender = |exchange: &Exchange| exchange.assembly.as_ref().unwrap().peer;
+        exchange.on_asked(peer(2), 5, Time::ZERO);
+        for turn in 0..3 {
+            exchange.on_part(peer(1), part(5, 1000 * turn), Time::from_secs(29 * u64::from(turn)));
+        }
+        let early = Time::from_secs(29);
+        exchange.on_part(peer(2), part(5, 0), early);
+        assert!(sender(&exchange) == peer(1) && !exchange.has_stalled(peer(2), 0, early));
+        let late = Time::from_secs(60);
+        assert!(!exchange.has_stalled(peer(1), 0, late) && exchange.has_stalled(peer(2), 0, late));
+        exchange.on_part(peer(2), part(4, 0), late);
+        assert_eq!(sender(&exchange), peer(1), "an older one is of no use");
+        exchange.on_part(peer(2), part(5, 0), late);
+        assert_eq!(sender(&exchange), peer(2));
+        // It keeps its place, being fast enough.
+        for offset in 1..60 {
+            exchange.on_part(peer(2), part(5, 1000 * offset), late);
+        }
+        let later = Time::from_secs(100);
+        exchange.on_part(peer(2), part(5, 60_000), Time::from_secs(89));
+        exchange.on_part(peer(1), part(5, 0), later);
+        assert_eq!(sender(&exchange), peer(2));
+    }
+
+    #[test]
+    fn what_a_peer_claims_in_vain_is_asked_for_ever_less_often_and_what_another_knows_at_once() {
+        let mut exchange = Exchange::default();
+        exchange.on_asked(peer(1), u64::MAX, Time::ZERO);
+        let hours = 24;
+        let mut stalled = |who, seconds| exchange.has_stalled(peer(who), 3, Time::from_secs(seconds));
+        let asked = (0..hours * 3600).filter(|second| stalled(1, *second)).count() as u64;
+        assert!((hours..hours + 8).contains(&asked), "{asked} times");
+        let now = hours * 3600;
+        assert!(!stalled(2, now));
+        exchange.on_asked(peer(2), 4, Time::from_secs(now));
+        let mut stalled =
+            |complete, wait| exchange.has_stalled(peer(2), complete, Time::from_secs(now + wait));
+        assert!(!stalled(3, 29) && stalled(3, 30) && !stalled(4, 90));
+        exchange.on_lost(peer(1));
+        assert!(exchange.claims.is_empty());
     }
 
     #[test]

@@ -10,6 +10,9 @@ mod told;
 mod turns;
 
 use atoll_core::security::{LIST_MAX, Serial, UserList, Wall, list_digest, sign_list};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use openssl::sha::sha256;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -29,9 +32,6 @@ use crate::refusal::Refusal;
 use crate::site::{Site, Try};
 use crate::vault::{Vault, mac, same};
 
-/// How long an ended certificate's number stays on lists: members' clocks may be behind, in seconds.
-const KEEP: i64 = 86_400;
-
 /// The newest list of a group.
 #[derive(Clone, Debug, Serialize)]
 pub struct SignedList {
@@ -47,6 +47,15 @@ pub struct SignedList {
     pub x509: String,
     /// The latest notices, each a revocation by itself, in Base64.
     pub notices: Vec<String>,
+}
+
+/// The newest list, for whoever asks.
+#[derive(Clone, Debug)]
+pub struct Newest {
+    /// Another one for every list that was ever signed, as HTTP has it (RFC 9110, section 8.8.3).
+    pub tag: String,
+    /// The list, unless whoever asks has shown this tag.
+    pub list: Option<SignedList>,
 }
 
 struct Last {
@@ -69,7 +78,7 @@ pub(crate) fn sign(
 ) -> Result<i64, Refusal> {
     let (last, key) = (last(db, group.id)?, group.key(vault, now)?);
     let (number, at) = ((last.number + 1).max(floor), now.max(last.at + 1));
-    let (users, serials) = (users(db, group.id)?, serials(db, group.id, now)?);
+    let (users, serials) = (users(db, group.id)?, serials(db, group.id)?);
     let x509 = x509(group, (number, at), &serials, &group.pen(&key))?;
     let text = UserList { group: group.name.clone(), number, at, users, serials }.text();
     if text.len() > LIST_MAX {
@@ -106,13 +115,11 @@ fn users(db: &Connection, group: i64) -> Result<Vec<(String, i64)>, Refusal> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Those whose certificates have not ended, as far as the site knows.
-fn serials(db: &Connection, group: i64, now: i64) -> Result<Vec<(String, i64)>, Refusal> {
-    let sql = "SELECT one.serial, one.at FROM revoked_serials AS one
-        LEFT JOIN certificates AS of ON of.group_id = one.group_id AND of.serial = one.serial
-        WHERE one.group_id = ?1 AND coalesce(of.ends, ?2) >= ?2 ORDER BY one.serial";
-    let mut rows = db.prepare(sql)?;
-    let rows = rows.query_map(params![group, now - KEEP], |row| Ok((row.get(0)?, row.get(1)?)))?;
+/// All of them for ever: by a clock that is ahead certificates look ended that members go on believing.
+fn serials(db: &Connection, group: i64) -> Result<Vec<(String, i64)>, Refusal> {
+    let mut rows =
+        db.prepare("SELECT serial, at FROM revoked_serials WHERE group_id = ?1 ORDER BY serial")?;
+    let rows = rows.query_map([group], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -120,7 +127,7 @@ fn serials(db: &Connection, group: i64, now: i64) -> Result<Vec<(String, i64)>, 
 pub(crate) fn end_nodes(scene: &Scene<'_>, member: &Member, state: &str) -> Result<(), Refusal> {
     let sql = "INSERT INTO revoked_serials (group_id, serial, at)
         SELECT ?1, certificates.serial, ?3 FROM certificates JOIN nodes ON nodes.id = certificates.node
-        WHERE nodes.group_id = ?1 AND nodes.account = ?2 AND certificates.ends > ?3 ON CONFLICT DO NOTHING";
+        WHERE nodes.group_id = ?1 AND nodes.account = ?2 ON CONFLICT DO NOTHING";
     let whole = state == "revoked";
     let serials = if whole { Vec::new() } else { current(scene, "nodes.account", member.account)? };
     scene.db.execute(sql, params![scene.group.id, member.account, scene.now])?;
@@ -132,7 +139,7 @@ pub(crate) fn end_nodes(scene: &Scene<'_>, member: &Member, state: &str) -> Resu
 /// Ends one node for good.
 pub(crate) fn end_node(scene: &Scene<'_>, node: i64) -> Result<(), Refusal> {
     let sql = "INSERT INTO revoked_serials (group_id, serial, at)
-        SELECT group_id, serial, ?2 FROM certificates WHERE node = ?1 AND ends > ?2 ON CONFLICT DO NOTHING";
+        SELECT group_id, serial, ?2 FROM certificates WHERE node = ?1 ON CONFLICT DO NOTHING";
     let serials = current(scene, "nodes.id", node)?;
     let user = "SELECT members.name FROM members JOIN nodes USING (group_id, account) WHERE nodes.id = ?1";
     let user: String = scene.db.query_row(user, [node], |row| row.get(0))?;
@@ -141,11 +148,14 @@ pub(crate) fn end_node(scene: &Scene<'_>, node: i64) -> Result<(), Refusal> {
     sign_in(scene, &Out::Certificates(&user, serials))
 }
 
-/// The serial numbers of certificates that have not ended, of one node or of all that somebody has in the group.
+/// The serial numbers of certificates that may be in use, of one node or of all that somebody has in the group: those that have
+/// not ended, and the newest of each node that gets some, whatever the clock says.
 fn current(scene: &Scene<'_>, column: &str, whose: i64) -> Result<Vec<Serial>, Refusal> {
     let sql = format!(
         "SELECT certificates.serial FROM certificates JOIN nodes ON nodes.id = certificates.node
-            WHERE nodes.group_id = ?1 AND {column} = ?2 AND certificates.ends > ?3 ORDER BY certificates.id"
+            WHERE nodes.group_id = ?1 AND {column} = ?2 AND (certificates.ends > ?3
+                OR nodes.state = 'admitted' AND certificates.id = (SELECT max(id) FROM certificates WHERE node = nodes.id))
+            ORDER BY certificates.id"
     );
     let mut rows = scene.db.prepare(&sql)?;
     let place = params![scene.group.id, whose, scene.now];
@@ -183,22 +193,34 @@ pub(crate) fn check_reader(vault: &Vault, group: &Group, proof: &str) -> Result<
     if same(own.as_bytes(), proof.as_bytes()) { Ok(()) } else { Err(Refusal::Forged) }
 }
 
-fn signed(db: &Connection, group: i64) -> Result<SignedList, Refusal> {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
+/// The number alone would not do: a database that was restored uses numbers again.
+fn tag(number: i64, signature: &[u8]) -> String {
+    format!("\"{number}-{}\"", hex(&sha256(signature)[..16]))
+}
+
+/// Members ask every minute, and a list may be long: it is made ready only for those who do not know it.
+fn newest(db: &Connection, group: i64, known: Option<&str>) -> Result<Newest, Refusal> {
+    let sql = "SELECT number, signature FROM lists WHERE group_id = ?1";
+    let read = |row: &Row<'_>| Ok(tag(row.get(0)?, &row.get::<_, Vec<u8>>(1)?));
+    let tag = db.query_row(sql, [group], read).optional()?.ok_or(Refusal::NotFound)?;
+    if known == Some(tag.as_str()) { Ok(Newest { tag, list: None }) } else { signed(db, group) }
+}
+
+fn signed(db: &Connection, group: i64) -> Result<Newest, Refusal> {
     let sql = "SELECT number, text, signature, x509 FROM lists WHERE group_id = ?1";
     let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
     let (number, text, signature, x509): (i64, String, Vec<u8>, Vec<u8>) =
         db.query_row(sql, [group], read).optional()?.ok_or(Refusal::NotFound)?;
     let x509 = openssl::x509::X509Crl::from_der(&x509)?.to_pem()?;
-    Ok(SignedList {
+    let list = SignedList {
         number,
         digest: list_digest(&text),
         text,
-        signature: STANDARD.encode(signature),
+        signature: STANDARD.encode(&signature),
         x509: String::from_utf8(x509).map_err(|_| Refusal::Broken)?,
         notices: notices::latest(db, group)?,
-    })
+    };
+    Ok(Newest { tag: tag(number, &signature), list: Some(list) })
 }
 
 impl Site {
@@ -219,16 +241,22 @@ impl Site {
         checked
     }
 
-    /// The newest list of a group, for whoever knows the group's secret.
+    /// The newest list of a group, for whoever knows the group's secret, and perhaps the list with this tag.
     ///
     /// # Errors
     /// There is no such group, the proof is wrong, or the list may be missing revocations.
-    pub async fn list(&self, group: &str, proof: &str, from: Remote) -> Result<SignedList, Refusal> {
+    pub async fn list(
+        &self,
+        group: &str,
+        proof: &str,
+        from: Remote,
+        known: Option<&str>,
+    ) -> Result<Newest, Refusal> {
         self.check_reader(group, proof, from).await?;
-        let name = group.to_owned();
+        let (name, known) = (group.to_owned(), known.map(str::to_owned));
         let ask = move |db: &Connection| {
             let group = crate::groups::group(db, &name)?.ok_or(Refusal::NotFound)?;
-            if group.held { Err(Refusal::Restored) } else { signed(db, group.id) }
+            if group.held { Err(Refusal::Restored) } else { newest(db, group.id, known.as_deref()) }
         };
         self.store.read(ask).await
     }

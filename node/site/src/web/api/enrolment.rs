@@ -1,4 +1,4 @@
-//! What nodes ask: certificates, and the revocation lists of their groups.
+//! What nodes ask: certificates, the revocation lists of their groups, and the file of a link.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Json, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
-use hyper::header::{ETAG, HeaderMap, IF_NONE_MATCH};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH};
 use serde::{Deserialize, Serialize};
 
 use super::{Failed, Operation, Origin, READER, Sent, Told, operation};
@@ -17,6 +17,7 @@ use crate::enrolment::{Enrol, Enrolled};
 use crate::refusal::Refusal;
 use crate::revocation::{GIVEN_NOTICES_MAX, Given};
 use crate::site::Site;
+use crate::token::Token;
 
 #[derive(Deserialize)]
 struct GivenBack {
@@ -25,6 +26,12 @@ struct GivenBack {
     /// Of revocations after it, in Base64.
     #[serde(default)]
     notices: Vec<String>,
+}
+
+/// Of a link.
+#[derive(Deserialize)]
+struct Shown {
+    token: String,
 }
 
 #[derive(Serialize)]
@@ -38,7 +45,14 @@ pub(super) fn operations() -> Vec<Operation> {
         operation("post", "/api/v1/enrol", enrol),
         operation("get", "/api/v1/groups/{group}/revocations", list),
         operation("post", "/api/v1/groups/{group}/revocations", give_back),
+        operation("post", "/api/v1/links", redeem),
     ]
+}
+
+async fn redeem(State(site): State<Arc<Site>>, Sent(shown): Sent<Shown>) -> Result<Response, Failed> {
+    let token = Token::read(&shown.token).ok_or(Refusal::Ended)?;
+    let file = site.redeem(&token).await?;
+    Ok(([(CONTENT_TYPE, "application/yaml")], file.text()?).into_response())
 }
 
 async fn enrol(
@@ -64,15 +78,13 @@ async fn list(
     Origin(from): Origin,
     headers: HeaderMap,
 ) -> Result<Response, Failed> {
-    let list = site.list(&group, proof(&headers)?, from).await?;
-    let tag = format!("\"{}\"", list.digest);
-    let is_known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let tagged = [(ETAG, tag)];
-    // Nodes ask every minute, and a list may be long.
-    if is_known {
-        return Ok((StatusCode::NOT_MODIFIED, tagged).into_response());
-    }
-    Ok((tagged, Json(list)).into_response())
+    let known = headers.get(IF_NONE_MATCH).and_then(|tag| tag.to_str().ok());
+    let newest = site.list(&group, proof(&headers)?, from, known).await?;
+    let tagged = [(ETAG, newest.tag)];
+    Ok(match newest.list {
+        Some(list) => (tagged, Json(list)).into_response(),
+        None => (StatusCode::NOT_MODIFIED, tagged).into_response(),
+    })
 }
 
 /// A list may be long: it is read only after its bringer has shown that it knows the group's secret.

@@ -108,7 +108,6 @@ pub(super) fn operations() -> Vec<Operation> {
         operation("get", "/api/v1/groups/{group}/file", file),
         operation("delete", "/api/v1/groups/{group}/file", renew),
         operation("post", "/api/v1/groups/{group}/links", link),
-        operation("post", "/api/v1/links", redeem),
     ]
 }
 
@@ -242,10 +241,4 @@ async fn renew(Held(site): OfSite, Path(group): InGroup, Me(me): Me) -> Done {
 
 async fn link(Held(site): OfSite, Path(group): InGroup, Me(me): Me) -> Told<Linked> {
     Ok(Json(Linked { link: site.make_link(&At::new(&me, &group)).await? }))
-}
-
-async fn redeem(Held(site): OfSite, Sent(shown): Sent<Shown>) -> Result<Response, Failed> {
-    let token = Token::read(&shown.token).ok_or(Refusal::Ended)?;
-    let file = site.redeem(&token).await?;
-    Ok(([(CONTENT_TYPE, "application/yaml")], file.text()?).into_response())
 }
