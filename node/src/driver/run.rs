@@ -63,7 +63,7 @@ pub(crate) async fn run_beside(
     let (enrolments, mut turns) = Enrolments::start(&settings, clock)?;
     enrolments.first_answers().await;
     let (seed, journal, known) = (seed(&settings)?, Journal::default(), Known::default());
-    let mut round = Round { seed, settings, clock, enrolments, journal, hosted, known };
+    let mut round = Round { seed, settings, clock, enrolments, journal, hosted, known, is_visit: false };
     loop {
         // What is told by now, the next round sees by itself.
         while let Ok(turn) = turns.try_recv() {
@@ -97,7 +97,7 @@ pub(crate) async fn visit<T>(
     let settings = Settings { control: Some(Endpoint::Off), metrics: Some(Endpoint::Off), ..settings };
     let (seed, journal, known) = (seed(&settings)?, Journal::default(), Known::default());
     let (enrolments, hosted) = (Enrolments::none(ring), None);
-    let mut round = Round { seed, settings, clock, enrolments, journal, hosted, known };
+    let mut round = Round { seed, settings, clock, enrolments, journal, hosted, known, is_visit: true };
     let ((turn, mut turns), (_, mut announcements)) = (mpsc::channel(1), mpsc::channel(1));
     let mut running = pin!(round.run((&mut turns, &mut announcements)));
     tokio::select! {
@@ -122,6 +122,8 @@ struct Round {
     journal: Journal,
     hosted: Option<Hosted>,
     known: Known,
+    /// It is over once something was fetched: nobody is to take it for the node.
+    is_visit: bool,
 }
 
 /// The UDP socket, and TCP at the same port if it is wanted. Where the system chooses, it chooses one that is free for both.
@@ -155,7 +157,11 @@ impl Round {
         let roster = Roster::new(settings.clone(), identity.as_ref(), Start { seed: self.seed, now })?;
         let (asker, asks) = requests::channel();
         let (members, transfers, exchange) = self.carried(&settings, &roster, &asker)?;
-        announce(&socket, &roster, [&control, &metrics]);
+        if self.is_visit {
+            tracing::info!("in the public overlay, for the file of the link");
+        } else {
+            announce(&socket, &roster, [&control, &metrics]);
+        }
 
         let enrolments = self.enrolments.clone();
         let servers = [

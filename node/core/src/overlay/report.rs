@@ -88,7 +88,7 @@ impl Overlay {
         let mut add = |name: &str, help: &str, kind, label: Option<(&str, &str)>, value: f64| {
             metrics.push(metric(&self.name, (name, help, kind), label, value));
         };
-        for (name, help, value) in totals(&self.counters) {
+        for (name, help, value) in totals(&self.counters).into_iter().chain(tellings(&self.counters)) {
             add(name, help, MetricKind::Counter, None, value as f64);
         }
         let counters = &self.counters;
@@ -232,7 +232,7 @@ fn via(remote: Remote) -> Option<Address> {
     }
 }
 
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 29] {
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 22] {
     [
         ("atoll_sent_datagrams_total", "Datagrams handed to the socket", counters.udp.sent_datagrams),
         ("atoll_sent_bytes_total", "UDP payload bytes handed to the socket", counters.udp.sent_bytes),
@@ -245,33 +245,6 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 29] {
             "atoll_relayed_datagrams_total",
             "Datagrams of this overlay that went through a common peer",
             counters.relayed_datagrams,
-        ),
-        (
-            "atoll_told_datagrams_total",
-            "Datagrams that tell all members of something",
-            counters.told.sent_datagrams,
-        ),
-        (
-            "atoll_told_bytes_total",
-            "UDP payload bytes of what tells all members of something, answers and acknowledgements included",
-            counters.told.sent_bytes,
-        ),
-        ("atoll_broadcasts_received_total", "Payloads for all that arrived", counters.broadcasts_received),
-        ("atoll_revocations_learnt_total", "Revocations that were learnt", counters.revocations_learnt),
-        (
-            "atoll_notices_received_total",
-            "Notices of revocations, known ones included",
-            counters.notices_received,
-        ),
-        (
-            "atoll_announcements_heard_total",
-            "Announcements of the group's site that this member was told",
-            counters.announcements_heard,
-        ),
-        (
-            "atoll_revoked_closed_total",
-            "Edges and senders to revoked members that were closed",
-            counters.revoked_closed,
         ),
         ("atoll_relays_changed_total", "Relayed edges that took another relay", counters.relays_changed),
         (
@@ -311,5 +284,38 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 29] {
             counters.received_payloads,
         ),
         ("atoll_pings_total", "Keepalive pings sent", counters.pings),
+    ]
+}
+
+/// Of what all members are told.
+fn tellings(counters: &Counters) -> [(&'static str, &'static str, u64); 7] {
+    [
+        (
+            "atoll_told_datagrams_total",
+            "Datagrams that tell all members of something",
+            counters.told.sent_datagrams,
+        ),
+        (
+            "atoll_told_bytes_total",
+            "UDP payload bytes of what tells all members of something, answers and acknowledgements included",
+            counters.told.sent_bytes,
+        ),
+        ("atoll_broadcasts_received_total", "Payloads for all that arrived", counters.broadcasts_received),
+        ("atoll_revocations_learnt_total", "Revocations that were learnt", counters.revocations_learnt),
+        (
+            "atoll_notices_received_total",
+            "Notices of revocations, known ones included",
+            counters.notices_received,
+        ),
+        (
+            "atoll_announcements_heard_total",
+            "Announcements of the group's site that this member was told",
+            counters.announcements_heard,
+        ),
+        (
+            "atoll_revoked_closed_total",
+            "Edges and senders to revoked members that were closed",
+            counters.revoked_closed,
+        ),
     ]
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::fallback::Fallback;
 pub use self::fallback::{Patience, TcpUse};
 use crate::time::Time;
-use crate::wire::{Candidate, Remote};
+use crate::wire::{Candidate, Remote, Way};
 
 /// Round trip that is assumed before the first sample.
 const RTT_UNKNOWN: Duration = Duration::from_millis(400);
@@ -58,11 +58,13 @@ pub struct Path {
 }
 
 impl Path {
-    /// How long to wait for an answer before asking again (RFC 6298, with a shorter minimum).
+    /// How long to wait for an answer before asking again (RFC 6298, with a shorter minimum). A common peer that is gone is replaced
+    /// at once, so that a path through one, of which nothing is measured, is doubted sooner.
     #[must_use]
     pub fn rto(&self) -> Duration {
         let measured = |rtt: Duration| rtt + (4 * self.rtt_variation).max(RTO_SLACK);
-        self.rtt.map_or(self.rtt_guess * 2, measured).clamp(RTO_MIN, RTO_MAX)
+        let times = if self.remote.way() == Way::Relayed { 1.5 } else { 2.0 };
+        self.rtt.map_or_else(|| self.rtt_guess.mul_f64(times), measured).clamp(RTO_MIN, RTO_MAX)
     }
 
     /// An acknowledgement came after `waited`. As it may have waited for a frame to ride on it is no sample, and tells only the
@@ -355,6 +357,7 @@ fn is_global(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Address, Relayed};
 
     fn at(text: &str) -> SocketAddr {
         text.parse().expect("an address")
@@ -430,7 +433,12 @@ mod tests {
         for _ in 0..50 {
             path.sample(Duration::from_millis(200));
         }
+        let relay =
+            Relayed { overlay: 0, peer: Address::from_bytes([1; 20]), via: Address::from_bytes([2; 20]) };
+        let relayed = table.hold(Remote::Relayed(relay), Time::ZERO);
+        assert_eq!(table.get(relayed).map(Path::rto), Some(Duration::from_millis(600)));
         let least = Duration::from_millis(200) + RTO_SLACK;
+        let path = table.get(id).expect("it is held");
         assert!(path.rto() >= least && path.rto() < least + Duration::from_millis(60));
     }
 }
