@@ -119,7 +119,6 @@ fn what_people_do_is_elsewhere_and_the_answer_says_where() {
         ("GET", "/groups/chess"),
         ("POST", "/api/v1/accounts"),
         ("POST", "/api/v1/logins"),
-        ("POST", "/api/v1/links"),
         ("GET", "/api/v1/groups/chess/file"),
         ("DELETE", "/api/v1/groups/chess/members/ann"),
     ] {

@@ -392,7 +392,7 @@ mod tests {
             authority: Vec::new(),
             list: None,
             notices: vec![Vec::new()],
-            epochs: Vec::new(),
+            epochs: vec![None],
             members: BTreeSet::new(),
             revoked: BTreeSet::new(),
         };
