@@ -64,19 +64,32 @@ impl Overlay {
         lent.paths.mapping_bears().unwrap_or(self.keepalive.idle_max).min(self.keepalive.idle_max)
     }
 
-    fn ping(&self, number: u16, peer: Address, [interval, bears]: [Duration; 2]) -> Ping {
+    fn ping(&self, number: u16, (peer, edge): (Address, &Edge), interval: Duration, lent: &Lent<'_>) -> Ping {
         let neighbours = self.connections.get(peer);
         let digest = neighbours
             .map_or(0, |connection| super::frames::digest(connection.their_bits(), connection.neighbours()));
-        Ping { number, digest, interval: seconds(interval), interval_max: seconds(bears) }
+        let measured = lent.paths.get(edge.path).and_then(crate::path::Path::measured);
+        Ping {
+            number,
+            digest,
+            interval: seconds(interval),
+            interval_max: seconds(self.bears(edge, lent)),
+            wait: measured.map_or(0, steps),
+        }
     }
 
     pub(super) fn on_ping(&mut self, id: EdgeId, peer: Address, ping: Ping, lent: &mut Lent<'_>) {
         self.check_digest(peer, ping.digest);
         let is_adjacent = self.is_adjacent(peer);
         let Some(edge) = self.edges.get(id) else { return };
-        let (bears, way) = (self.bears(edge, lent), self.way(edge, lent));
-        let rto = lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
+        let way = self.way(edge, lent);
+        let mut rto = Duration::ZERO;
+        if let Some(path) = lent.paths.get_mut(edge.path) {
+            if ping.wait > 0 {
+                path.tell(Ping::STEP * u32::from(ping.wait));
+            }
+            rto = path.rto();
+        }
         let Some(edge) = self.edges.get_mut(id) else { return };
         if let Some(silence) = edge.probe.expects().filter(|_| way == Way::Direct) {
             lent.paths.mapping_held(silence);
@@ -90,8 +103,9 @@ impl Overlay {
         if !goes_on && is_adjacent && announced > self.keepalive.adjacent {
             edge.probe.watch(self.keepalive.adjacent, lent.now);
         }
-        let pong = self.ping(ping.number, peer, [announced, bears]);
-        let mut body = lent.pool.take(8);
+        let Some(edge) = self.edges.get(id) else { return };
+        let pong = self.ping(ping.number, (peer, edge), announced, lent);
+        let mut body = lent.pool.take(16);
         pong.write(&mut body);
         self.send_frame_once(id, FrameKind::Pong, body, lent);
         self.ask_again(peer, lent);
@@ -161,10 +175,9 @@ impl Overlay {
 
     pub(super) fn send_ping(&mut self, id: EdgeId, (number, peer): (u16, Address), lent: &mut Lent<'_>) {
         let Some(edge) = self.edges.get(id) else { return };
-        let bears = self.bears(edge, lent);
-        let interval = self.next_interval(peer, &edge.probe, bears);
-        let ping = self.ping(number, peer, [interval, bears]);
-        let mut body = lent.pool.take(8);
+        let interval = self.next_interval(peer, &edge.probe, self.bears(edge, lent));
+        let ping = self.ping(number, (peer, edge), interval, lent);
+        let mut body = lent.pool.take(16);
         ping.write(&mut body);
         self.send_frame_once(id, FrameKind::Ping, body, lent);
     }
@@ -190,6 +203,11 @@ impl Overlay {
         }
         replaced
     }
+}
+
+/// How often [`Ping::STEP`] goes into a wait, rounded up.
+fn steps(wait: Duration) -> u8 {
+    u8::try_from(wait.as_millis().div_ceil(Ping::STEP.as_millis())).unwrap_or(u8::MAX)
 }
 
 /// Whole seconds, at least one, as a ping says them.

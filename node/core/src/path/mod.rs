@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::fallback::Fallback;
 pub use self::fallback::{Patience, TcpUse};
 use crate::time::Time;
-use crate::wire::{Candidate, Remote, Way};
+use crate::wire::{Candidate, Remote};
 
 /// Round trip that is assumed before the first sample.
 const RTT_UNKNOWN: Duration = Duration::from_millis(400);
@@ -50,6 +50,8 @@ pub struct Path {
     rtt_variation: Duration,
     /// What the round trip is taken for before the first sample.
     rtt_guess: Duration,
+    /// How long the peer waits on it.
+    told: Option<Duration>,
     /// When a datagram last left.
     pub sent: Time,
     /// When an authentic record last arrived.
@@ -58,13 +60,22 @@ pub struct Path {
 }
 
 impl Path {
-    /// How long to wait for an answer before asking again (RFC 6298, with a shorter minimum). A common peer that is gone is replaced
-    /// at once, so that a path through one, of which nothing is measured, is doubted sooner.
+    /// How long to wait for an answer before asking again (RFC 6298, with a shorter minimum).
     #[must_use]
     pub fn rto(&self) -> Duration {
-        let measured = |rtt: Duration| rtt + (4 * self.rtt_variation).max(RTO_SLACK);
-        let times = if self.remote.way() == Way::Relayed { 1.5 } else { 2.0 };
-        self.rtt.map_or_else(|| self.rtt_guess.mul_f64(times), measured).clamp(RTO_MIN, RTO_MAX)
+        let unmeasured = || self.told.unwrap_or(self.rtt_guess * 2);
+        self.measured().unwrap_or_else(unmeasured).clamp(RTO_MIN, RTO_MAX)
+    }
+
+    /// The same as far as own samples tell.
+    #[must_use]
+    pub fn measured(&self) -> Option<Duration> {
+        self.rtt.map(|rtt| rtt + (4 * self.rtt_variation).max(RTO_SLACK))
+    }
+
+    /// The peer, who measures this path, waits so long. Used as long as nothing is measured here.
+    pub fn tell(&mut self, wait: Duration) {
+        self.told = Some(wait);
     }
 
     /// An acknowledgement came after `waited`. As it may have waited for a frame to ride on it is no sample, and tells only the
@@ -122,6 +133,7 @@ impl Table {
             rtt: None,
             rtt_variation: Duration::ZERO,
             rtt_guess: self.usual.max(RTT_UNKNOWN),
+            told: None,
             sent: now,
             heard: now,
             users: 0,
@@ -357,7 +369,6 @@ fn is_global(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Address, Relayed};
 
     fn at(text: &str) -> SocketAddr {
         text.parse().expect("an address")
@@ -433,10 +444,10 @@ mod tests {
         for _ in 0..50 {
             path.sample(Duration::from_millis(200));
         }
-        let relay =
-            Relayed { overlay: 0, peer: Address::from_bytes([1; 20]), via: Address::from_bytes([2; 20]) };
-        let relayed = table.hold(Remote::Relayed(relay), Time::ZERO);
-        assert_eq!(table.get(relayed).map(Path::rto), Some(Duration::from_millis(600)));
+        let told = table.hold(at("192.0.2.2:1").into(), Time::ZERO);
+        let path = table.get_mut(told).expect("it is held");
+        path.tell(Duration::from_millis(325));
+        assert_eq!((path.rto(), path.measured()), (Duration::from_millis(325), None));
         let least = Duration::from_millis(200) + RTO_SLACK;
         let path = table.get(id).expect("it is held");
         assert!(path.rto() >= least && path.rto() < least + Duration::from_millis(60));

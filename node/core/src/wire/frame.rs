@@ -6,6 +6,7 @@
 //! `r`: reliable, the receiver acknowledges the sequence number. `a`: an acknowledgement rides along. `n` is 0.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::codec::{Malformed, Reader, Write};
 use super::{Address, Knowledge};
@@ -210,15 +211,22 @@ pub struct Ping {
     pub interval: u8,
     /// The longest interval, in seconds, that the sender's NAT is known to bear.
     pub interval_max: u8,
+    /// How long the sender waits for an answer on this path, in steps of [`Ping::STEP`]; 0 as long as it has not measured that.
+    /// An end that never pings waits as long.
+    pub wait: u8,
 }
 
 impl Ping {
+    /// The unit of [`Ping::wait`].
+    pub const STEP: Duration = Duration::from_millis(25);
+
     /// Appends the body.
     pub fn write(&self, body: &mut Buffer) {
         body.put_u16(self.number);
         body.put_u32(self.digest);
         body.put_u8(self.interval);
         body.put_u8(self.interval_max);
+        body.put_u8(self.wait);
     }
 
     /// Reads a body.
@@ -229,6 +237,7 @@ impl Ping {
             digest: reader.u32()?,
             interval: reader.u8()?,
             interval_max: reader.u8()?,
+            wait: reader.u8()?,
         };
         reader.end()?;
         Ok(ping)

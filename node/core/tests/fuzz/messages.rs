@@ -202,8 +202,8 @@ proptest! {
     }
 
     #[test]
-    fn pings_are_read_as_they_were_written(number: u16, digest: u32, interval: u8, interval_max: u8) {
-        let ping = Ping { number, digest, interval, interval_max };
+    fn pings_are_read_as_they_were_written(number: u16, digest: u32, interval: u8, interval_max: u8, wait: u8) {
+        let ping = Ping { number, digest, interval, interval_max, wait };
         prop_assert_eq!(Ping::read(&written(|buffer| ping.write(buffer))), Ok(ping));
     }
 }

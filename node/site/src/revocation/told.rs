@@ -53,7 +53,8 @@ impl Site {
             let (untold, now) = (self.untold_groups().await, Instant::now());
             for due in turns.next(&untold, now) {
                 let (site, say) = (Arc::clone(&self), say.clone());
-                let task = tasks.spawn(async move { site.tell(due.group, &say).await });
+                let is_known = turns.was_vain(due);
+                let task = tasks.spawn(async move { site.tell(due.group, is_known, &say).await });
                 turns.begin(due, task.id());
             }
             tokio::select! {
@@ -85,8 +86,8 @@ impl Site {
         })
     }
 
-    /// Tells members of a group what comes first; false if nobody confirmed.
-    async fn tell(&self, group: i64, say: &mpsc::Sender<Say>) -> bool {
+    /// Tells members of a group what comes first; false if nobody confirmed, which is said aloud unless it `is_known`.
+    async fn tell(&self, group: i64, is_known: bool, say: &mpsc::Sender<Say>) -> bool {
         let (vault, now) = (Arc::clone(&self.vault), self.now());
         let untold = match self.store.read(move |db| untold(db, &vault, (group, now))).await {
             Ok(untold) => untold,
@@ -108,11 +109,12 @@ impl Site {
                 };
                 if members == 0 {
                     let hint = "it is tried again; members that ask the site learn it from its list";
-                    tracing::warn!(
-                        group = name,
-                        hint,
-                        "no member confirmed that it was told of a revocation"
-                    );
+                    let what = "no member confirmed that it was told of a revocation";
+                    if is_known {
+                        tracing::debug!(group = name, "{what}");
+                    } else {
+                        tracing::warn!(group = name, hint, "{what}");
+                    }
                     return false;
                 }
                 tracing::info!(group = name, members, ?numbers, "members were told of a revocation");

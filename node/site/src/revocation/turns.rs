@@ -99,6 +99,11 @@ impl Turns {
         rests.chain([now + LOOK]).min().unwrap_or(now)
     }
 
+    /// Whether it is known already that nobody confirms: once is said, and not each time.
+    pub(super) fn was_vain(&self, due: Due) -> bool {
+        self.rest(due).is_some_and(|rest| rest.failures > 0)
+    }
+
     /// The rest of a group, unless something was revoked since.
     fn rest(&self, due: Due) -> Option<&Rest> {
         self.resting.get(&due.group).filter(|rest| rest.newest == due.newest)
@@ -130,8 +135,10 @@ mod tests {
         let mut turns = Turns::resumed(&[], start);
         let untold = silent(0..20);
         assert_eq!(turns.next(&untold, start), untold[..GROUPS_MAX], "the newest first");
+        assert!(!turns.was_vain(untold[0]));
         begin(&mut turns, &untold, start).into_iter().for_each(|task| turns.failed(task, start));
         assert_eq!(turns.next(&untold, start), untold[GROUPS_MAX..], "others rest");
+        assert!(turns.was_vain(untold[0]) && !turns.was_vain(Due { group: 0, newest: 2 }));
         let later = start + PAUSE;
         begin(&mut turns, &untold[..GROUPS_MAX], later);
         assert_eq!(turns.busy.len(), AGAIN_MAX);
