@@ -39,7 +39,7 @@ impl Overlay {
             return None;
         };
         self.counters.links_started += 1;
-        self.engine.set_round_trip(lent.paths.usual());
+        self.engine.set_round_trip(lent.paths.probable(remote));
         self.engine.connect(edge::channel(id), intent, lent.now);
         Some(id)
     }

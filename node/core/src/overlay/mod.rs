@@ -325,7 +325,7 @@ impl Overlay {
                 if target.is_none_or(|peer| self.gives_way(peer, arrival.from, lent)) {
                     let edge = Edge { target, ..Edge::new(path, Some(sender), lent.now) };
                     if let Some(id) = self.add_edge(edge) {
-                        self.engine.set_round_trip(lent.paths.usual());
+                        self.engine.set_round_trip(lent.paths.probable(arrival.from));
                         return self.engine.accept(edge::channel(id), &arrival.payload, lent.now);
                     }
                 }

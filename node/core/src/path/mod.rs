@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::fallback::Fallback;
 pub use self::fallback::{Patience, TcpUse};
 use crate::time::Time;
-use crate::wire::{Candidate, Remote};
+use crate::wire::{Candidate, Remote, Way};
 
 /// Round trip that is assumed before the first sample.
 const RTT_UNKNOWN: Duration = Duration::from_millis(400);
@@ -27,6 +27,8 @@ const SHARE: u32 = 8;
 const RTT_COMMON: Duration = Duration::from_millis(500);
 /// How many times as long as usual anything takes at most.
 const PACE_MAX: f64 = 8.0;
+/// Members from one end of a carried edge to the other, about.
+const CARRIED_HOPS: u32 = 3;
 /// Paths by which the table grows.
 const GROWTH: usize = 8;
 /// Own transport addresses that are remembered, the latest first.
@@ -193,10 +195,16 @@ impl Table {
         self.usual = (self.usual * (SHARE - 1) + sample) / SHARE;
     }
 
-    /// What round trips usually are lately.
+    /// What a round trip to a remote probably is if nothing was measured there: datagrams that others pass on wait at each of
+    /// them.
     #[must_use]
-    pub fn usual(&self) -> Duration {
-        self.usual
+    pub fn probable(&self, remote: Remote) -> Duration {
+        let times = match remote.way() {
+            Way::Direct | Way::Stream => 1,
+            Way::Relayed => 2,
+            Way::Carried => CARRIED_HOPS,
+        };
+        self.usual * times
     }
 
     /// How many times as long as on a common day everything takes, 1 to 8: where the machine or its link is busy, to give up
@@ -369,6 +377,7 @@ fn is_global(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Address;
 
     fn at(text: &str) -> SocketAddr {
         text.parse().expect("an address")
@@ -397,6 +406,8 @@ mod tests {
         for _ in 0..40 {
             table.sample(first, Duration::from_secs(3));
         }
+        let (near, far) = (table.probable(at("192.0.2.3:1").into()), Address::from_bytes([1; 20]));
+        assert!(near > Duration::from_secs(2) && table.probable(Remote::Carried(far)) == 3 * near);
         assert!(
             rto(&table, first) >= Some(Duration::from_secs(3)),
             "an answer is not waited for long enough"
