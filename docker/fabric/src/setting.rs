@@ -15,6 +15,8 @@ pub struct Setting {
     pub topology: Topology,
     /// Seed of ports and losses.
     pub seed: [u8; 32],
+    /// How many times slower than the kernel's the fabric's clock runs, at least 1.
+    pub dilation: u32,
 }
 
 /// A setting that cannot be read.
@@ -72,7 +74,7 @@ mod tests {
     fn drawn(hosts: usize, latency: Latency) -> Setting {
         let topology =
             Topology::draw(&Population::named("default").unwrap(), hosts, latency, [3; 32]).unwrap();
-        Setting { topology, seed: [9; 32] }
+        Setting { topology, seed: [9; 32], dilation: 1 }
     }
 
     /// Round trips such as a measurement gives them, with a gap.

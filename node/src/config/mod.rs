@@ -34,7 +34,7 @@ pub use member_file::{Digits, MemberFile, Root, Url, Urls};
 pub use section::{Engine, Keepalive, Log, LogFormat, LogLevel, Membership, Ring};
 pub use validity::Validity;
 pub(crate) use value::flag;
-pub use value::{Bootstrap, Endpoint, Interval, Lease, Listen, Name, OverlayName, Size};
+pub use value::{Bootstrap, Dilation, Endpoint, Interval, Lease, Listen, Name, OverlayName, Size};
 
 use crate::failure::Failure;
 
@@ -79,6 +79,9 @@ pub struct Settings {
     pub identity: Option<PathBuf>,
     /// All randomness follows from it; only for runs that shall repeat.
     pub seed: Option<u64>,
+    /// How many times slower than the system's the node's clock runs, for what it and its peers do (1 to 1000); only for
+    /// experiments in which all nodes, and the network between them, are slower as many times. The wall clock is the system's.
+    pub dilation: Option<Dilation>,
     /// The memberships, the public one first (1 to 256).
     #[serde(deserialize_with = "section::overlays")]
     pub overlays: Vec<Membership>,

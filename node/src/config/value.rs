@@ -199,6 +199,20 @@ impl<'de> Deserialize<'de> for Interval {
     }
 }
 
+/// How many times slower than the system's a clock runs: 1 to 1000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dilation(pub u32);
+
+impl<'de> Deserialize<'de> for Dilation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let times = number(deserializer, 1.0..=1000.0)?;
+        if times.fract() == 0.0 {
+            return Ok(Self(times as u32));
+        }
+        Err(D::Error::custom(format!("{times} is no whole number{HINT}write one from 1 to 1000")))
+    }
+}
+
 /// A number of bytes with its unit: `1 GiB`, `500 MB`, `1.5 GB`, `2000 B`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);

@@ -9,19 +9,26 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
+    dilation: u32,
 }
 
 impl Clock {
     /// A clock that reads zero now; make it first of all.
     #[must_use]
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start: Instant::now(), dilation: 1 }
+    }
+
+    /// The same clock, whose monotonic time runs so many times slower.
+    #[must_use]
+    pub fn dilated(self, dilation: u32) -> Self {
+        Self { dilation: dilation.max(1), ..self }
     }
 
     /// Time since the start.
     #[must_use]
     pub fn now(&self) -> Time {
-        Time::ZERO + self.start.elapsed()
+        Time::ZERO + self.start.elapsed() / self.dilation
     }
 
     /// What the wall clock says, in seconds since 1970 (UTC).
@@ -33,6 +40,6 @@ impl Clock {
     /// The moment that `time` stands for.
     #[must_use]
     pub fn instant(&self, time: Time) -> Instant {
-        self.start + time.since(Time::ZERO)
+        self.start + time.since(Time::ZERO).saturating_mul(self.dilation)
     }
 }

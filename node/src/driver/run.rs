@@ -60,6 +60,7 @@ pub(crate) async fn run_beside(
     (hosted, mut announcements): (Option<Hosted>, mpsc::Receiver<Announce>),
 ) -> Result<(), Failure> {
     let settings = settings.with_defaults();
+    let clock = clock.dilated(settings.dilation.map_or(1, |dilation| dilation.0));
     let (enrolments, mut turns) = Enrolments::start(&settings, clock)?;
     enrolments.first_answers().await;
     let (seed, journal, known) = (seed(&settings)?, Journal::default(), Known::default());

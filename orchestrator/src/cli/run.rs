@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use super::console::{Console, colours};
 use super::{Answer, Changes, Format, On, interrupt, print};
-use crate::environment::docker::Options;
+use crate::environment::docker::{Dilation, Options};
 use crate::environment::{Cancel, Progress};
 use crate::error::{Error, OrFail, Result};
 use crate::plan::{Clock, Plan};
@@ -38,6 +38,10 @@ pub(super) struct Arguments {
     /// Write every packet into `logs/TRIAL/capture.pcap` of the results, for Wireshark; in containers only
     #[arg(long)]
     capture: bool,
+    /// Let time run so many times slower for members and network (1 to 1000), where the machine is too slow for all of them; in
+    /// containers only
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=i64::from(Dilation::MAX)))]
+    dilation: u32,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -82,15 +86,24 @@ fn target(arguments: &Arguments) -> Target<'_> {
 }
 
 fn place(arguments: &Arguments) -> Result<Place> {
-    let &Arguments { on, capture, ref node_binary, .. } = arguments;
+    let &Arguments { on, capture, ref node_binary, dilation, .. } = arguments;
     match on {
         On::Sim if capture => Err(Error::new(
             "cannot capture on sim",
             "the simulator has datagrams, but no IP packets to write",
         )
         .with_hint("run it in containers: `--on docker`")),
+        On::Sim if dilation > 1 => Err(Error::new(
+            "cannot slow down time on sim",
+            "the simulator's time is virtual: members wait for no machine",
+        )
+        .with_hint("leave out `--dilation`, or run it in containers: `--on docker`")),
         On::Sim => Ok(Place::Sim),
-        On::Docker => Ok(Place::Docker(Options { node_binary: node_binary.clone(), capture })),
+        On::Docker => Ok(Place::Docker(Options {
+            node_binary: node_binary.clone(),
+            capture,
+            dilation: Dilation(dilation),
+        })),
         On::Model => Err(Error::new("cannot run on model", "this version has no model environment")
             .with_hint("use `--on sim` or `--on docker`")),
     }

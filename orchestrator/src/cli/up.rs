@@ -56,8 +56,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let console = Arc::new(Console::new(arguments.quiet, 1));
     let surroundings =
         Surroundings { cancel: cancel.clone(), progress: Arc::clone(&console) as Arc<dyn Progress> };
-    let options =
-        Options { node_binary: arguments.node_binary.clone(), capture: arguments.capture.is_some() };
+    let options = Options {
+        node_binary: arguments.node_binary.clone(),
+        capture: arguments.capture.is_some(),
+        ..Options::default()
+    };
     let mut docker = Docker::new(surroundings, options)?;
     let members: Vec<NodeIndex> = (0..trial.nodes.len() as u32).map(NodeIndex).collect();
     let lived = docker.prepare(&trial).and_then(|()| docker.start(&members)).and_then(|()| {

@@ -291,6 +291,8 @@ pub struct Health {
     pub lateness: Option<Lateness>,
     /// Stalls of a clock, a member or the emulator, a sentence each.
     pub stalls: Vec<String>,
+    /// How many times slower than the machine's the time of members and emulator ran, if it did.
+    pub dilation: Option<u32>,
 }
 
 /// Quantiles of an emulator's lateness.

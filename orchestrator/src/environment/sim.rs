@@ -371,6 +371,7 @@ impl Environment for Sim {
             crashed: crashed.collect(),
             lateness: None,
             stalls: self.stall.clone().into_iter().collect(),
+            dilation: None,
         })
     }
 

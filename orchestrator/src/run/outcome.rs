@@ -75,6 +75,11 @@ impl Outcome {
                 LATENESS_MAX.as_secs_f64() * 1e3
             ));
         }
+        if let Some(dilation) = health.dilation {
+            self.notes.push(format!(
+                "time ran {dilation} times slower than the machine's for members and network: all times are theirs"
+            ));
+        }
         if let Some(late) = health.lateness {
             let [p50, p99, max] = [late.p50, late.p99, late.max].map(|time| time.as_secs_f64() * 1e3);
             self.notes.push(format!(

@@ -49,7 +49,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     raise_file_limit()?;
     let setting = Setting::read(&arguments.setting).context("the setting cannot be read")?;
     let internet = Internet::new(setting.topology, setting.seed).context("the topology cannot be")?;
-    let clock = Clock::starting_now();
+    let clock = Clock::starting_now().dilated(setting.dilation);
     let engine = Handle::start(Engine::new(internet, clock)?, arguments.scheduler_group.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = server::serve(engine, clock, &arguments.socket, arguments.pages);

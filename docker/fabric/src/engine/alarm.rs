@@ -35,7 +35,7 @@ impl Alarm {
             return Ok(());
         }
         // An instant of zero would mean no alarm; the clock's start is after the machine's.
-        let at_boot = at.map_or(Duration::ZERO, |at| clock.start() + at);
+        let at_boot = at.map_or(Duration::ZERO, |at| clock.monotonic_at(at));
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let value =
             Timespec { tv_sec: at_boot.as_secs().cast_signed(), tv_nsec: at_boot.subsec_nanos().into() };

@@ -44,7 +44,7 @@ impl Fabric {
         let topology = self.engine.ask(|engine| engine.internet().topology().clone()).await;
         let topology = topology.map_err(|error| error.to_string())?;
         let cast = self.cast(&topology).ok_or("no node has a public address")?;
-        let patience = patience(&topology, &cast);
+        let patience = self.clock.real(patience(&topology, &cast));
         let gateways: Vec<_> = cast.private.iter().filter_map(|party| party.outside).collect();
         let tried = tokio::task::spawn_blocking(move || try_all(&cast, patience)).await;
         let tidy = move |engine: &mut crate::engine::Engine| {

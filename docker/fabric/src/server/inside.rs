@@ -3,7 +3,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
@@ -14,6 +13,7 @@ use rustix::net::{AddressFamily, SocketType};
 use tokio::net::TcpSocket;
 
 use crate::api::NODE_LIMIT;
+use crate::clock::Clock;
 use crate::namespace::Namespace;
 
 /// Longest answer of a node, in bytes.
@@ -28,10 +28,16 @@ pub(super) enum Question {
     Post(&'static str, Bytes),
 }
 
-/// Asks a node on one of its loopback ports.
-pub(super) async fn ask(namespace: Arc<Namespace>, port: u16, question: Question) -> Result<Bytes, String> {
-    let asked = tokio::time::timeout(NODE_LIMIT, converse(namespace, port, question)).await;
-    asked.unwrap_or_else(|_| Err(format!("no answer within {} s", Duration::as_secs(&NODE_LIMIT))))
+/// Asks a node, whose clock runs as this one does, on one of its loopback ports.
+pub(super) async fn ask(
+    namespace: Arc<Namespace>,
+    port: u16,
+    question: Question,
+    clock: Clock,
+) -> Result<Bytes, String> {
+    let limit = clock.real(NODE_LIMIT);
+    let asked = tokio::time::timeout(limit, converse(namespace, port, question)).await;
+    asked.unwrap_or_else(|_| Err(format!("no answer within {} s", limit.as_secs())))
 }
 
 async fn converse(namespace: Arc<Namespace>, port: u16, question: Question) -> Result<Bytes, String> {

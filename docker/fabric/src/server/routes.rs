@@ -64,7 +64,7 @@ async fn read(fabric: &Arc<Fabric>, path: &str) -> Result<Answer, Refused> {
             let name = path.strip_prefix("/nodes/").and_then(|rest| rest.strip_suffix("/metrics"));
             let name = name.ok_or_else(|| Refused(StatusCode::NOT_FOUND, format!("there is no {path}")))?;
             let namespace = fabric.nodes.namespace(name)?;
-            let answer = ask(namespace, fabric.ports.metrics, Question::Get("/metrics")).await;
+            let answer = ask(namespace, fabric.ports.metrics, Question::Get("/metrics"), fabric.clock).await;
             answer
                 .map(|body| page(METRICS_TYPE, body))
                 .map_err(|why| Refused(StatusCode::BAD_GATEWAY, format!("{name}: {why}")))
@@ -96,13 +96,13 @@ async fn order(fabric: &Arc<Fabric>, path: &str, request: Request<Incoming>) -> 
 /// Puts one question to many nodes.
 async fn command(fabric: &Arc<Fabric>, asked: Ask) -> Vec<NodeAnswer> {
     let body = Bytes::from(asked.command.to_string());
-    let port = fabric.ports.control;
+    let (port, clock) = (fabric.ports.control, fabric.clock);
     let works = asked.nodes.into_iter().map(|name| {
         let namespace = fabric.nodes.namespace(&name);
         let question = Question::Post("/command", body.clone());
         async move {
             let namespace = namespace.map_err(|absent| absent.to_string())?;
-            let answer = ask(namespace, port, question).await?;
+            let answer = ask(namespace, port, question, clock).await?;
             serde_json::from_slice(&answer).map_err(|error| error.to_string())
         }
     });

@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use atoll_core::config::QueryTimer;
 
-use super::papers;
+use super::{Dilation, papers};
 use crate::environment::{GROUP, NODE_PORT, NodeSpec, OVERLAY, Security, Trial};
 
 /// The file that a member of a trial starts from.
-pub(super) fn of(trial: &Trial, node: &NodeSpec) -> String {
+pub(super) fn of(trial: &Trial, node: &NodeSpec, Dilation(dilation): Dilation) -> String {
     let place = |node: &NodeSpec| trial.topology.hosts[node.host.0 as usize].address;
     let any = match place(node) {
         IpAddr::V4(_) => "0.0.0.0",
@@ -30,6 +30,7 @@ pub(super) fn of(trial: &Trial, node: &NodeSpec) -> String {
     let lines = [
         format!("listen: \"{any}:{NODE_PORT}\""),
         format!("seed: {}", node.seed),
+        format!("dilation: {dilation}"),
         "overlays:".to_owned(),
         format!("  - name: {OVERLAY}"),
         format!("    security: {}", trial.security.name()),

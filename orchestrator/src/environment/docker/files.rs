@@ -3,15 +3,16 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::config;
 use super::papers::Desk;
 use super::place::RunPlace;
+use super::{Dilation, config};
 use crate::environment::{NodeSpec, Trial};
 use crate::error::{OrFail as _, Result};
 
 /// Who writes the files of a trial's members, those of a later one in the place of an earlier one's.
 pub(super) struct Files {
     trial: Trial,
+    dilation: Dilation,
     desk: Option<Desk>,
 }
 
@@ -20,9 +21,9 @@ impl Files {
     ///
     /// # Errors
     /// OpenSSL cannot make the authority of its private overlay.
-    pub(super) fn of(trial: &Trial) -> Result<Self> {
+    pub(super) fn of(trial: &Trial, dilation: Dilation) -> Result<Self> {
         let desk = trial.group.as_ref().map(|group| Desk::new(group, trial.security)).transpose()?;
-        Ok(Self { trial: trial.clone(), desk })
+        Ok(Self { trial: trial.clone(), dilation, desk })
     }
 
     /// Writes down what a member starts from.
@@ -30,7 +31,7 @@ impl Files {
     /// # Errors
     /// It cannot be made or written.
     pub(super) fn write(&self, place: &RunPlace, node: &NodeSpec) -> Result<()> {
-        write(&place.config(&node.name), config::of(&self.trial, node).as_bytes())?;
+        write(&place.config(&node.name), config::of(&self.trial, node, self.dilation).as_bytes())?;
         match self.desk.as_ref().filter(|_| node.private.is_some()) {
             Some(desk) => desk.write(&place.papers(&node.name), node),
             None => Ok(()),

@@ -64,11 +64,12 @@ pub(super) struct Live {
     files: Files,
     client: Client,
     tray: Tray,
+    /// The fabric's.
     clock: Clock,
     fabric_pid: u32,
     members: Vec<Member>,
-    /// Zero of the environment's clock on the kernel's monotonic one.
-    zero: Duration,
+    /// The environment's.
+    own: Clock,
     captures: bool,
 }
 
@@ -80,16 +81,16 @@ impl Live {
         (clock, fabric_pid): (Clock, u32),
         members: Vec<Member>,
     ) -> Self {
-        let (tray, zero) = (Tray::new(), monotonic());
-        Self { api, place, files, client, tray, clock, fabric_pid, members, zero, captures: false }
+        let (tray, own) = (Tray::new(), clock.from(monotonic()));
+        Self { api, place, files, client, tray, clock, fabric_pid, members, own, captures: false }
     }
 
     pub(super) fn now(&self) -> Duration {
-        monotonic().saturating_sub(self.zero)
+        self.own.now()
     }
 
     pub(super) async fn sleep_until(&self, until: Duration) {
-        tokio::time::sleep(until.saturating_sub(self.now())).await;
+        tokio::time::sleep(self.own.real(until.saturating_sub(self.now()))).await;
     }
 
     /// Whether the fabric still runs.
@@ -214,7 +215,7 @@ impl Live {
 
     pub(super) fn ask_only(&mut self, node: NodeIndex, command: &Command) -> Result<Question> {
         let name = self.members[node.index()].name.clone();
-        self.tray.ask(&self.client, (name, command), self.zero)
+        self.tray.ask(&self.client, (name, command), self.own)
     }
 
     pub(super) fn take_answers(&mut self) -> Vec<Answer> {
@@ -353,7 +354,7 @@ impl Live {
 
     /// From the fabric's clock to the environment's.
     fn at_fabric(&self, seconds: f64) -> Duration {
-        (self.clock.start() + Duration::from_secs_f64(seconds)).saturating_sub(self.zero)
+        self.own.time_at(self.clock.monotonic_at(Duration::from_secs_f64(seconds)))
     }
 }
 

@@ -48,6 +48,24 @@ pub struct Options {
     pub node_binary: Option<PathBuf>,
     /// Write every packet into a file.
     pub capture: bool,
+    /// How many times slower than the kernel's the clock of all members and of the fabric runs.
+    pub dilation: Dilation,
+}
+
+/// How many times slower time runs: 1 to [`Dilation::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dilation(pub u32);
+
+impl Dilation {
+    /// The slowest.
+    pub const MAX: u32 = 1000;
+}
+
+/// As the kernel's.
+impl Default for Dilation {
+    fn default() -> Self {
+        Self(1)
+    }
 }
 
 /// Containers on this host.
@@ -126,8 +144,8 @@ impl Environment for Docker {
         // From here on `tear_down` has something to do, whatever fails below.
         self.api = Some(api.clone());
         self.place = Some(place.clone());
-        let (surroundings, capture) = (self.surroundings.clone(), self.options.capture);
-        let preparation = prepare::Preparation { api, place, programs, surroundings, capture };
+        let (surroundings, options) = (self.surroundings.clone(), self.options.clone());
+        let preparation = prepare::Preparation { api, place, programs, surroundings, options };
         self.live = Some(self.runtime.block_on(preparation.carry_out(trial))?);
         Ok(())
     }
@@ -137,7 +155,8 @@ impl Environment for Docker {
     }
 
     fn wave(&self) -> usize {
-        std::thread::available_parallelism().map_or(1, usize::from) * WAVE_PER_CORE
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        cores * WAVE_PER_CORE * self.options.dilation.0 as usize
     }
 
     fn stop(&mut self, nodes: &[NodeIndex], how: Stop) -> Result<()> {
@@ -191,7 +210,9 @@ impl Environment for Docker {
     }
 
     fn health(&mut self) -> Result<Health> {
-        self.with_live(Live::health)
+        let dilation = Some(self.options.dilation.0).filter(|dilation| *dilation > 1);
+        let health = self.with_live(Live::health)?;
+        Ok(Health { dilation, ..health })
     }
 
     fn cost(&self) -> Cost {

@@ -13,7 +13,7 @@ use super::containers::{self, FABRIC, TOGETHER_MAX};
 use super::files::{Files, write};
 use super::live::{Live, Member};
 use super::place::RunPlace;
-use super::{Programs, images};
+use super::{Options, Programs, images};
 use crate::environment::{Surroundings, Trial};
 use crate::error::{Error, OrFail, Result};
 
@@ -28,7 +28,7 @@ pub(super) struct Preparation {
     pub(super) place: RunPlace,
     pub(super) programs: Programs,
     pub(super) surroundings: Surroundings,
-    pub(super) capture: bool,
+    pub(super) options: Options,
 }
 
 impl Preparation {
@@ -59,8 +59,8 @@ impl Preparation {
         let members = self.attach(trial, &client, &pids).await?;
         self.try_controls(&client).await?;
         client.forget_counts().await.or_fail(|| "cannot begin to measure".to_owned())?;
-        let clock = Clock::since(Duration::from_nanos(start));
-        let captures = self.capture;
+        let clock = Clock::since(Duration::from_nanos(start)).dilated(self.options.dilation.0);
+        let captures = self.options.capture;
         let place = (self.place, files);
         let mut live = Live::new(self.api, place, client, (clock, fabric_pid), members);
         if captures {
@@ -77,10 +77,11 @@ impl Preparation {
     }
 
     fn write_files(&self, trial: &Trial) -> Result<Files> {
-        let setting = Setting { topology: trial.topology.clone(), seed: trial.internet_seed };
+        let dilation = self.options.dilation.0;
+        let setting = Setting { topology: trial.topology.clone(), seed: trial.internet_seed, dilation };
         let setting = setting.to_json().or_fail(|| "cannot write the topology down".to_owned())?;
         write(&self.place.setting(), &setting)?;
-        let files = Files::of(trial)?;
+        let files = Files::of(trial, self.options.dilation)?;
         trial.nodes.iter().try_for_each(|node| files.write(&self.place, node))?;
         let hold = self.place.hold();
         let what = || format!("cannot write {}", hold.display());

@@ -1,10 +1,8 @@
 //! Questions that nobody waits for: each has a task of its own, which leaves the answer in a tray.
 
-use std::time::Duration;
-
 use atoll_core::control::{Command, Reply};
 use atoll_fabric::api::{Ask, Client};
-use atoll_fabric::clock::monotonic;
+use atoll_fabric::clock::Clock;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::environment::{Answer, COMMAND_LIMIT, Question};
@@ -27,7 +25,7 @@ impl Tray {
         Self { next: 0, leave, answers }
     }
 
-    /// Asks a node; the times of answers count from `zero` on the kernel's monotonic clock. What gets no answer leaves none.
+    /// Asks a node; the times of answers are those of `clock`. What gets no answer leaves none.
     ///
     /// # Errors
     /// The command cannot be written down.
@@ -35,7 +33,7 @@ impl Tray {
         &mut self,
         client: &Client,
         (node, command): (String, &Command),
-        zero: Duration,
+        clock: Clock,
     ) -> Result<Question> {
         let command = serde_json::to_value(command).or_fail(|| format!("cannot ask {node}"))?;
         let question = Question(self.next);
@@ -43,8 +41,8 @@ impl Tray {
         let (client, leave) = (client.clone(), self.leave.clone());
         tokio::spawn(async move {
             let ask = Ask { nodes: vec![node], command };
-            let answer = tokio::time::timeout(COMMAND_LIMIT, client.command(&ask)).await;
-            let at = monotonic().saturating_sub(zero);
+            let answer = tokio::time::timeout(clock.real(COMMAND_LIMIT), client.command(&ask)).await;
+            let at = clock.now();
             let Ok(Ok(mut answers)) = answer else { return };
             let reply: Option<Reply> =
                 answers.pop().and_then(Result::ok).and_then(|value| serde_json::from_value(value).ok());
