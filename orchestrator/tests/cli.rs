@@ -280,7 +280,7 @@ fn an_expectation_that_fails_is_exit_code_1_and_stands_in_every_report() {
 fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
     let out = TempDir::new().expect("a folder for the test");
     let folder = out.path().join("results").display().to_string();
-    let table: [(&[&str], &str, &str); 7] = [
+    let table: [(&[&str], &str, &str); 9] = [
         (
             &["run", "jion"],
             "error: cannot read the experiment `jion`: unknown experiment",
@@ -301,6 +301,16 @@ fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
             &["run", "join", "--capture"],
             "error: cannot capture on sim: ",
             "hint: run it in containers: `--on docker`",
+        ),
+        (
+            &["run", "join", "--dilation", "8"],
+            "error: cannot slow down time on sim: ",
+            "hint: leave out `--dilation`, or run it in containers: `--on docker`",
+        ),
+        (
+            &["run", "join", "--on", "docker", "--dilation", "0"],
+            "invalid value '0' for '--dilation <N>': time cannot run so many times slower",
+            "hint: write a whole number from 1 to 1000",
         ),
         (&["run", "join", "--set", "latency=none.csv"], "there is no file `none.csv`", "hint: looked for"),
         (

@@ -7,9 +7,9 @@ mod containers;
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use atoll::environment::docker::{Docker, Options, RunState, down, list};
+use atoll::environment::docker::{Dilation, Docker, Options, RunState, down, list};
 use atoll::environment::{Environment, NodeIndex, Stop};
 use atoll_core::control::{Command as Question, Reply};
 use bollard::query_parameters::{
@@ -41,6 +41,33 @@ fn members_behind_nats_join_answer_and_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     environment.save_logs(folder.path()).unwrap();
     assert!(folder.path().join("m000.log").exists() && folder.path().join("fabric.log").exists());
+    let run = runs().pop().unwrap();
+    environment.tear_down().unwrap();
+    assert_gone(&run);
+}
+
+#[test]
+fn dilated_time_runs_slower_for_members_and_network_alike() {
+    const TIMES: u32 = 4;
+    let Some(_alone) = engine("dilated_time_runs_slower_for_members_and_network_alike") else { return };
+    let options = Options { dilation: Dilation(TIMES), ..Options::default() };
+    let mut environment = Docker::new(surroundings(), options).unwrap();
+    let trial = trial("cones", 6);
+    environment.prepare(&trial).unwrap();
+    let (nodes, began): (Vec<_>, _) = ((0..6).map(NodeIndex).collect(), Instant::now());
+    let zero = environment.now();
+    environment.start(&nodes).unwrap();
+    wait_for_all(&mut environment, &nodes);
+    let (passed, wall) = (environment.now() - zero, began.elapsed());
+    assert!(passed * TIMES <= wall + Duration::from_millis(1), "{passed:?} in {wall:?}");
+    let target = environment.statuses(&nodes).unwrap()[3].as_ref().unwrap().status.address;
+    let (ping, began) = (Question::Ping { overlay: "public".to_owned(), address: target }, Instant::now());
+    let reply = environment.command(nodes[1], ping).unwrap();
+    let wall = began.elapsed().as_secs_f64();
+    // 10 ms each way, and the machine took as many times longer for it.
+    let Reply::Ping { seconds, .. } = reply else { panic!("{reply:?}") };
+    assert!(seconds >= 0.02 && seconds * f64::from(TIMES) <= wall, "{seconds} s in {wall} s");
+    assert_eq!(environment.health().unwrap().dilation, Some(TIMES));
     let run = runs().pop().unwrap();
     environment.tear_down().unwrap();
     assert_gone(&run);

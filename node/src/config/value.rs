@@ -205,11 +205,7 @@ pub struct Dilation(pub u32);
 
 impl<'de> Deserialize<'de> for Dilation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let times = number(deserializer, 1.0..=1000.0)?;
-        if times.fract() == 0.0 {
-            return Ok(Self(times as u32));
-        }
-        Err(D::Error::custom(format!("{times} is no whole number{HINT}write one from 1 to 1000")))
+        whole(deserializer, 1..=1000).map(|times| Self(times as u32))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Args, value_parser};
+use clap::Args;
 
 use super::console::{Console, colours};
 use super::{Answer, Changes, Format, On, interrupt, print};
@@ -40,7 +40,7 @@ pub(super) struct Arguments {
     capture: bool,
     /// Let time run so many times slower for members and network (1 to 1000), where the machine is too slow for all of them; in
     /// containers only
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=i64::from(Dilation::MAX)))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = dilation)]
     dilation: u32,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -75,6 +75,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     folder.link_latest()?;
     show(arguments, (&record, &summary), &folder)?;
     failed.map_or_else(|| Ok(verdict(&summary)), Err)
+}
+
+fn dilation(text: &str) -> std::result::Result<u32, String> {
+    let times = text.parse().ok().filter(|times| (1..=Dilation::MAX).contains(times));
+    let hint = format!("write a whole number from 1 to {}", Dilation::MAX);
+    times.ok_or_else(|| format!("time cannot run so many times slower\nhint: {hint}"))
 }
 
 fn target(arguments: &Arguments) -> Target<'_> {
