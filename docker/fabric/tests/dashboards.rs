@@ -48,7 +48,7 @@ impl Town {
         let (setting, socket) = (folder.join("setting.json"), folder.join("fabric.sock"));
         let first = topology.hosts.iter().position(|host| host.gateway.is_none()).expect("one is public");
         let bootstrap = SocketAddr::new(topology.hosts[first].address, 4001);
-        fs::write(&setting, Setting { topology, seed: [1; 32] }.to_json().unwrap()).unwrap();
+        fs::write(&setting, Setting { topology, seed: [1; 32], dilation: 1 }.to_json().unwrap()).unwrap();
         let fabric = Command::new(env!("CARGO_BIN_EXE_atoll-fabric"))
             .args([Path::new("--setting"), &setting, Path::new("--socket"), &socket])
             .stderr(Stdio::null())

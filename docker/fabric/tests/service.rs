@@ -31,7 +31,7 @@ impl Service {
     async fn start(topology: &Topology) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (setting, socket) = (folder.path().join("setting.json"), folder.path().join("fabric.sock"));
-        let content = Setting { topology: topology.clone(), seed: [1; 32] }.to_json().unwrap();
+        let content = Setting { topology: topology.clone(), seed: [1; 32], dilation: 1 }.to_json().unwrap();
         std::fs::write(&setting, content).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_atoll-fabric"))
             .args([Path::new("--setting"), &setting, Path::new("--socket"), &socket])
