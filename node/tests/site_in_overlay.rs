@@ -298,6 +298,35 @@ fn gets_its_list_back(knows: bool) {
     );
 }
 
+/// An operator has a site sign again while those who know better are away; they come back.
+#[test]
+fn what_an_operator_passed_over_comes_back_with_the_members() {
+    let mut place = Place::new(&[]);
+    let own = place.file(&place.token, "ann.atoll");
+    let token = place.member("bob");
+    place.file(&token, "bob.atoll");
+    let ann = joined(&place, &own, "ann");
+    place.town.site.kill();
+    copy(&place.path("data"), &place.path("backup"));
+    place.town.restart_site();
+    place.revoke("bob");
+    until("the list is at home", || (enrolment(&ann)["list"] == 2).then_some(()));
+    drop(ann);
+    place.town.site.kill();
+    fs::remove_dir_all(place.path("data")).unwrap();
+    copy(&place.path("backup"), &place.path("data"));
+    place.town.restart_site_with(&["--release-restored"]);
+    let ask = |what: &str| {
+        let path = format!("/api/v1/groups/chess/{what}");
+        place.site.ask("GET", &path, (&place.token, &Value::Null))
+    };
+    until("it signs again", || ask("audit").contains("\"release\"").then_some(()));
+    assert!(ask("members").contains("bob"), "it has forgotten");
+    let ann = place.join(text(&own), "ann");
+    until("it has its list again", || (!ask("members").contains("bob")).then_some(()));
+    until("its list is at home", || (enrolment(&ann)["list"].as_i64() > Some(3)).then_some(()));
+}
+
 #[test]
 fn a_site_that_forgot_its_list_gets_it_back_over_the_ring() {
     gets_its_list_back(true);

@@ -3,6 +3,7 @@
 //! It owns the folder of such a membership and what is said to the site; the node's key never leaves the folder. What the site
 //! brings counts only as far as the group's authority signed it. When to ask, the driver says.
 
+mod facts;
 mod folder;
 mod https;
 mod pace;
@@ -40,6 +41,7 @@ use crate::failure::Failure;
 use crate::files::{self, Access, LARGE, SMALL, Unreadable};
 use crate::revoked::{Memory, salt_of};
 use crate::{date, group};
+use facts::Facts;
 use folder::SignedList;
 use https::{Place, Said};
 use trouble::{Refused, count};
@@ -72,6 +74,8 @@ pub(crate) struct Enrolment {
     users: Option<UserList>,
     /// The last notice that the site brought, and as its authority signed it.
     notice: Option<(Notice, Vec<u8>)>,
+    /// The last list of the site's that lacked what is known here; it was told.
+    lacking: Option<i64>,
     memory: Memory,
 }
 
@@ -131,8 +135,10 @@ impl Enrolment {
         let authority = authority_of(&file)?;
         let way = Way::new(place, rings.map(|(rings, waits)| Around { authority, rings, waits }));
         let group = group.clone();
-        let (memory, tag, users, notice) = (Memory::of(&group), None, None, None);
-        let mut enrolment = Self { folder, group, file, way, key, address, tag, users, notice, memory };
+        let (memory, tag, users) = (Memory::of(&group), None, None);
+        let (notice, lacking) = (None, None);
+        let mut enrolment =
+            Self { folder, group, file, way, key, address, tag, users, notice, lacking, memory };
         // One that does not hold is as good as none: the site has the newest.
         enrolment.users = enrolment.folder.list().and_then(|list| enrolment.judge().list(&list).ok());
         Ok(enrolment)
@@ -289,9 +295,15 @@ impl Enrolment {
         let lists: Lists = read(&said)?;
         let list = SignedList { text: lists.text, signature: lists.signature };
         // The list of X.509 that goes with an older one is refused as well.
-        let number = self.judge().list(&list).map_err(Trouble::Strange)?.number;
+        let theirs = self.judge().list(&list).map_err(Trouble::Strange)?;
+        let number = theirs.number;
         if own.is_some_and(|own| own > number) {
             return Ok(Looked::Forgot(Trouble::Strange("its list is older than ours".to_owned())));
+        }
+        // Once for each list: what the site does not take is no reason to do without its newest.
+        if self.lacking != Some(number) && self.is_lacking(&theirs) {
+            self.lacking = Some(number);
+            return Ok(Looked::Forgot(Trouble::Strange("its list lacks what was revoked".to_owned())));
         }
         let known = files::read(&self.group.revocations, Access::Public, LARGE).ok();
         let judged = self.judge().lists(&list, lists.x509.as_bytes(), known.as_deref());
@@ -300,6 +312,14 @@ impl Enrolment {
         (self.users, self.tag) = (Some(users), said.tag);
         self.notice = self.last_notice(&lists.notices).or_else(|| self.notice.take());
         Ok(Looked::Found((own != Some(number)).then_some(number)))
+    }
+
+    /// Whether a list lacks a revocation that is known here. An operator may have a site sign again that has forgotten some.
+    fn is_lacking(&self, theirs: &UserList) -> bool {
+        let all = Facts::of(theirs);
+        let judge = self.judge();
+        let is_news = |notice: &Vec<u8>| judge.notice(notice).is_ok_and(|notice| !all.has(&notice));
+        self.users.as_ref().is_some_and(|own| !all.has_all(own)) || self.memory.notices().iter().any(is_news)
     }
 
     /// The last of some notices in Base64, if the authority signed it.
@@ -321,9 +341,12 @@ impl Enrolment {
     async fn give_back(&mut self) -> Result<(), Trouble> {
         let Some(SignedList { text, signature }) = self.folder.list() else { return Ok(()) };
         let last = self.list().and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
-        let judge = self.judge();
-        let is_newer = |notice: &Vec<u8>| judge.notice(notice).is_ok_and(|notice| notice.number > last);
-        let notices = self.memory.notices().into_iter().filter(is_newer).take(GIVEN_NOTICES_MAX);
+        let (judge, listed) = (self.judge(), self.users.as_ref().map(Facts::of));
+        let is_news = |notice: &Vec<u8>| {
+            let is_beyond = |notice: &Notice| listed.as_ref().is_none_or(|listed| !listed.has(notice));
+            judge.notice(notice).is_ok_and(|notice| notice.number > last || is_beyond(&notice))
+        };
+        let notices = self.memory.notices().into_iter().filter(is_news).take(GIVEN_NOTICES_MAX);
         let notices = notices.map(|notice| encode_block(&notice)).collect();
         let list = GivenBack { text, signature, notices };
         let request = Request::post(self.lists_place())

@@ -53,7 +53,13 @@ impl Town {
 
     /// The site comes back after it was killed.
     pub fn restart_site(&mut self) {
-        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        self.restart_site_with(&[]);
+    }
+
+    /// The same with more flags.
+    pub fn restart_site_with(&mut self, more: &[&str]) {
+        let own = self.flags.iter().map(String::as_str);
+        let flags: Vec<&str> = own.chain(more.iter().copied()).collect();
         self.site.start_again(self.folder.path(), &flags);
     }
 
