@@ -12,6 +12,9 @@ use crate::wire::{EdgeId, Remote, Way};
 /// Bootstraps that are dialled at once.
 const DIALS_MAX: usize = 5;
 
+/// Dials in vain after which somebody counts as silent.
+const SILENCES_MIN: u32 = 2;
+
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(20);
 
@@ -86,6 +89,12 @@ impl Bootstraps {
         // The shortest ways first.
         fresh.sort_by_key(|one| Reverse(one.remote.way()));
         self.list.append(&mut fresh);
+    }
+
+    /// Whether there are some, and each was dialled twice in vain.
+    #[must_use]
+    pub fn are_silent(&self) -> bool {
+        !self.list.is_empty() && self.list.iter().all(|one| one.silences >= SILENCES_MIN)
     }
 
     /// From `due` on, or never, bootstraps are tried over TCP as well, at the same IP address and port.

@@ -158,6 +158,7 @@ impl Overlay {
         }
         if let Some(peer) = peer.filter(|_| reason == CloseReason::Leaving) {
             self.healing.forget(peer);
+            self.departed.note(peer, lent.now);
         }
         let Some(connection) = peer.and_then(|peer| self.connections.get(peer)) else { return };
         if reason != CloseReason::Duplicate {

@@ -471,6 +471,7 @@ impl Overlay {
     fn on_connected_to(&mut self, peer: Address, lent: &mut Lent<'_>) {
         self.counters.connections_made += 1;
         self.mark_stale_around(peer);
+        self.departed.forget(peer);
         self.tell(EventKind::PeerConnected { peer }, lent);
     }
 
@@ -545,6 +546,7 @@ impl Overlay {
         self.tell(EventKind::PeerLost { peer, why: why.to_owned() }, lent);
         if self.connections.is_empty() {
             self.answered = false;
+            self.doubt_ring(lent.now);
         }
     }
 

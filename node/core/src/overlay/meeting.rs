@@ -127,7 +127,7 @@ impl Overlay {
             return;
         }
         let Some(discovery) = &self.discovery else { return };
-        let entries = discovery.opened(values);
+        let entries = self.departed.present(discovery.opened(values), lent.now);
         if entries.is_empty() {
             return;
         }
@@ -144,6 +144,7 @@ impl Overlay {
         let (values, next, complete) = page;
         let Some(discovery) = &mut self.discovery else { return };
         let Some(Found { entries, partial }) = discovery.on_page(values, next, complete) else { return };
+        let entries = self.departed.present(entries, lent.now);
         let (is_last, is_first) = (!discovery.is_looking(), discovery.looks() <= 1);
         if is_first && !self.connected && !self.connections.is_empty() {
             // We are on the way to our place, and there we see who is missing.
@@ -152,8 +153,8 @@ impl Overlay {
             self.meet(&entries, lent);
         }
         if is_last {
-            let (found, connected) = (entries.len(), self.connected);
-            let members = u32::try_from(found).unwrap_or(u32::MAX);
+            let members = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+            let (found, connected) = (if self.is_left() { 0 } else { entries.len() }, self.connected);
             self.discovered = Some((self.discovered.map_or(lent.now, |(first, _)| first), members));
             self.tell(EventKind::Discovered { members }, lent);
             if let Some(discovery) = &mut self.discovery {
@@ -166,6 +167,12 @@ impl Overlay {
             }
         }
         self.pump(lent);
+    }
+
+    /// Whether we were in the ring, have nobody left, and all whom the DHT names were dialled in vain: as far as we can tell, nobody
+    /// else is there.
+    fn is_left(&self) -> bool {
+        self.joined.is_some() && self.connections.is_empty() && self.bootstraps.are_silent()
     }
 
     /// We have our place: whoever was found on the way and ought to be our neighbour is dialled.
@@ -185,7 +192,7 @@ impl Overlay {
             if found.is_empty() {
                 return;
             }
-            self.is_first = false;
+            self.is_first &= self.is_left();
             if self.bootstraps.is_dialling() {
                 return;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Lent, Overlay};
 use crate::control::EventKind;
-use crate::edge;
+use crate::edge::{self, Edge};
 use crate::machine::Deadline;
 use crate::security::{ChannelId, Claim, Credentials, Identity, Refusal, Unusable};
 use crate::time::Time;
@@ -89,6 +89,9 @@ impl Overlay {
             if refusal == Refusal::Revoked {
                 self.sealed = Some(lent.now);
                 self.counters.revoked_closed += 1;
+                if let Some(peer) = self.edges.get(id).and_then(Edge::peer) {
+                    self.departed.note(peer, lent.now);
+                }
             }
             self.refuse(id, refusal, lent);
         }

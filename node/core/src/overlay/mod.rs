@@ -2,6 +2,7 @@
 
 mod broadcasts;
 mod carry;
+mod departed;
 mod dht;
 mod dht_report;
 mod ends;
@@ -22,6 +23,7 @@ mod subscriptions;
 mod transit;
 mod transports;
 
+use self::departed::Departed;
 use self::relays::Relayed;
 use self::transit::WaysBack;
 use std::cell::Cell;
@@ -162,6 +164,8 @@ pub struct Overlay {
     takes_broadcasts: bool,
     /// When the first look for members had its answer, and how many the last one named.
     discovered: Option<(Time, u32)>,
+    /// Members that are known to be gone.
+    departed: Departed,
     /// Members that were found before we had our place.
     to_meet: Vec<Entry>,
     relay: Relay,
@@ -224,6 +228,7 @@ impl Overlay {
             shortcuts: Shortcuts::new(own, config.ring.clone(), &rng),
             inquiries: Inquiries::new(&rng),
             discovered: None,
+            departed: Departed::default(),
             to_meet: Vec::new(),
             healing,
             broadcasts: Broadcasts::new(own, &rng),

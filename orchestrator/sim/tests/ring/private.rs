@@ -108,3 +108,36 @@ fn looks(town: &mut Town) -> f64 {
     let hosts = (0..60).step_by(4).filter(|host| ![8, 24].contains(host)).map(HostId);
     hosts.map(|host| town.metric(host, "atoll_discovery_looks_total", "group")).sum()
 }
+
+/// Two are alone in their group, one of them is gone: the other one is connected, and takes in who comes next.
+fn is_connected_alone(how: Stop, limit: Duration) {
+    let mut town = Town::new(20, "none", 6).grouped([3, 11].map(HostId));
+    for host in 0..19 {
+        town.start(HostId(host));
+    }
+    town.completes_within(Duration::from_secs(30));
+    town.group_completes_within(Duration::from_secs(60));
+    town.world.run_for(Duration::from_secs(120)).unwrap();
+    let gone = town.world.now();
+    town.stop(HostId(3), how);
+    town.world.run_for(limit).unwrap();
+    let is_last = |kind: &&EventKind| matches!(kind, EventKind::Connected | EventKind::Disconnected);
+    let told = town.told_in(HostId(11), "group", gone);
+    assert_eq!(told.iter().rfind(is_last), Some(&EventKind::Connected), "{told:?}");
+    town.join_group(HostId(19));
+    let start = town.world.now();
+    town.start(HostId(19));
+    town.world.run_for(Duration::from_secs(30)).unwrap();
+    let joined = town.told_in(HostId(19), "group", start);
+    assert!(joined.contains(&EventKind::Connected), "{joined:?}");
+}
+
+#[test]
+fn whoever_is_left_alone_by_a_goodbye_is_connected() {
+    is_connected_alone(Stop::Leave, Duration::from_secs(30));
+}
+
+#[test]
+fn whoever_is_left_alone_by_a_crash_is_connected() {
+    is_connected_alone(Stop::Kill, Duration::from_secs(180));
+}

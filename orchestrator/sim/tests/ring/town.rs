@@ -311,6 +311,14 @@ impl Town {
         ours.map(|(_, _, event)| event.kind.clone()).collect()
     }
 
+    /// The same of one overlay.
+    pub(crate) fn told_in(&self, host: HostId, overlay: &str, since: Time) -> Vec<EventKind> {
+        let told = self.told.lock().unwrap();
+        let is_ours = |own: HostId, event: &Event| own == host && event.overlay == overlay;
+        let ours = told.iter().filter(|(at, own, event)| is_ours(*own, event) && *at >= since);
+        ours.map(|(_, _, event)| event.kind.clone()).collect()
+    }
+
     /// The host of a member.
     pub(crate) fn host(&self, member: Address) -> Option<HostId> {
         self.lock().host(member)
