@@ -43,11 +43,13 @@ impl Send {
                 Line::Accepted => accepted = true,
                 Line::Progress { bytes } => bar.set_position(bytes),
                 last => {
+                    // The end of a bar is its full length.
+                    let arrived = accepted.then(|| bar.position());
                     bar.finish_and_clear();
                     if self.control.json {
                         show::json(&last)?;
                     }
-                    return self.conclude(last, accepted.then(|| bar.position()));
+                    return self.conclude(last, arrived);
                 }
             }
         }

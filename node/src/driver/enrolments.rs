@@ -579,7 +579,8 @@ impl Keeper {
         (report.why, report.hint) = (Some(why.clone()), Some(hint.to_owned()));
         if self.complaint.as_ref() != Some(&why) {
             let (overlay, site) = (&*report.overlay, &*report.site);
-            let goes_on = report.expires_seconds.map(|end| format!("valid until {}", date::shown(end)));
+            let life = self.enrolment.life(Wall(self.clock.wall())).ok().flatten();
+            let goes_on = life.map(|life| format!("valid until {}", date::shown(life.until.0)));
             let certificate = goes_on.as_deref().unwrap_or("none yet");
             tracing::warn!(overlay, site, why, hint, certificate, "no news from the group's site");
             self.complaint = Some(why);

@@ -61,6 +61,8 @@ pub(crate) async fn run_beside(
 ) -> Result<(), Failure> {
     let settings = settings.with_defaults();
     let clock = clock.dilated(settings.dilation.map_or(1, |dilation| dilation.0));
+    // What is wrong there is said before anybody asks for a certificate.
+    drop(Receipts::open(&settings, clock)?);
     let (enrolments, mut turns) = Enrolments::start(&settings, clock)?;
     enrolments.first_answers().await;
     let (seed, journal, known) = (seed(&settings)?, Journal::default(), Known::default());
