@@ -30,6 +30,7 @@ pub use announcement::{Announcement, SITE_KEY, Statement, Term};
 pub use enrolment::{Enrol, Enrolled, EpochPart, FRESH, VALID};
 pub use groups::{
     At, Entry, Inside, Invitation, MemberRow, Mine, Node, NodeState, Overview, Page, Policy, ROWS_MAX, State,
+    Unknown,
 };
 pub use limits::Remote;
 pub use member_file::{GroupPart, MemberFile, SitePart, UserPart};

@@ -20,6 +20,12 @@ pub enum Refusal {
     /// There is no such thing, or none that the asker may see.
     #[error("there is no such thing here")]
     NotFound,
+    /// Whoever or whatever is to be revoked is not in the database.
+    #[error(
+        "the site knows no such member or certificate of this group: if an older copy of its database was put back, revoke it \
+         with `?unknown=true`, or a name on the group's page"
+    )]
+    Unknown,
     /// A name that no account and no group may have.
     #[error("a name has 1 to 64 letters, digits, `-`, `_`, `.` or `@`, and begins with a letter or a digit")]
     Name,
@@ -29,8 +35,8 @@ pub enum Refusal {
     /// Too short or too long.
     #[error("a password has 10 to 128 letters")]
     Password,
-    /// The two new passwords differ.
-    #[error("the two passwords are not the same")]
+    /// What was to be typed twice differs.
+    #[error("what is to be typed twice is not the same")]
     Repeat,
     /// A field is missing or out of its range.
     #[error("a field is missing or out of range")]
@@ -114,7 +120,7 @@ impl Refusal {
             Self::WrongCredentials => "wrong_credentials",
             Self::NotAdministrator => "not_administrator",
             Self::NotMember => "not_member",
-            Self::NotFound => "not_found",
+            Self::NotFound | Self::Unknown => "not_found",
             Self::Name => "name",
             Self::Taken => "taken",
             Self::Password => "password",
@@ -157,7 +163,7 @@ impl Refusal {
             | Self::OtherNode
             | Self::Refused
             | Self::ForeignList => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::Unknown => StatusCode::NOT_FOUND,
             Self::Name | Self::Password | Self::Repeat | Self::Field => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoUrl
             | Self::Taken

@@ -93,6 +93,20 @@ pub(super) async fn member(
     Ok(to(&format!("/groups/{group}")))
 }
 
+pub(super) async fn revoke_name(
+    Held(site): OfSite,
+    Path(group): Path<String>,
+    Me(me): Me,
+    fields: Fields,
+) -> Shown {
+    let name = fields.text("name").trim();
+    if name != fields.text("again").trim() {
+        return Err(Refusal::Repeat.into());
+    }
+    site.revoke_name(&At::new(&me, &group), name).await?;
+    Ok(to(&format!("/groups/{group}")))
+}
+
 pub(super) async fn policy(
     Held(site): OfSite,
     Path(group): Path<String>,

@@ -56,6 +56,7 @@ pub(super) fn router() -> Router<Arc<Site>> {
         .route("/groups/{group}/renew", post(group::renew))
         .route("/groups/{group}/members/{user}", get(group::member).post(administration::member))
         .route("/groups/{group}/nodes/{address}", post(administration::node))
+        .route("/groups/{group}/revoke", post(administration::revoke_name))
         .route("/groups/{group}/policy", post(administration::policy))
         .route("/groups/{group}/requests", get(administration::requests))
         .route("/groups/{group}/requests/{user}", post(administration::decide))
