@@ -218,7 +218,7 @@ fn members_are_shown_fifty_at_a_time_each_once() {
     for name in &names {
         // From other places each: one place signs up a few.
         let place = std::net::IpAddr::from([192, 0, 2, name[4..].parse().unwrap()]);
-        let token = runtime.block_on(served.site.sign_up(name, PASSWORD, place.into())).unwrap().text();
+        let token = runtime.block_on(served.site.sign_up(name, PASSWORD, place.into())).unwrap().token.text();
         common::Program { served: &served, token }.done("POST", "/api/v1/groups/chess/membership", &accept);
     }
     let (mut seen, mut after) = (Vec::new(), String::new());
