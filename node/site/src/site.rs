@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use atoll_core::security::Wall;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::accounts::Hasher;
@@ -182,7 +182,7 @@ impl Site {
             None => keep_check(&store, &vault).await?,
         }
         let watermark = Watermark::open(&places.watermark)?;
-        let (store, memory) = (Arc::new(store), Arc::new(Memory { watermark, signed: Notify::new() }));
+        let (store, memory) = (Arc::new(store), Arc::new(Memory::new(watermark)));
         let (hasher, limits, valid, founded) = (Hasher::new()?, Limits::new(), VALID, watch::Sender::new(()));
         let places = KnownPlaces::default();
         let site = Self { store, vault, told, hasher, memory, valid, founded, places, clock, limits };
