@@ -56,6 +56,9 @@ pub enum Refusal {
     /// The form does not come from this site's page.
     #[error("the form is too old or was not sent from a page of this site: load it again")]
     ForeignForm,
+    /// Nothing is done here by this method of HTTP.
+    #[error("that method is not for this place")]
+    Method,
     /// What was sent cannot be read.
     #[error("what was sent cannot be read")]
     Malformed,
@@ -131,6 +134,7 @@ impl Refusal {
             Self::TooMany => "too_many",
             Self::TooOften => "too_often",
             Self::ForeignForm => "foreign_form",
+            Self::Method => "method",
             Self::Malformed => "malformed",
             Self::TooLong => "too_long",
             Self::Ended => "ended",
@@ -171,6 +175,7 @@ impl Refusal {
             | Self::LastAdministrator
             | Self::TooMany
             | Self::Replayed => StatusCode::CONFLICT,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
             Self::Malformed | Self::Stale | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,

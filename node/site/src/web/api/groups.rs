@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State as Held};
+use axum::extract::State as Held;
 use axum::response::{IntoResponse as _, Json, Response};
 use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 
-use super::{Done, Failed, Me, Operation, Sent, Told, done, operation};
+use super::{Done, Failed, Me, Operation, Path, Query, Sent, Told, done, operation};
 use crate::groups::{At, Entry, Invitation, MemberRow, Mine, Node, Overview, Page, Policy, State, Unknown};
 use crate::refusal::Refusal;
 use crate::site::Site;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use hyper::header::SET_COOKIE;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::super::form::Fields;
 use super::super::look::{AccountPage, Enter, Home, Shell, Welcome, show};
 use super::super::visitor::{Me, Origin, Visitor, cookie, known_cookie};
-use super::{Shown, to, with_status};
+use super::{Query, Shown, to, with_status};
 use crate::accounts::{Change, Entered};
 use crate::known::Whence;
 use crate::limits::Remote;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State as Held};
+use axum::extract::State as Held;
 use serde::Deserialize;
 
 use super::super::form::Fields;
 use super::super::look::{Audit, Invitations, Requests, Shell, show};
 use super::super::visitor::{Me, Visitor};
-use super::{Shown, to};
+use super::{Path, Query, Shown, to};
 use crate::accounts::Account;
 use crate::groups::{At, Policy, State};
 use crate::refusal::Refusal;

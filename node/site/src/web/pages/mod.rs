@@ -13,6 +13,7 @@ use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
 
 use super::look::{NotDone, show};
+use super::parts::parts;
 use crate::refusal::Refusal;
 use crate::site::Site;
 
@@ -36,6 +37,8 @@ impl IntoResponse for Failed {
         response
     }
 }
+
+parts!();
 
 type Shown = Result<Response, Failed>;
 
@@ -64,10 +67,15 @@ pub(super) fn router() -> Router<Arc<Site>> {
         .route("/groups/{group}/invitations/{id}/withdraw", post(administration::withdraw))
         .route("/groups/{group}/audit", get(administration::audit))
         .route("/invite/{group}/{token}", get(group::invited).post(group::accept))
+        .method_not_allowed_fallback(other_method)
 }
 
 pub(super) async fn missing() -> Failed {
     Failed(Refusal::NotFound)
+}
+
+async fn other_method() -> Failed {
+    Failed(Refusal::Method)
 }
 
 async fn style() -> Response {
