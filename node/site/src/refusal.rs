@@ -50,6 +50,9 @@ pub enum Refusal {
     /// A bounded table is full.
     #[error("there are as many of these as there may be")]
     TooMany,
+    /// A group has as many invitations as it may.
+    #[error("a group has 256 invitations at most that hold: end one first")]
+    Invitations,
     /// Asked too often.
     #[error("too many attempts: wait a minute and try again")]
     TooOften,
@@ -131,7 +134,7 @@ impl Refusal {
             Self::Field => "field",
             Self::State => "state",
             Self::LastAdministrator => "last_administrator",
-            Self::TooMany => "too_many",
+            Self::TooMany | Self::Invitations => "too_many",
             Self::TooOften => "too_often",
             Self::ForeignForm => "foreign_form",
             Self::Method => "method",
@@ -174,6 +177,7 @@ impl Refusal {
             | Self::State
             | Self::LastAdministrator
             | Self::TooMany
+            | Self::Invitations
             | Self::Replayed => StatusCode::CONFLICT,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
