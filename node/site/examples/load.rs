@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use atoll_site::{At, MemberFile, Token, keys};
 use common::node::Node;
-use common::{Browser, PASSWORD, Program, Request, Served, connect, exchange};
+use common::{PASSWORD, Program, Request, Served, connect, exchange};
 use openssl::sha::sha256;
 use rusqlite::{Connection, params};
 use serde_json::json;
@@ -96,7 +96,7 @@ fn join(served: &Served, ann: &Program<'_>, members: usize) -> Vec<MemberFile> {
 }
 
 fn pages(served: &Served) {
-    let mut browser = Browser { served, cookie: None };
+    let mut browser = served.browser();
     browser.post(("/login", "/login"), &[("name", "ann"), ("password", PASSWORD)]);
     let cookie = browser.cookie.clone().unwrap();
     let mut stream = served.stream();

@@ -2,6 +2,7 @@
 //!
 //! A token of somebody who is logged in is made at the log-in and at no other time, so that nobody can be made to use one
 //! that another knows. Whether a name has an account is told by no answer's words or time, but for signing up.
+//! Guesses are counted for each name, and apart from them those that come from where the account logged in before (`known`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use crate::known::{Browser, Claim, Whence};
 use crate::limits::Remote;
 use crate::refusal::Refusal;
 use crate::site::{Site, Try};
@@ -53,7 +55,7 @@ pub(crate) fn is_site_name(name: &str) -> bool {
 #[derive(Debug)]
 pub(crate) struct Hasher {
     turns: Arc<Semaphore>,
-    /// The hash of a password that nobody has.
+    /// The hash of a password that nobody has: what is wrong for want of an account takes as long as other mistakes.
     nobody: String,
 }
 
@@ -67,12 +69,9 @@ impl Hasher {
         self.run(move || hashed(&password)).await
     }
 
-    /// Whether the password is the one of the hash; takes as long if there is none.
-    async fn verify(&self, password: Zeroizing<String>, hash: Option<String>) -> Result<bool, Refusal> {
-        let is_somebody = hash.is_some();
-        let hash = hash.unwrap_or_else(|| self.nobody.clone());
-        let fits = self.run(move || Ok(fits(&password, &hash))).await?;
-        Ok(fits && is_somebody)
+    /// Whether the password is the one of the hash.
+    async fn verify(&self, password: Zeroizing<String>, hash: String) -> Result<bool, Refusal> {
+        self.run(move || Ok(fits(&password, &hash))).await
     }
 
     async fn run<T: Send + 'static>(
@@ -112,7 +111,7 @@ impl Site {
     ///
     /// # Errors
     /// The name is taken or none, or the password too short or too long.
-    pub async fn sign_up(&self, name: &str, password: &str, from: Remote) -> Result<Token, Refusal> {
+    pub async fn sign_up(&self, name: &str, password: &str, from: Remote) -> Result<Entered, Refusal> {
         if !is_site_name(name) {
             return Err(Refusal::Name);
         }
@@ -120,7 +119,7 @@ impl Site {
         self.attempt(&Try::SignUp(from))?;
         let hash = self.hasher.hash(Zeroizing::new(password.to_owned())).await?;
         let (name, now, token) = (name.to_owned(), self.now(), Token::fresh()?);
-        let proof = token.hash();
+        let (proof, kept) = (token.hash(), hash.clone());
         let insert = move |db: &Connection| {
             let count: i64 =
                 db.query_row("SELECT coalesce(max(id), 0) FROM accounts", [], |row| row.get(0))?;
@@ -132,37 +131,52 @@ impl Site {
             if db.execute(sql, params![name, hash, now])? == 0 {
                 return Err(Refusal::Taken);
             }
-            add_login(db, db.last_insert_rowid(), &proof, now)
+            let id = db.last_insert_rowid();
+            add_login(db, id, &proof, now)?;
+            Ok(id)
         };
-        self.store.write(insert).await.map(|()| token)
+        let id = self.store.write(insert).await?;
+        self.entered((id, &kept), from, token)
     }
 
     /// Logs in.
     ///
     /// # Errors
     /// The name or the password is wrong, or there were too many attempts.
-    pub async fn log_in(&self, name: &str, password: &str, from: Remote) -> Result<Token, Refusal> {
-        let account = self.prove(name, password, from).await?;
+    pub async fn log_in(&self, name: &str, password: &str, whence: Whence) -> Result<Entered, Refusal> {
+        let (account, hash) = self.prove(name, password, &whence).await?;
         let (now, token) = (self.now(), Token::fresh()?);
         let proof = token.hash();
-        self.store.write(move |db| add_login(db, account, &proof, now)).await.map(|()| token)
+        self.store.write(move |db| add_login(db, account, &proof, now)).await?;
+        self.entered((account, &hash), whence.place, token)
     }
 
-    /// Whose name and password these are.
-    async fn prove(&self, name: &str, password: &str, from: Remote) -> Result<i64, Refusal> {
+    /// What somebody gets who has shown the password with this hash.
+    fn entered(&self, (account, hash): (i64, &str), from: Remote, token: Token) -> Result<Entered, Refusal> {
+        self.places.note(&self.vault, (account, hash), from)?;
+        Ok(Entered { token, browser: Browser::fresh(&self.vault, hash)? })
+    }
+
+    /// Whose name and password these are, and the hash of it.
+    async fn prove(&self, name: &str, password: &str, whence: &Whence) -> Result<(i64, String), Refusal> {
         if name.len() > 64 || check_password(password).is_err() {
             return Err(Refusal::WrongCredentials);
         }
-        self.attempt(&Try::Password(from, name))?;
-        let name = name.to_owned();
+        self.attempt(&Try::Password(whence.place))?;
+        let asked = name.to_owned();
         let find = move |db: &Connection| {
             let sql = "SELECT id, password FROM accounts WHERE name = ?1";
-            Ok(db.query_row(sql, [name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+            Ok(db.query_row(sql, [asked], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
         };
         let found: Option<(i64, String)> = self.store.read(find).await?;
-        let (id, hash) = found.unzip();
-        let fits = self.hasher.verify(Zeroizing::new(password.to_owned()), hash).await?;
-        id.filter(|_| fits).ok_or(Refusal::WrongCredentials)
+        let account = found.as_ref().map(|(account, _)| *account);
+        let hash = found.as_ref().map_or(&self.hasher.nobody, |(_, hash)| hash);
+        let guesser = Claim { name, account, hash }.guesser(&self.vault, &self.places, whence)?;
+        self.attempt(&Try::Guess(&guesser))?;
+        let is_right = self.hasher.verify(Zeroizing::new(password.to_owned()), hash.clone()).await?;
+        let proved = found.filter(|_| is_right).ok_or(Refusal::WrongCredentials)?;
+        self.forgive(&guesser);
+        Ok(proved)
     }
 
     /// Ends a log-in.
@@ -203,20 +217,30 @@ impl Site {
         &self,
         account: &Account,
         change: Change<'_>,
-        from: Remote,
-    ) -> Result<Token, Refusal> {
+        whence: Whence,
+    ) -> Result<Entered, Refusal> {
         check_password(change.new)?;
-        let id = self.prove(&account.name, change.old, from).await?;
+        let (id, _) = self.prove(&account.name, change.old, &whence).await?;
         let hash = self.hasher.hash(Zeroizing::new(change.new.to_owned())).await?;
         let (now, token) = (self.now(), Token::fresh()?);
-        let proof = token.hash();
+        let (proof, kept) = (token.hash(), hash.clone());
         let replace = move |db: &Connection| {
             db.execute("UPDATE accounts SET password = ?2 WHERE id = ?1", params![id, hash])?;
             db.execute("DELETE FROM logins WHERE account = ?1", [id])?;
             add_login(db, id, &proof, now)
         };
-        self.store.write(replace).await.map(|()| token)
+        self.store.write(replace).await?;
+        self.entered((id, &kept), whence.place, token)
     }
+}
+
+/// What somebody gets who has logged in.
+#[derive(Clone, Debug)]
+pub struct Entered {
+    /// The token of the log-in.
+    pub token: Token,
+    /// What the browser is known by afterwards, when somebody else guesses the account's password.
+    pub browser: Browser,
 }
 
 /// An old password and a new one.

@@ -135,9 +135,16 @@ impl Site {
         }
         let proved = proved?;
         self.attempt(&Try::Enrol { group: proved.group, account: proved.account })?;
-        let (vault, valid) = (Arc::clone(&self.vault), self.valid);
-        let span = Validity { now, valid };
-        self.store.write(move |db| Desk::open(db, &vault, span, &proved)?.answer()).await
+        let (vault, memory) = (Arc::clone(&self.vault), Arc::clone(&self.memory));
+        let span = Validity { now, valid: self.valid };
+        let answer = move |db: &Connection| {
+            let desk = Desk::open(db, &vault, span, &proved)?;
+            if !desk.group.held && desk.list_number()? < proved.list {
+                memory.say_outdated((desk.group.id, &desk.group.name), proved.list);
+            }
+            desk.answer()
+        };
+        self.store.write(answer).await
     }
 }
 

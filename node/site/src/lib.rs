@@ -12,6 +12,7 @@ mod accounts;
 mod announcement;
 mod enrolment;
 mod groups;
+mod known;
 mod limits;
 mod member_file;
 mod refusal;
@@ -25,12 +26,14 @@ mod vault;
 mod watermark;
 mod web;
 
-pub use accounts::{Account, Change};
+pub use accounts::{Account, Change, Entered};
 pub use announcement::{Announcement, SITE_KEY, Statement, Term};
 pub use enrolment::{Enrol, Enrolled, EpochPart, FRESH, VALID};
 pub use groups::{
     At, Entry, Inside, Invitation, MemberRow, Mine, Node, NodeState, Overview, Page, Policy, ROWS_MAX, State,
+    Unknown,
 };
+pub use known::{Browser, Whence};
 pub use limits::Remote;
 pub use member_file::{GroupPart, MemberFile, SitePart, UserPart};
 pub use refusal::Refusal;

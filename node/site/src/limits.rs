@@ -76,6 +76,15 @@ impl<K: Ord> Limiter<K> {
         has_one
     }
 
+    /// Gives one back that was taken.
+    pub(crate) fn give_back(&self, key: &K) {
+        let mut guard = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let Table { own, shared } = &mut *guard;
+        if let Some(bucket) = own.get_mut(key).or(shared.as_mut()) {
+            bucket.left = (bucket.left + 1.0).min(f64::from(self.rate.burst));
+        }
+    }
+
     fn refilled(&self, bucket: Bucket, now: Instant) -> Bucket {
         let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
         let left = bucket.left + passed / self.rate.every.as_secs_f64();
@@ -110,6 +119,18 @@ mod tests {
         assert!(limiter.take("b", start), "others have buckets of their own");
         assert!(!taken(Duration::from_secs(9)) && taken(Duration::from_secs(10)));
         assert_eq!([1, 2, 3, 4].map(|_| taken(Duration::from_secs(3600))), [true, true, true, false]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_back_is_there_again_and_no_more_than_that() {
+        let limiter = Limiter::new(RATE);
+        let now = Instant::now();
+        limiter.give_back(&"a");
+        assert_eq!([0, 0, 0, 0].map(|_| limiter.take("a", now)), [true, true, true, false]);
+        limiter.give_back(&"a");
+        assert_eq!([0, 0].map(|_| limiter.take("a", now)), [true, false]);
+        (0..9).for_each(|_| limiter.give_back(&"a"));
+        assert_eq!([0, 0, 0, 0].map(|_| limiter.take("a", now)), [true, true, true, false]);
     }
 
     #[tokio::test(start_paused = true)]

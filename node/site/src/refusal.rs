@@ -20,6 +20,12 @@ pub enum Refusal {
     /// There is no such thing, or none that the asker may see.
     #[error("there is no such thing here")]
     NotFound,
+    /// Whoever or whatever is to be revoked is not in the database.
+    #[error(
+        "the site knows no such member or certificate of this group: if an older copy of its database was put back, revoke it \
+         with `?unknown=true`, or a name on the group's page"
+    )]
+    Unknown,
     /// A name that no account and no group may have.
     #[error("a name has 1 to 64 letters, digits, `-`, `_`, `.` or `@`, and begins with a letter or a digit")]
     Name,
@@ -29,8 +35,8 @@ pub enum Refusal {
     /// Too short or too long.
     #[error("a password has 10 to 128 letters")]
     Password,
-    /// The two new passwords differ.
-    #[error("the two passwords are not the same")]
+    /// What was to be typed twice differs.
+    #[error("what is to be typed twice is not the same")]
     Repeat,
     /// A field is missing or out of its range.
     #[error("a field is missing or out of range")]
@@ -44,12 +50,18 @@ pub enum Refusal {
     /// A bounded table is full.
     #[error("there are as many of these as there may be")]
     TooMany,
+    /// A group has as many invitations as it may.
+    #[error("a group has 256 invitations at most that hold: end one first")]
+    Invitations,
     /// Asked too often.
     #[error("too many attempts: wait a minute and try again")]
     TooOften,
     /// The form does not come from this site's page.
     #[error("the form is too old or was not sent from a page of this site: load it again")]
     ForeignForm,
+    /// Nothing is done here by this method of HTTP.
+    #[error("that method is not for this place")]
+    Method,
     /// What was sent cannot be read.
     #[error("what was sent cannot be read")]
     Malformed,
@@ -114,7 +126,7 @@ impl Refusal {
             Self::WrongCredentials => "wrong_credentials",
             Self::NotAdministrator => "not_administrator",
             Self::NotMember => "not_member",
-            Self::NotFound => "not_found",
+            Self::NotFound | Self::Unknown => "not_found",
             Self::Name => "name",
             Self::Taken => "taken",
             Self::Password => "password",
@@ -122,9 +134,10 @@ impl Refusal {
             Self::Field => "field",
             Self::State => "state",
             Self::LastAdministrator => "last_administrator",
-            Self::TooMany => "too_many",
+            Self::TooMany | Self::Invitations => "too_many",
             Self::TooOften => "too_often",
             Self::ForeignForm => "foreign_form",
+            Self::Method => "method",
             Self::Malformed => "malformed",
             Self::TooLong => "too_long",
             Self::Ended => "ended",
@@ -157,14 +170,16 @@ impl Refusal {
             | Self::OtherNode
             | Self::Refused
             | Self::ForeignList => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::Unknown => StatusCode::NOT_FOUND,
             Self::Name | Self::Password | Self::Repeat | Self::Field => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoUrl
             | Self::Taken
             | Self::State
             | Self::LastAdministrator
             | Self::TooMany
+            | Self::Invitations
             | Self::Replayed => StatusCode::CONFLICT,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
             Self::Malformed | Self::Stale | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use atoll_core::security::Wall;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::accounts::Hasher;
 use crate::enrolment::VALID;
+use crate::known::{Guesser, Places as KnownPlaces};
 use crate::limits::{Limiter, Rate, Remote, place};
 use crate::refusal::Refusal;
 use crate::revocation::{Memory, hex};
@@ -117,6 +118,8 @@ pub struct Site {
     pub(crate) valid: i64,
     /// Says that a group was founded.
     pub(crate) founded: watch::Sender<()>,
+    /// From where accounts logged in.
+    pub(crate) places: KnownPlaces,
     clock: Clock,
     limits: Limits,
 }
@@ -125,7 +128,7 @@ pub struct Site {
 #[derive(Debug)]
 struct Limits {
     passwords: Limiter<Remote>,
-    accounts: Limiter<String>,
+    guesses: Limiter<Guesser>,
     signups: Limiter<Remote>,
     forgeries: Limiter<Remote>,
     founders: Limiter<i64>,
@@ -137,7 +140,7 @@ impl Limits {
         let rate = |burst, seconds| Rate { burst, every: Duration::from_secs(seconds) };
         Self {
             passwords: Limiter::new(rate(30, 10)),
-            accounts: Limiter::new(rate(10, 60)),
+            guesses: Limiter::new(rate(10, 60)),
             signups: Limiter::new(rate(20, 180)),
             forgeries: Limiter::new(rate(60, 2)),
             founders: Limiter::new(rate(10, 360)),
@@ -149,7 +152,8 @@ impl Limits {
 /// What somebody tries, and who it is.
 #[derive(Debug)]
 pub(crate) enum Try<'a> {
-    Password(Remote, &'a str),
+    Password(Remote),
+    Guess(&'a Guesser),
     SignUp(Remote),
     Forgery(Remote),
     Found(i64),
@@ -178,9 +182,10 @@ impl Site {
             None => keep_check(&store, &vault).await?,
         }
         let watermark = Watermark::open(&places.watermark)?;
-        let (store, memory) = (Arc::new(store), Arc::new(Memory { watermark, signed: Notify::new() }));
+        let (store, memory) = (Arc::new(store), Arc::new(Memory::new(watermark)));
         let (hasher, limits, valid, founded) = (Hasher::new()?, Limits::new(), VALID, watch::Sender::new(()));
-        let site = Self { store, vault, told, hasher, memory, valid, founded, clock, limits };
+        let places = KnownPlaces::default();
+        let site = Self { store, vault, told, hasher, memory, valid, founded, places, clock, limits };
         site.hold_restored().await?;
         Ok(site)
     }
@@ -212,15 +217,19 @@ impl Site {
     pub(crate) fn attempt(&self, what: &Try<'_>) -> Result<(), Refusal> {
         let (limits, now) = (&self.limits, Instant::now());
         let may = match *what {
-            Try::Password(from, name) => {
-                limits.passwords.take(place(from), now) && limits.accounts.take(name.to_lowercase(), now)
-            }
+            Try::Password(from) => limits.passwords.take(place(from), now),
+            Try::Guess(guesser) => limits.guesses.take(guesser.clone(), now),
             Try::SignUp(from) => limits.signups.take(place(from), now),
             Try::Forgery(from) => limits.forgeries.take(place(from), now),
             Try::Found(account) => limits.founders.take(account, now),
             Try::Enrol { group, account } => limits.enrolments.take((group, account), now),
         };
         if may { Ok(()) } else { Err(Refusal::TooOften) }
+    }
+
+    /// A password was right: it uses up no guess.
+    pub(crate) fn forgive(&self, guesser: &Guesser) {
+        self.limits.guesses.give_back(guesser);
     }
 
     /// Removes what has ended, again and again.

@@ -71,6 +71,7 @@ pub(crate) struct Unopened;
 pub(crate) struct Vault {
     seal: Zeroizing<[u8; KEY]>,
     forms: Zeroizing<[u8; KEY]>,
+    known: Zeroizing<[u8; KEY]>,
 }
 
 impl std::fmt::Debug for Vault {
@@ -143,7 +144,8 @@ impl Vault {
             return Err(NoVault::Length { path: path.to_owned(), length: bytes.len() });
         }
         let (seal, forms) = (mac(bytes, &[b"atoll site seal"])?, mac(bytes, &[b"atoll site forms"])?);
-        Ok(Self { seal: Zeroizing::new(seal), forms: Zeroizing::new(forms) })
+        let known = Zeroizing::new(mac(bytes, &[b"atoll site known"])?);
+        Ok(Self { seal: Zeroizing::new(seal), forms: Zeroizing::new(forms), known })
     }
 
     /// Seals bytes for one place, which is needed to open them.
@@ -174,6 +176,11 @@ impl Vault {
     /// What a form of the browser with this cookie carries.
     pub(crate) fn form_token(&self, cookie: &[u8]) -> Result<[u8; 32], ErrorStack> {
         mac(&*self.forms, &[cookie])
+    }
+
+    /// What proves that the account with this hash of its password logged in with a browser or from a place.
+    pub(crate) fn known(&self, kind: &str, hash: &str, which: &[u8]) -> Result<[u8; 32], ErrorStack> {
+        mac(&*self.known, &[kind.as_bytes(), hash.as_bytes(), which])
     }
 }
 

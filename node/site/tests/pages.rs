@@ -218,7 +218,7 @@ fn members_are_shown_fifty_at_a_time_each_once() {
     for name in &names {
         // From other places each: one place signs up a few.
         let place = std::net::IpAddr::from([192, 0, 2, name[4..].parse().unwrap()]);
-        let token = runtime.block_on(served.site.sign_up(name, PASSWORD, place.into())).unwrap().text();
+        let token = runtime.block_on(served.site.sign_up(name, PASSWORD, place.into())).unwrap().token.text();
         common::Program { served: &served, token }.done("POST", "/api/v1/groups/chess/membership", &accept);
     }
     let (mut seen, mut after) = (Vec::new(), String::new());
@@ -233,4 +233,30 @@ fn members_are_shown_fifty_at_a_time_each_once() {
     }
     let expected: Vec<String> = ["ann".to_owned()].into_iter().chain(names).collect();
     assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_group_has_so_many_invitations_and_the_refusal_says_how_many() {
+    let served = Served::new();
+    let ann = served.program("ann");
+    ann.done("POST", "/api/v1/groups", &json!({"name": "chess"}));
+    let database = served.folder.as_ref().unwrap().path().join("data/site.sqlite");
+    let database = rusqlite::Connection::open(database).unwrap();
+    for number in 0..255_u8 {
+        let sql = "INSERT INTO invitations (group_id, token, maker, uses, ends) VALUES (1, ?1, 'ann', 1, ?2)";
+        database.execute(sql, rusqlite::params![[number], common::START as i64 + 86_400]).unwrap();
+    }
+    let path = "/api/v1/groups/chess/invitations";
+    let wanted = json!({"uses": 1, "days": 1});
+    ann.done("POST", path, &wanted);
+    let all = ann.done("GET", path, &json!(null)).json();
+    assert_eq!(all.as_array().unwrap().len(), 256);
+    let answer = ann.ask("POST", path, &wanted);
+    assert_eq!((answer.status, &*answer.reason()), (409, "too_many"));
+    assert!(answer.body.contains("256"), "{}", answer.body);
+    ann.done("DELETE", &format!("{path}/{}", all[0]["id"]), &json!(null));
+    ann.done("POST", path, &wanted);
+    let said = served.ask(&Request::get("/api/v1/openapi.yaml")).body;
+    let invitations = said.lines().find(|line| line.trim().starts_with("Invitations:")).unwrap();
+    assert!(invitations.contains("maxItems: 256"), "the description says the same");
 }

@@ -31,7 +31,7 @@ impl Site {
     /// Makes an invitation for so many uses and days; gives what its link holds.
     ///
     /// # Errors
-    /// Only an administrator may; a number is out of range.
+    /// Only an administrator may; a number is out of range, or there are as many that hold as may be.
     pub async fn invite(&self, at: &At, uses: u16, days: u16) -> Result<Token, Refusal> {
         if !USES.contains(&uses) || !DAYS.contains(&days) {
             return Err(Refusal::Field);
@@ -43,7 +43,7 @@ impl Site {
             let place = params![scene.group.id, scene.now];
             let count: i64 = scene.db.query_row(sql, place, |row| row.get(0))?;
             if count >= INVITATIONS_MAX {
-                return Err(Refusal::TooMany);
+                return Err(Refusal::Invitations);
             }
             let sql = "INSERT INTO invitations (group_id, token, maker, uses, ends)
                 VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -62,7 +62,7 @@ impl Site {
         format!("{url}/invite/{group}/{}", token.text())
     }
 
-    /// The invitations that hold.
+    /// The invitations that hold: 256 at most.
     ///
     /// # Errors
     /// Only an administrator may see them.

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 use rustix::rand::{GetRandomFlags, getrandom};
 use zeroize::Zeroizing;
 
-use super::rows::{Group, Member, Policy, State};
+use super::rows::{Group, Member, Policy, State, member_called};
 use super::{At, Rank, Scene};
 use crate::accounts::Account;
 use crate::refusal::Refusal;
@@ -116,22 +116,16 @@ impl Site {
     /// Revokes a user for good: every certificate that there is, and none will be given again.
     ///
     /// # Errors
-    /// Only an administrator may; the last one stays.
+    /// Only an administrator may; the last one stays. A name that the group does not know may be mistyped: for that there is
+    /// [`Site::revoke_name`].
     pub async fn revoke_user(&self, at: &At, user: &str) -> Result<(), Refusal> {
         let user = user.to_owned();
         self.change(at, Rank::Administrator, move |scene| {
-            let member = scene.member_called(&user)?;
-            if member.state == State::Revoked {
-                return Err(Refusal::State);
+            match member_called(scene.db, scene.group.id, &user)? {
+                Some(member) if member.state != State::Revoked => revoke(scene, &member),
+                None if !is_listed(scene, &user)? => Err(Refusal::Unknown),
+                _ => Err(Refusal::State),
             }
-            keep_administrator(scene, &member)?;
-            set_state(scene, &member, State::Revoked)?;
-            forget_invitations(scene, &member)?;
-            scene.note("revoke user", &member.name)?;
-            let sql = "INSERT INTO revoked_users (group_id, user, at) VALUES (?1, ?2, ?3)
-                ON CONFLICT DO NOTHING";
-            scene.db.execute(sql, params![scene.group.id, member.name, scene.now])?;
-            revocation::end_nodes(scene, &member, "revoked")
         })
         .await
     }
@@ -189,13 +183,30 @@ impl Site {
     }
 }
 
+/// Revokes a member for good.
+pub(super) fn revoke(scene: &Scene<'_>, member: &Member) -> Result<(), Refusal> {
+    keep_administrator(scene, member)?;
+    set_state(scene, member, State::Revoked)?;
+    forget_invitations(scene, member)?;
+    scene.note("revoke user", &member.name)?;
+    let sql = "INSERT INTO revoked_users (group_id, user, at) VALUES (?1, ?2, ?3)
+        ON CONFLICT DO NOTHING";
+    scene.db.execute(sql, params![scene.group.id, member.name, scene.now])?;
+    revocation::end_nodes(scene, member, "revoked")
+}
+
+/// Whether a name is revoked, however it is spelled.
+pub(super) fn is_listed(scene: &Scene<'_>, name: &str) -> Result<bool, Refusal> {
+    let sql = "SELECT count(*) FROM revoked_users WHERE group_id = ?1 AND user = ?2 COLLATE NOCASE";
+    let listed: i64 = scene.db.query_row(sql, params![scene.group.id, name], |row| row.get(0))?;
+    Ok(listed > 0)
+}
+
 /// Whether somebody who is not in may come in.
 pub(super) fn may_enter(scene: &Scene<'_>) -> Result<(), Refusal> {
-    let sql = "SELECT count(*) FROM revoked_users WHERE group_id = ?1 AND user = ?2";
-    let place = params![scene.group.id, scene.account.name];
-    let revoked: i64 = scene.db.query_row(sql, place, |row| row.get(0))?;
+    let revoked = is_listed(scene, &scene.account.name)?;
     match scene.member.as_ref().map(|member| member.state) {
-        _ if revoked > 0 => Err(Refusal::Revoked),
+        _ if revoked => Err(Refusal::Revoked),
         Some(State::Revoked) => Err(Refusal::Revoked),
         Some(State::Member) => Err(Refusal::State),
         _ => Ok(()),

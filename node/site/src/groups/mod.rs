@@ -8,6 +8,7 @@ mod invitations;
 mod membership;
 mod nodes;
 mod rows;
+mod unknown;
 mod view;
 
 use std::cell::Cell;
@@ -19,6 +20,7 @@ pub use invitations::Invitation;
 pub use nodes::{Node, NodeState};
 pub(crate) use rows::{Group, Member, group, group_numbered, member, member_called, wall};
 pub use rows::{Policy, State};
+pub use unknown::Unknown;
 pub use view::{Entry, Inside, MemberRow, Mine, Overview, Page, ROWS_MAX};
 
 use crate::accounts::Account;

@@ -124,18 +124,20 @@ impl Site {
     /// Only its user or an administrator may.
     pub async fn revoke_node(&self, at: &At, address: &str) -> Result<(), Refusal> {
         let address = address.to_owned();
-        self.change(at, Rank::Member, move |scene| {
-            let node = find(scene, &address)?;
-            let is_admin = scene.member.as_ref().is_some_and(|member| member.admin);
-            if node.account != scene.account.id && !is_admin {
-                return Err(Refusal::NotAdministrator);
-            }
-            if node.state == NodeState::Revoked {
-                return Err(Refusal::State);
-            }
-            scene.note("revoke node", &address)?;
-            revocation::end_node(scene, node.id)
-        })
-        .await
+        self.change(at, Rank::Member, move |scene| revoke(scene, &address)).await
     }
+}
+
+/// Ends a node for somebody who may.
+pub(super) fn revoke(scene: &Scene<'_>, address: &str) -> Result<(), Refusal> {
+    let node = find(scene, address)?;
+    let is_admin = scene.member.as_ref().is_some_and(|member| member.admin);
+    if node.account != scene.account.id && !is_admin {
+        return Err(Refusal::NotAdministrator);
+    }
+    if node.state == NodeState::Revoked {
+        return Err(Refusal::State);
+    }
+    scene.note("revoke node", address)?;
+    revocation::end_node(scene, node.id)
 }

@@ -1,7 +1,8 @@
 //! What follows when a list was signed: its number is kept apart from the database, and members are told. It follows even if
 //! whoever asked has gone meanwhile.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 use tokio::sync::Notify;
@@ -10,6 +11,9 @@ use tokio::task::{spawn, spawn_blocking};
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::watermark::Watermark;
+
+/// Groups that are said to be outdated at most; of further ones nothing is said.
+const OUTDATED_MAX: usize = 1024;
 
 /// A list that was signed.
 #[derive(Clone, Debug)]
@@ -24,9 +28,29 @@ pub(crate) struct Memory {
     pub(crate) watermark: Watermark,
     /// Told when a list was signed.
     pub(crate) signed: Notify,
+    /// Groups of which a node knows a newer list than the site, so that each is said once.
+    outdated: Mutex<BTreeSet<i64>>,
 }
 
 impl Memory {
+    pub(crate) fn new(watermark: Watermark) -> Self {
+        Self { watermark, signed: Notify::new(), outdated: Mutex::default() }
+    }
+
+    /// A member's node has shown a newer list than the site has signed as far as it knows.
+    pub(crate) fn say_outdated(&self, (group, name): (i64, &str), number: i64) {
+        let mut outdated = self.outdated.lock().unwrap_or_else(PoisonError::into_inner);
+        if outdated.len() < OUTDATED_MAX && outdated.insert(group) {
+            let hint = "if the database was restored, the watermark was as well or is missing: let a node bring its list home";
+            tracing::warn!(
+                group = name,
+                number,
+                hint,
+                "a node says that it knows a newer list than the site"
+            );
+        }
+    }
+
     /// Keeps the number of a list that is on the disk, and lets members be told.
     pub(super) async fn keep(self: Arc<Self>, Listed { group, number }: Listed) {
         self.signed.notify_one();

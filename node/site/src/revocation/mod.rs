@@ -20,13 +20,13 @@ use std::sync::Arc;
 
 pub(crate) use memory::{Listed, Memory};
 pub(crate) use notices::epochs;
-use notices::{Desk, Out};
+use notices::{Desk, NOBODY, Out};
 pub(crate) use restored::GIVEN_NOTICES_MAX;
 pub use restored::Given;
 pub use told::Say;
 
 use crate::authority::{List, Revoked};
-use crate::groups::{Group, Member, Scene, wall};
+use crate::groups::{Group, Member, Scene, Unknown, wall};
 use crate::limits::Remote;
 use crate::refusal::Refusal;
 use crate::site::{Site, Try};
@@ -146,6 +146,28 @@ pub(crate) fn end_node(scene: &Scene<'_>, node: i64) -> Result<(), Refusal> {
     scene.db.execute(sql, params![node, scene.now])?;
     scene.db.execute("UPDATE nodes SET state = 'revoked' WHERE id = ?1", [node])?;
     sign_in(scene, &Out::Certificates(&user, serials))
+}
+
+/// Signs that a user is revoked of whom the group knows no certificate.
+pub(crate) fn end_name(scene: &Scene<'_>, name: &str) -> Result<(), Refusal> {
+    sign_in(scene, &Out::User(name))
+}
+
+/// Ends a certificate that the site has not signed as far as it knows.
+pub(crate) fn end_certificate(scene: &Scene<'_>, serial: Serial, unknown: Unknown) -> Result<(), Refusal> {
+    let text = serial.to_string();
+    let sql = "SELECT count(*) FROM revoked_serials WHERE group_id = ?1 AND serial = ?2";
+    let listed: i64 = scene.db.query_row(sql, params![scene.group.id, text], |row| row.get(0))?;
+    if listed > 0 {
+        return Err(Refusal::State);
+    }
+    if unknown == Unknown::Refuse {
+        return Err(Refusal::Unknown);
+    }
+    let sql = "INSERT INTO revoked_serials (group_id, serial, at) VALUES (?1, ?2, ?3)";
+    scene.db.execute(sql, params![scene.group.id, text, scene.now])?;
+    scene.note("revoke unknown certificate", &text)?;
+    sign_in(scene, &Out::Certificates(NOBODY, vec![serial]))
 }
 
 /// The serial numbers of certificates that may be in use, of one node or of all that somebody has in the group: those that have

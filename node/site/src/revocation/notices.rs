@@ -16,8 +16,8 @@ use crate::vault::Vault;
 
 /// Notices that go out with a list: members that missed older ones have the list itself.
 const LATEST: i64 = 64;
-/// Whose certificate a notice names that is about nobody.
-const NOBODY: &str = "nobody";
+/// Whose certificate a notice names that is about nobody, or nobody that the site knows.
+pub(super) const NOBODY: &str = "nobody";
 
 /// Who is revoked.
 pub(super) enum Out<'a> {

@@ -15,6 +15,11 @@ use crate::vault::Vault;
 /// Who stands in the audit log for what the site does by itself, and its operator.
 const SITE: &str = "(site)";
 
+/// What to do about a group that is held.
+const HELD: &str =
+    "a node that brings its newest list home frees the group; if none has it, start with --release-restored";
+const RELEASED: &str = "who was revoked after the copy is a member again: revoke them anew";
+
 /// Notices that are taken with one list at most.
 pub(crate) const GIVEN_NOTICES_MAX: usize = 256;
 
@@ -101,6 +106,9 @@ fn set_held(db: &Connection, group: i64, held: bool) -> Result<(), Refusal> {
 impl Site {
     /// Holds every group whose newest list the database does not know.
     pub(crate) async fn hold_restored(&self) -> Result<(), Refusal> {
+        for one in self.store.read(|db| numbered(db, true)).await? {
+            self.say_held(&one);
+        }
         for one in self.store.read(|db| numbered(db, false)).await? {
             let newest = self.memory.watermark.of(&one.name);
             if one.number > newest {
@@ -114,8 +122,7 @@ impl Site {
                 Arc::clone(&self.memory).keep(listed).await;
             }
             if one.number < newest {
-                let (group, number) = (&one.name, one.number);
-                tracing::warn!(group, number, newest, "the database was restored: nothing is signed");
+                self.say_held(&one);
                 let now = self.now();
                 let hold = move |db: &Connection| {
                     set_held(db, one.id, true)?;
@@ -125,6 +132,18 @@ impl Site {
             }
         }
         Ok(())
+    }
+
+    /// Said at each start, for as long as it lasts.
+    fn say_held(&self, Numbered { name, number, .. }: &Numbered) {
+        let newest = self.memory.watermark.of(name);
+        tracing::warn!(
+            group = name,
+            number,
+            newest,
+            hint = HELD,
+            "the database was restored: nothing is signed"
+        );
     }
 
     /// Lets every held group sign again although revocations may be missing; gives their names. It is for the operator to
@@ -145,7 +164,7 @@ impl Site {
     }
 
     async fn release_one(&self, one: Numbered) -> Result<(), Refusal> {
-        let (vault, now) = (Arc::clone(&self.vault), self.now());
+        let (vault, now, name) = (Arc::clone(&self.vault), self.now(), one.name.clone());
         let newest = self.memory.watermark.of(&one.name);
         let free = move |db: &Connection| {
             set_held(db, one.id, false)?;
@@ -153,9 +172,11 @@ impl Site {
             let group = group(db, &one.name)?.ok_or(Refusal::Broken)?;
             let before = newest.max(last(db, group.id)?.number);
             let number = Desk { db, vault: &vault, group: &group, now }.sign_fresh(before)?;
-            Ok(((), Some(Listed { group: one.name, number })))
+            Ok((number, Some(Listed { group: one.name, number })))
         };
-        self.write_list(free).await
+        let number = self.write_list(free).await?;
+        tracing::warn!(group = name, number, hint = RELEASED, "the operator lets the group sign again");
+        Ok(())
     }
 
     /// Takes back a list of the group that the site may have forgotten; whether it said anything new.
@@ -175,10 +196,46 @@ impl Site {
         let vault = Arc::clone(&self.vault);
         let take = move |db: &Connection| {
             let group = group(db, &proved.list.group)?.ok_or(Refusal::NotFound)?;
-            let number = take(db, &vault, (&group, now), (&proved, memory.watermark.of(&group.name)))?;
-            Ok((number.is_some(), number.map(|number| Listed { group: group.name, number })))
+            let newest = memory.watermark.of(&group.name);
+            let number = take(db, &vault, (&group, now), (&proved, newest))?;
+            let back =
+                Back { group: group.name.clone(), was_held: group.held, given: proved.number(), newest };
+            Ok(((back, number), number.map(|number| Listed { group: group.name, number })))
         };
-        self.write_list(take).await
+        let (back, number) = self.write_list(take).await?;
+        back.say(number);
+        Ok(number.is_some())
+    }
+}
+
+/// What a member gave back, for the log.
+struct Back {
+    group: String,
+    was_held: bool,
+    given: i64,
+    newest: i64,
+}
+
+impl Back {
+    fn say(&self, signed: Option<i64>) {
+        let Self { group, was_held, given, newest } = self;
+        match signed {
+            Some(number) if *was_held => {
+                tracing::info!(group, given, number, "the revocation list came back: the group signs again");
+            }
+            Some(number) => {
+                tracing::info!(group, given, number, "a member knew more revocations than the site")
+            }
+            None if *was_held => {
+                tracing::info!(
+                    group,
+                    given,
+                    newest,
+                    "a list came back that is not the newest: the group stays held"
+                );
+            }
+            None => {}
+        }
     }
 }
 

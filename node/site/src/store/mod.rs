@@ -3,6 +3,7 @@
 //! Writes of many requests share a transaction, so that one wait for the disk serves them all; each stands in a savepoint
 //! of its own and fails alone. It knows no tables but those that `schema` makes, and decides nothing.
 
+mod private;
 mod reader;
 mod schema;
 mod writer;
@@ -55,9 +56,11 @@ impl Store {
     /// # Errors
     /// It cannot be opened, or another process has it.
     pub(crate) fn open(folder: &Path) -> Result<Self, Unopened> {
+        use std::os::unix::fs::OpenOptionsExt as _;
         make_folder(folder)?;
-        let lock = OpenOptions::new().create(true).append(true).open(folder.join(LOCK))?;
+        let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join(LOCK))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Unopened::InUse)?;
+        private::make_private(folder)?;
         let path = folder.join(DATABASE);
         let mut connection = connect(&path)?;
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;

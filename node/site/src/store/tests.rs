@@ -1,5 +1,8 @@
 //! What is answered is on the disk, and a write that fails takes nothing else with it.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
 use super::*;
 
 const COUNT: &str = "SELECT count(*) FROM site";
@@ -85,4 +88,28 @@ fn two_processes_do_not_share_a_database_and_a_newer_one_is_refused() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     assert!(matches!(Store::open(folder.path()), Err(Unopened::Newer(99))));
+}
+
+#[tokio::test]
+async fn nobody_else_reads_the_database_whatever_its_folder_allows() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let path = |suffix: &str| folder.path().join(format!("{DATABASE}{suffix}"));
+    let modes = || ["", "-wal", "-shm"].map(|suffix| fs::metadata(path(suffix)).unwrap().mode() & 0o7777);
+    let store = Store::open(folder.path()).unwrap();
+    store.write(|connection| insert(connection, "one")).await.unwrap();
+    assert_eq!(modes(), [0o600; 3]);
+    // Those of an older version, which died and left all three behind.
+    let copy = tempfile::tempdir().unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        let left = copy.path().join(format!("{DATABASE}{suffix}"));
+        fs::copy(path(suffix), &left).unwrap();
+        fs::set_permissions(&left, Permissions::from_mode(0o644)).unwrap();
+    }
+    let store = Store::open(copy.path()).unwrap();
+    assert_eq!(count(&store).await, 1);
+    for suffix in ["", "-wal", "-shm"] {
+        let mode = fs::metadata(copy.path().join(format!("{DATABASE}{suffix}"))).unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o600, "{suffix}");
+    }
 }

@@ -6,6 +6,7 @@ mod api;
 mod form;
 mod look;
 mod pages;
+mod parts;
 #[cfg(test)]
 mod tests;
 mod visitor;

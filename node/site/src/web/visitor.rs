@@ -1,7 +1,7 @@
 //! Who visits: a cookie for each browser, and the account that is logged in with it.
 //!
 //! A browser that is not logged in has a cookie as well, so that its forms are bound to it. Logging in always gives another
-//! one.
+//! one, and a second by which the browser is known when somebody else guesses the password.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use hyper::http::request::Parts;
 
 use super::pages::Failed;
 use crate::accounts::{Account, LOGIN_MAX};
+use crate::known::{Browser, Whence};
 use crate::limits::Remote;
 use crate::refusal::Refusal;
 use crate::revocation::hex;
@@ -23,10 +24,16 @@ use crate::token::Token;
 /// Browsers send a cookie of this beginning over HTTPS to this host only.
 const NAME: &str = "__Host-atoll";
 
+/// Kept by a browser with which somebody logged in, also after logging out: it says who, to this site alone.
+const KNOWN: &str = "__Host-atoll-known";
+/// As long as browsers keep a cookie at most (RFC 6265bis, section 5.5): 400 days.
+const KNOWN_MAX: i64 = 400 * 86_400;
+
 /// A browser.
 #[derive(Clone, Debug)]
 pub(super) struct Visitor {
     pub(super) token: Token,
+    pub(super) known: Option<Browser>,
     /// The browser sent no cookie.
     pub(super) fresh: bool,
 }
@@ -34,13 +41,19 @@ pub(super) struct Visitor {
 impl Visitor {
     fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         let cookies = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-        let mut pairs =
-            cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let sent = pairs.find(|(name, _)| *name == NAME).and_then(|(_, value)| Token::read(value));
-        match sent {
-            Some(token) => Ok(Self { token, fresh: false }),
-            None => Ok(Self { token: Token::fresh()?, fresh: true }),
+        let pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let pairs: Vec<(&str, &str)> = pairs.collect();
+        let value = |wanted: &str| pairs.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+        let known = value(KNOWN).and_then(Browser::read);
+        match value(NAME).and_then(Token::read) {
+            Some(token) => Ok(Self { token, known, fresh: false }),
+            None => Ok(Self { token: Token::fresh()?, known, fresh: true }),
         }
+    }
+
+    /// Where it comes from.
+    pub(super) fn whence(&self, place: Remote) -> Whence {
+        Whence { place, browser: self.known.clone() }
     }
 
     /// What the browser's forms carry.
@@ -54,6 +67,13 @@ pub(super) fn cookie(token: &Token) -> HeaderValue {
     let text =
         format!("{NAME}={}; Path=/; Max-Age={LOGIN_MAX}; Secure; HttpOnly; SameSite=Lax", token.text());
     HeaderValue::from_str(&text).expect("a token is written in letters that a header may hold")
+}
+
+/// The header by which a browser is known afterwards.
+pub(super) fn known_cookie(browser: &Browser) -> HeaderValue {
+    let text =
+        format!("{KNOWN}={}; Path=/; Max-Age={KNOWN_MAX}; Secure; HttpOnly; SameSite=Strict", browser.text());
+    HeaderValue::from_str(&text).expect("it is written in letters that a header may hold")
 }
 
 /// Gives a cookie to a browser that has none, unless the answer gives another.

@@ -112,7 +112,7 @@ impl Served {
     }
 
     pub fn browser(&self) -> Browser<'_> {
-        Browser { served: self, cookie: None }
+        Browser { served: self, cookie: None, known: None }
     }
 
     /// A program that is logged in with a new account.
@@ -234,29 +234,35 @@ fn whole(bytes: &[u8], ended: bool) -> Option<Answer> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let mut lines = head.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let headers: BTreeMap<String, String> = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
-        .collect();
+    let mut headers: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+        let all = headers.entry(name.to_lowercase()).or_default();
+        // What comes more often, as cookies do, is in lines.
+        if !all.is_empty() {
+            all.push('\n');
+        }
+        all.push_str(value);
+    }
     let length: usize = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     (ended || body.len() >= length).then(|| Answer { status, headers, body: body.to_owned() })
 }
 
-/// What a person uses: it keeps a cookie, and sends the token that it was shown in a form.
+/// What a person uses: it keeps cookies, and sends the token that it was shown in a form.
 pub struct Browser<'a> {
     pub served: &'a Served,
     pub cookie: Option<String>,
+    /// The one by which it is known after a log-in.
+    pub known: Option<String>,
 }
 
 impl Browser<'_> {
     fn send(&mut self, request: Request<'_>) -> Answer {
-        let request = match &self.cookie {
-            Some(cookie) => request.with("Cookie", cookie.clone()),
-            None => request,
-        };
+        let cookies: Vec<&str> = self.cookie.iter().chain(&self.known).map(String::as_str).collect();
+        let request = if cookies.is_empty() { request } else { request.with("Cookie", cookies.join("; ")) };
         let answer = self.served.ask(&request);
-        if let Some(set) = answer.headers.get("set-cookie") {
-            self.cookie = Some(set.split(';').next().unwrap().to_owned());
+        for set in answer.header("set-cookie").lines() {
+            let pair = Some(set.split(';').next().unwrap().to_owned());
+            if set.starts_with("__Host-atoll-known=") { self.known = pair } else { self.cookie = pair }
         }
         answer
     }

@@ -49,7 +49,7 @@ async fn sign_up(
     Origin(from): Origin,
     Sent(who): Sent<Credentials>,
 ) -> Told<LoggedIn> {
-    let token = site.sign_up(&who.name, &who.password, from).await?;
+    let token = site.sign_up(&who.name, &who.password, from).await?.token;
     Ok(Json(LoggedIn { token: token.text() }))
 }
 
@@ -58,7 +58,7 @@ async fn log_in(
     Origin(from): Origin,
     Sent(who): Sent<Credentials>,
 ) -> Told<LoggedIn> {
-    let token = site.log_in(&who.name, &who.password, from).await?;
+    let token = site.log_in(&who.name, &who.password, from.into()).await?.token;
     Ok(Json(LoggedIn { token: token.text() }))
 }
 
@@ -73,7 +73,7 @@ async fn change_password(
     Sent(passwords): Sent<Passwords>,
 ) -> Told<LoggedIn> {
     let change = Change { old: &passwords.old, new: &passwords.new };
-    let token = site.change_password(&me, change, from).await?;
+    let token = site.change_password(&me, change, from.into()).await?.token;
     Ok(Json(LoggedIn { token: token.text() }))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use atoll_core::security::{LIST_MAX, NOTICE_MAX};
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Json, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,7 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH};
 use serde::{Deserialize, Serialize};
 
-use super::{Failed, Operation, Origin, READER, Sent, Told, operation};
+use super::{Failed, Operation, Origin, Path, READER, Sent, Told, operation};
 use crate::enrolment::{Enrol, Enrolled};
 use crate::refusal::Refusal;
 use crate::revocation::{GIVEN_NOTICES_MAX, Given};

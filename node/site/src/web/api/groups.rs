@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State as Held};
+use axum::extract::State as Held;
 use axum::response::{IntoResponse as _, Json, Response};
 use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 
-use super::{Done, Failed, Me, Operation, Sent, Told, done, operation};
-use crate::groups::{At, Entry, Invitation, MemberRow, Mine, Node, Overview, Page, Policy, State};
+use super::{Done, Failed, Me, Operation, Path, Query, Sent, Told, done, operation};
+use crate::groups::{At, Entry, Invitation, MemberRow, Mine, Node, Overview, Page, Policy, State, Unknown};
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::token::Token;
@@ -28,6 +28,19 @@ struct Named {
 struct After {
     #[serde(default)]
     after: String,
+}
+
+/// Whether what the site does not know is revoked as well.
+#[derive(Deserialize)]
+struct Whether {
+    #[serde(default)]
+    unknown: bool,
+}
+
+impl Whether {
+    fn unknown(&self) -> Unknown {
+        if self.unknown { Unknown::Revoke } else { Unknown::Refuse }
+    }
 }
 
 #[derive(Deserialize)]
@@ -100,6 +113,7 @@ pub(super) fn operations() -> Vec<Operation> {
         operation("get", "/api/v1/groups/{group}/nodes", waiting),
         operation("put", "/api/v1/groups/{group}/nodes/{address}", decide_node),
         operation("delete", "/api/v1/groups/{group}/nodes/{address}", revoke_node),
+        operation("delete", "/api/v1/groups/{group}/certificates/{serial}", revoke_certificate),
         operation("get", "/api/v1/groups/{group}/invitations", invitations),
         operation("post", "/api/v1/groups/{group}/invitations", invite),
         operation("delete", "/api/v1/groups/{group}/invitations/{id}", withdraw),
@@ -160,8 +174,17 @@ async fn members(
     Ok(Json(site.members(&At::new(&me, &group), State::Member, &after.after).await?))
 }
 
-async fn revoke_user(Held(site): OfSite, Path((group, user)): AtOne, Me(me): Me) -> Done {
-    done(site.revoke_user(&At::new(&me, &group), &user).await)
+async fn revoke_user(
+    Held(site): OfSite,
+    Path((group, user)): AtOne,
+    Query(whether): Query<Whether>,
+    Me(me): Me,
+) -> Done {
+    let at = At::new(&me, &group);
+    done(match whether.unknown() {
+        Unknown::Refuse => site.revoke_user(&at, &user).await,
+        Unknown::Revoke => site.revoke_name(&at, &user).await,
+    })
 }
 
 async fn administrator(
@@ -201,6 +224,15 @@ async fn decide_node(
 
 async fn revoke_node(Held(site): OfSite, Path((group, address)): AtOne, Me(me): Me) -> Done {
     done(site.revoke_node(&At::new(&me, &group), &address).await)
+}
+
+async fn revoke_certificate(
+    Held(site): OfSite,
+    Path((group, serial)): AtOne,
+    Query(whether): Query<Whether>,
+    Me(me): Me,
+) -> Done {
+    done(site.revoke_certificate(&At::new(&me, &group), &serial, whether.unknown()).await)
 }
 
 async fn invitations(Held(site): OfSite, Path(group): InGroup, Me(me): Me) -> Told<Vec<Invitation>> {

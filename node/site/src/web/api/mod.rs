@@ -26,6 +26,7 @@ use crate::limits::Remote;
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::token::Token;
+use crate::web::parts::parts;
 
 /// The description of all this.
 pub(super) const DESCRIPTION: &str = include_str!("../../../openapi.yaml");
@@ -60,6 +61,8 @@ impl IntoResponse for Failed {
         response
     }
 }
+
+parts!();
 
 type Told<T> = Result<Json<T>, Failed>;
 /// Done, and nothing to say.
@@ -156,13 +159,18 @@ pub(super) fn router() -> Router<Arc<Site>> {
         tracing::trace!(method = one.method, path = one.path, "served");
         router.route(one.path, one.router)
     };
-    operations().into_iter().fold(Router::new(), serve).route("/api/{*rest}", any(missing))
+    operations()
+        .into_iter()
+        .fold(Router::new(), serve)
+        .method_not_allowed_fallback(other_method)
+        .route("/api/{*rest}", any(missing))
 }
 
 /// What nodes ask, and where the rest is.
 pub(super) fn calls() -> Router<Arc<Site>> {
     let serve = |router: Router<Arc<Site>>, one: Operation| router.route(one.path, one.router);
-    enrolment::operations().into_iter().fold(Router::new(), serve).fallback(elsewhere)
+    let router = enrolment::operations().into_iter().fold(Router::new(), serve);
+    router.method_not_allowed_fallback(other_method).fallback(elsewhere)
 }
 
 async fn elsewhere(State(site): State<Arc<Site>>) -> Response {
@@ -174,6 +182,10 @@ async fn elsewhere(State(site): State<Arc<Site>>) -> Response {
 
 async fn missing() -> Failed {
     Failed(Refusal::NotFound)
+}
+
+async fn other_method() -> Failed {
+    Failed(Refusal::Method)
 }
 
 async fn describe() -> Response {

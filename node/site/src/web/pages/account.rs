@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::State;
+use axum::response::Response;
 use hyper::header::SET_COOKIE;
 use serde::Deserialize;
 
 use super::super::form::Fields;
 use super::super::look::{AccountPage, Enter, Home, Shell, Welcome, show};
-use super::super::visitor::{Me, Origin, Visitor, cookie};
-use super::{Shown, to, with_status};
-use crate::accounts::Change;
+use super::super::visitor::{Me, Origin, Visitor, cookie, known_cookie};
+use super::{Query, Shown, to, with_status};
+use crate::accounts::{Change, Entered};
+use crate::known::Whence;
 use crate::limits::Remote;
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -49,18 +50,18 @@ impl Door {
         Enter { shell, title, action, signing_up, name, next, why: None }
     }
 
-    async fn enter(self, site: &Site, fields: &Fields, from: Remote) -> Result<Token, Refusal> {
+    async fn enter(self, site: &Site, fields: &Fields, whence: Whence) -> Result<Entered, Refusal> {
         let (name, password) = (fields.text("name"), fields.text("password"));
         match self {
             Self::SignUp if password != fields.text("again") => Err(Refusal::Repeat),
-            Self::SignUp => site.sign_up(name, password, from).await,
-            Self::LogIn => site.log_in(name, password, from).await,
+            Self::SignUp => site.sign_up(name, password, whence.place).await,
+            Self::LogIn => site.log_in(name, password, whence).await,
         }
     }
 
     async fn answer(self, site: &Site, visitor: &Visitor, (fields, from): (&Fields, Remote)) -> Shown {
-        match self.enter(site, fields, from).await {
-            Ok(token) => Ok(with_cookie(to(&own_path(fields.text("next"))), &token)),
+        match self.enter(site, fields, visitor.whence(from)).await {
+            Ok(entered) => Ok(with_cookies(to(&own_path(fields.text("next"))), &entered)),
             Err(why) => {
                 let shell = Shell::of(site, visitor, None)?;
                 let form = self.form(shell, fields.text("name"), fields.text("next"));
@@ -72,6 +73,12 @@ impl Door {
 
 fn with_cookie(mut response: Response, token: &Token) -> Response {
     response.headers_mut().insert(SET_COOKIE, cookie(token));
+    response
+}
+
+fn with_cookies(response: Response, entered: &Entered) -> Response {
+    let mut response = with_cookie(response, &entered.token);
+    response.headers_mut().append(SET_COOKIE, known_cookie(&entered.browser));
     response
 }
 
@@ -132,6 +139,7 @@ pub(super) async fn page(State(site): State<Arc<Site>>, visitor: Visitor, Me(me)
 
 pub(super) async fn change_password(
     State(site): State<Arc<Site>>,
+    visitor: Visitor,
     Me(me): Me,
     Origin(from): Origin,
     fields: Fields,
@@ -140,8 +148,8 @@ pub(super) async fn change_password(
     if new != fields.text("again") {
         return Err(Refusal::Repeat.into());
     }
-    let token = site.change_password(&me, Change { old, new }, from).await?;
-    Ok(with_cookie(to("/account").into_response(), &token))
+    let entered = site.change_password(&me, Change { old, new }, visitor.whence(from)).await?;
+    Ok(with_cookies(to("/account"), &entered))
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State as Held};
+use axum::extract::State as Held;
 use serde::Deserialize;
 
 use super::super::form::Fields;
 use super::super::look::{Audit, Invitations, Requests, Shell, show};
 use super::super::visitor::{Me, Visitor};
-use super::{Shown, to};
+use super::{Path, Query, Shown, to};
 use crate::accounts::Account;
 use crate::groups::{At, Policy, State};
 use crate::refusal::Refusal;
@@ -90,6 +90,20 @@ pub(super) async fn member(
         "unname" => site.set_administrator(&at, &user, false).await?,
         _ => return Err(Refusal::Field.into()),
     }
+    Ok(to(&format!("/groups/{group}")))
+}
+
+pub(super) async fn revoke_name(
+    Held(site): OfSite,
+    Path(group): Path<String>,
+    Me(me): Me,
+    fields: Fields,
+) -> Shown {
+    let name = fields.text("name").trim();
+    if name != fields.text("again").trim() {
+        return Err(Refusal::Repeat.into());
+    }
+    site.revoke_name(&At::new(&me, &group), name).await?;
     Ok(to(&format!("/groups/{group}")))
 }
 

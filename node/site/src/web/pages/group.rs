@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State as Held};
+use axum::extract::State as Held;
 use axum::response::IntoResponse as _;
 use hyper::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use qrcode::QrCode;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::super::form::Fields;
 use super::super::look::{GroupPage, Invited, LinkPage, MemberPage, Shell, show};
 use super::super::visitor::{Me, Visitor};
-use super::{Shown, to};
+use super::{Path, Query, Shown, to};
 use crate::accounts::is_site_name;
 use crate::groups::{At, Page, State};
 use crate::refusal::Refusal;
@@ -23,6 +23,7 @@ type OfSite = Held<Arc<Site>>;
 
 #[derive(Deserialize)]
 pub(super) struct Called {
+    #[serde(default)]
     name: String,
 }
 
@@ -34,6 +35,10 @@ pub(super) struct After {
 
 pub(super) async fn go(Me(_): Me, Query(called): Query<Called>) -> Shown {
     let name = called.name.trim();
+    if name.is_empty() {
+        // Where one comes back to after logging in.
+        return Ok(to("/"));
+    }
     if is_site_name(name) { Ok(to(&format!("/groups/{name}"))) } else { Err(Refusal::NotFound.into()) }
 }
 

@@ -13,6 +13,7 @@ use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
 
 use super::look::{NotDone, show};
+use super::parts::parts;
 use crate::refusal::Refusal;
 use crate::site::Site;
 
@@ -37,6 +38,8 @@ impl IntoResponse for Failed {
     }
 }
 
+parts!();
+
 type Shown = Result<Response, Failed>;
 
 pub(super) fn router() -> Router<Arc<Site>> {
@@ -56,6 +59,7 @@ pub(super) fn router() -> Router<Arc<Site>> {
         .route("/groups/{group}/renew", post(group::renew))
         .route("/groups/{group}/members/{user}", get(group::member).post(administration::member))
         .route("/groups/{group}/nodes/{address}", post(administration::node))
+        .route("/groups/{group}/revoke", post(administration::revoke_name))
         .route("/groups/{group}/policy", post(administration::policy))
         .route("/groups/{group}/requests", get(administration::requests))
         .route("/groups/{group}/requests/{user}", post(administration::decide))
@@ -63,10 +67,15 @@ pub(super) fn router() -> Router<Arc<Site>> {
         .route("/groups/{group}/invitations/{id}/withdraw", post(administration::withdraw))
         .route("/groups/{group}/audit", get(administration::audit))
         .route("/invite/{group}/{token}", get(group::invited).post(group::accept))
+        .method_not_allowed_fallback(other_method)
 }
 
 pub(super) async fn missing() -> Failed {
     Failed(Refusal::NotFound)
+}
+
+async fn other_method() -> Failed {
+    Failed(Refusal::Method)
 }
 
 async fn style() -> Response {
