@@ -7,7 +7,7 @@ mod common;
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use atoll_core::control::{Command, DhtValue, Reply, State};
@@ -262,23 +262,33 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A site whose database is an older one has its list again as soon as a member polls, long before any certificate ends; with
-/// the watermark gone, too, it does not know that it has forgotten anything.
-fn gets_its_list_back(knows: bool) {
+/// A group in which Bob was revoked after its database was copied, with Ann's file and her node, which has the list.
+fn revoked_after_a_backup() -> (Place, PathBuf, Running) {
     let mut place = Place::new(&[]);
     let own = place.file(&place.token, "ann.atoll");
     let token = place.member("bob");
     place.file(&token, "bob.atoll");
     let ann = joined(&place, &own, "ann");
-    // The database as it is now, put back later.
     place.town.site.kill();
     copy(&place.path("data"), &place.path("backup"));
     place.town.restart_site();
     place.revoke("bob");
     until("the list is at home", || (enrolment(&ann)["list"] == 2).then_some(()));
+    (place, own, ann)
+}
+
+/// Ends the site and puts the copy of its database back.
+fn put_back(place: &mut Place) {
     place.town.site.kill();
     fs::remove_dir_all(place.path("data")).unwrap();
     copy(&place.path("backup"), &place.path("data"));
+}
+
+/// A site whose database is an older one has its list again as soon as a member polls, long before any certificate ends; with
+/// the watermark gone, too, it does not know that it has forgotten anything.
+fn gets_its_list_back(knows: bool) {
+    let (mut place, _, ann) = revoked_after_a_backup();
+    put_back(&mut place);
     if !knows {
         fs::remove_file(place.path("key.watermark")).unwrap();
     }
@@ -301,20 +311,9 @@ fn gets_its_list_back(knows: bool) {
 /// An operator has a site sign again while those who know better are away; they come back.
 #[test]
 fn what_an_operator_passed_over_comes_back_with_the_members() {
-    let mut place = Place::new(&[]);
-    let own = place.file(&place.token, "ann.atoll");
-    let token = place.member("bob");
-    place.file(&token, "bob.atoll");
-    let ann = joined(&place, &own, "ann");
-    place.town.site.kill();
-    copy(&place.path("data"), &place.path("backup"));
-    place.town.restart_site();
-    place.revoke("bob");
-    until("the list is at home", || (enrolment(&ann)["list"] == 2).then_some(()));
+    let (mut place, own, ann) = revoked_after_a_backup();
     drop(ann);
-    place.town.site.kill();
-    fs::remove_dir_all(place.path("data")).unwrap();
-    copy(&place.path("backup"), &place.path("data"));
+    put_back(&mut place);
     place.town.restart_site_with(&["--release-restored"]);
     let ask = |what: &str| {
         let path = format!("/api/v1/groups/chess/{what}");

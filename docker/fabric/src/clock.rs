@@ -44,7 +44,7 @@ impl Clock {
 
     /// A clock that runs as this one does, and stood at zero when the monotonic clock showed `start`.
     #[must_use]
-    pub const fn from(self, start: Duration) -> Self {
+    pub const fn started(self, start: Duration) -> Self {
         Self { start, ..self }
     }
 

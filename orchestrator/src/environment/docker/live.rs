@@ -81,7 +81,7 @@ impl Live {
         (clock, fabric_pid): (Clock, u32),
         members: Vec<Member>,
     ) -> Self {
-        let (tray, own) = (Tray::new(), clock.from(monotonic()));
+        let (tray, own) = (Tray::new(), clock.started(monotonic()));
         Self { api, place, files, client, tray, clock, fabric_pid, members, own, captures: false }
     }
 
