@@ -1,6 +1,6 @@
 //! The only reader of the OS clocks.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use atoll_core::Time;
 use tokio::time::Instant;
@@ -37,9 +37,15 @@ impl Clock {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
+    /// How long a span of its time really takes.
+    #[must_use]
+    pub fn real(&self, span: Duration) -> Duration {
+        span.saturating_mul(self.dilation)
+    }
+
     /// The moment that `time` stands for.
     #[must_use]
     pub fn instant(&self, time: Time) -> Instant {
-        self.start + time.since(Time::ZERO).saturating_mul(self.dilation)
+        self.start + self.real(time.since(Time::ZERO))
     }
 }

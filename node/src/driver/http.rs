@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::clock::Clock;
 use crate::config::Endpoint;
 use crate::failure::Failure;
 
@@ -200,10 +201,10 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts to answer.
-    pub(super) fn start(listener: Listener, site: impl Site) -> Self {
+    /// Starts to answer; how long an answer may take is measured by the node's clock.
+    pub(super) fn start(listener: Listener, site: impl Site, clock: Clock) -> Self {
         let (stop, stopped) = watch::channel(());
-        Self { stop, task: tokio::spawn(accept_all(listener, site, stopped)) }
+        Self { stop, task: tokio::spawn(accept_all(listener, (site, clock.real(ANSWER_WAIT)), stopped)) }
     }
 
     /// Ends when the answers under way are out, and soon in any case.
@@ -216,7 +217,11 @@ impl Server {
     }
 }
 
-async fn accept_all(listener: Listener, site: impl Site, mut stopped: watch::Receiver<()>) {
+async fn accept_all(
+    listener: Listener,
+    (site, wait): (impl Site, Duration),
+    mut stopped: watch::Receiver<()>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -224,7 +229,7 @@ async fn accept_all(listener: Listener, site: impl Site, mut stopped: watch::Rec
             Some(_) = connections.join_next() => {}
             stream = listener.accept(), if connections.len() < CONNECTIONS_MAX => match stream {
                 Ok(stream) => {
-                    connections.spawn(serve(stream, site.clone(), stopped.clone()));
+                    connections.spawn(serve(stream, (site.clone(), wait), stopped.clone()));
                 }
                 // Out of descriptors, most likely: others may be closed meanwhile.
                 Err(error) => {
@@ -238,14 +243,18 @@ async fn accept_all(listener: Listener, site: impl Site, mut stopped: watch::Rec
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve(stream: Box<dyn Stream>, site: impl Site, mut stopped: watch::Receiver<()>) {
+async fn serve(
+    stream: Box<dyn Stream>,
+    (site, wait): (impl Site, Duration),
+    mut stopped: watch::Receiver<()>,
+) {
     let in_use = Arc::new(());
     let held = Arc::clone(&in_use);
     let service = service_fn(move |request| {
         let (site, held) = (site.clone(), Arc::clone(&held));
         async move {
             let late = |_| answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "no answer in time\n");
-            let mut answer = timeout(ANSWER_WAIT, site.answer(request)).await.unwrap_or_else(late);
+            let mut answer = timeout(wait, site.answer(request)).await.unwrap_or_else(late);
             if let Content::Parts(parts) = answer.body_mut() {
                 parts.in_use = Some(held);
             }

@@ -171,10 +171,15 @@ impl Round {
             control.map(|listener| {
                 let tcp = matches!(listener, Listener::Tcp(_));
                 let enrolments = enrolments.clone();
-                Server::start(listener, ControlSite { asker: asker.clone(), transfers, enrolments, tcp })
+                Server::start(
+                    listener,
+                    ControlSite { asker: asker.clone(), transfers, enrolments, tcp },
+                    self.clock,
+                )
             }),
             metrics.map(|listener| {
-                Server::start(listener, MetricsSite { asker: asker.clone(), enrolments: enrolments.clone() })
+                let site = MetricsSite { asker: asker.clone(), enrolments: enrolments.clone() };
+                Server::start(listener, site, self.clock)
             }),
         ];
         let followed = (follow_names(&settings), follow_groups(&settings, &roster, self));

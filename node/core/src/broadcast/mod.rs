@@ -2,7 +2,7 @@
 //! range that was handed on. Whoever handed one on hears that it is covered, or covers it in another way.
 //!
 //! The answer is sent once and carries the acknowledgement of the datagram that it answers, so that most members cost two
-//! datagrams. One that is lost is asked for again, and given again.
+//! datagrams. One that is lost is asked for again, without the payload, and given again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::machine::Deadline;
 use crate::rng::Rng;
 use crate::time::Time;
-use crate::wire::{Address, Broadcast, BroadcastId, Covered, Range};
+use crate::wire::{Address, Broadcast, BroadcastId, Covered, Range, Uncovered};
 
 /// Ranges that are pursued, or were covered lately, at most; for one more the oldest of the latter is forgotten, else the
 /// oldest of all given up.
@@ -19,8 +19,11 @@ pub const UNDER_WAY_MAX: usize = 64;
 pub const SEEN_MAX: usize = 1024;
 /// How long one is remembered.
 const MEMORY: Duration = Duration::from_secs(600);
-/// How long a range may take before its peer is doubted, and asked again.
+/// How long a range may take before its peer is doubted, and asked again: so long for one that is handed on no further...
 const DOUBT: Duration = Duration::from_secs(3);
+/// ...and so much longer for the first one, of which each hop takes off a third. Whoever handed a range on to one who waits
+/// for others lets them wait first.
+const DOUBT_MORE: Duration = Duration::from_secs(4);
 /// How long a broadcast is pursued.
 const GIVE_UP: Duration = Duration::from_secs(60);
 /// Hops that a range is handed on at most.
@@ -34,6 +37,8 @@ struct Part {
     number: u16,
     range: Range,
     doubt_at: Time,
+    /// How often it has been asked again.
+    doubts: u32,
 }
 
 /// A range that we were asked to cover, or want covered.
@@ -54,6 +59,8 @@ struct Task {
 pub enum Wanted {
     /// Hand this on to a peer.
     Send(Address, Broadcast),
+    /// Ask a peer that has it whether its range is covered.
+    Ask(Address, Uncovered),
     /// Tell a peer that its range is covered.
     Tell(Address, Covered),
     /// Ask a peer whether it lives.
@@ -170,9 +177,21 @@ impl Broadcasts {
             }
             let (range, number) = (Range { from, to }, self.next);
             self.next = self.next.wrapping_add(1);
-            let part = Part { peer: *peer, number, range, doubt_at: now + DOUBT };
+            let part = Part { peer: *peer, number, range, doubt_at: now + patience(hop_limit), doubts: 0 };
             self.wanted.push(Wanted::Send(*peer, asking(&task.message, &part, hop_limit)));
             task.parts.push(part);
+        }
+    }
+
+    /// A peer waits for a range that it asked us to cover.
+    pub fn on_uncovered(&mut self, from: Address, uncovered: Uncovered) {
+        let is_it = |task: &&Task| {
+            task.is_over
+                && task.asker == Some(from)
+                && (task.message.id, task.message.part) == (uncovered.id, uncovered.part)
+        };
+        if let Some(task) = self.tasks.iter().find(is_it) {
+            self.wanted.push(ended(task, true));
         }
     }
 
@@ -227,8 +246,14 @@ impl Broadcasts {
             let hop_limit = task.message.hop_limit.saturating_sub(1);
             for part in task.parts.iter_mut().filter(|part| part.doubt_at <= now) {
                 part.doubt_at = now + DOUBT;
+                part.doubts += 1;
                 self.wanted.push(Wanted::Doubt(part.peer));
-                self.wanted.push(Wanted::Send(part.peer, asking(&task.message, part, hop_limit)));
+                // It has the payload, or its edge would be lost; unless it forgot.
+                self.wanted.push(if part.doubts == 1 {
+                    Wanted::Ask(part.peer, Uncovered { id: task.message.id, part: part.number })
+                } else {
+                    Wanted::Send(part.peer, asking(&task.message, part, hop_limit))
+                });
             }
         }
     }
@@ -250,6 +275,12 @@ impl Broadcasts {
         let ends = self.tasks.iter().map(|task| task.until);
         doubts.chain(ends).min().map(|at| Deadline { at, reason: "broadcast" })
     }
+}
+
+/// How long a peer may take that may hand a range on over so many hops.
+fn patience(hop_limit: u8) -> Duration {
+    let hops = HOPS_MAX.saturating_sub(hop_limit).saturating_sub(1);
+    DOUBT + DOUBT_MORE.mul_f64((2.0 / 3.0_f64).powi(i32::from(hops)))
 }
 
 /// What a peer is asked that is to cover a part.
@@ -327,7 +358,7 @@ mod tests {
                     self.done = Some((members, complete));
                     return;
                 }
-                Wanted::Doubt(_) => return,
+                Wanted::Doubt(_) | Wanted::Ask(..) => return,
             };
             self.collect(to);
         }
@@ -403,14 +434,25 @@ mod tests {
     #[test]
     fn a_peer_that_lets_wait_is_doubted_and_in_the_end_given_up() {
         let mut member = Broadcasts::new(at(1), &crate::rng::Rng::new([1; 32]));
-        member.begin(Range::all(at(1)), b"news".to_vec(), &[at(9)], Time::ZERO);
-        assert!(matches!(member.poll(), Some(Wanted::Send(..))));
-        member.handle_timeout(Time::from_secs(3));
+        let id = member.begin(Range::all(at(1)), b"news".to_vec(), &[at(9)], Time::ZERO);
+        let Some(Wanted::Send(_, Broadcast { part, .. })) = member.poll() else { panic!("nobody is told") };
+        member.handle_timeout(Time::from_secs(7));
         assert_eq!(member.poll(), Some(Wanted::Doubt(at(9))));
-        assert!(matches!(member.poll(), Some(Wanted::Send(to, _)) if to == at(9)), "it is asked again");
+        assert_eq!(member.poll(), Some(Wanted::Ask(at(9), Uncovered { id, part })));
+        member.handle_timeout(Time::from_secs(10));
+        assert_eq!(member.poll(), Some(Wanted::Doubt(at(9))));
+        assert!(matches!(member.poll(), Some(Wanted::Send(to, _)) if to == at(9)), "perhaps it forgot");
         member.handle_timeout(Time::from_secs(61));
         assert!(matches!(member.poll(), Some(Wanted::Done { members: 0, complete: false, .. })));
         assert!(member.poll_timeout().is_none());
+    }
+
+    #[test]
+    fn whoever_hands_a_range_on_further_waits_less_long() {
+        let waits: Vec<Duration> = (0..HOPS_MAX).rev().map(patience).collect();
+        assert_eq!(waits[0], DOUBT + DOUBT_MORE);
+        assert!(waits.is_sorted_by(|sooner, later| sooner >= later) && waits[5] < DOUBT + DOUBT_MORE / 5);
+        assert!(waits.iter().all(|wait| *wait >= DOUBT));
     }
 
     #[test]
@@ -427,6 +469,10 @@ mod tests {
         assert_eq!(member.poll(), answer(3));
         assert!(!member.on_message(at(1), Broadcast { part: 4, ..message }, &[at(1), at(7)], Time::ZERO));
         assert_eq!((member.poll(), member.poll()), (answer(4), None));
+        for (from, part) in [(at(1), 3), (at(2), 4), (at(1), 4)] {
+            member.on_uncovered(from, Uncovered { id, part });
+        }
+        assert_eq!((member.poll(), member.poll()), (answer(4), None), "the question of the asker alone");
         member.handle_timeout(Time::from_secs(61));
         assert!(member.poll_timeout().is_none(), "it is forgotten in the end");
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub use parts::{HALVES_MAX, Parts};
 pub use probe::{Probe, Wanted};
-pub use reliable::{ACK_DELAY, Acked, Again, Overdue, Receipt, Reliable};
+pub use reliable::{Acked, Again, Overdue, Receipt, Reliable, ack_delay};
 
 use crate::path::PathId;
 use crate::security::{ChannelId, Identity};

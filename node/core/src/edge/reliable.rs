@@ -12,7 +12,9 @@ const UNACKED_MAX: usize = 128;
 /// Retransmissions of one frame before its edge counts as dead.
 const RETRANSMISSIONS_MAX: u8 = 3;
 /// How long an acknowledgement waits for a frame to ride on.
-pub const ACK_DELAY: Duration = Duration::from_millis(60);
+const ACK_DELAY: Duration = Duration::from_millis(60);
+/// The same for what all members are told: whoever hands it on to a few answers within this time.
+const ANSWER_DELAY: Duration = Duration::from_millis(360);
 
 const WINDOW: u16 = 33;
 
@@ -69,6 +71,12 @@ pub enum Overdue {
     Dead,
 }
 
+/// How long an acknowledgement of such a frame may wait for another to ride on.
+#[must_use]
+pub fn ack_delay(kind: FrameKind) -> Duration {
+    if kind.tells() { ANSWER_DELAY } else { ACK_DELAY }
+}
+
 /// Sender's and receiver's state of one edge.
 #[derive(Debug, Default)]
 pub struct Reliable {
@@ -112,16 +120,16 @@ impl Reliable {
     }
 
     /// A reliable frame arrived.
-    pub fn on_sequence(&mut self, sequence: u16, now: Time) -> Receipt {
+    pub fn on_sequence(&mut self, sequence: u16, delay: Duration, now: Time) -> Receipt {
         let ahead = sequence.wrapping_sub(self.received.next);
         if ahead >= 0x8000 {
-            self.ack_due.get_or_insert(now);
+            self.owe(now);
             return Receipt::Duplicate;
         }
         if ahead >= WINDOW {
             return Receipt::OutOfWindow;
         }
-        self.ack_due.get_or_insert(now + ACK_DELAY);
+        self.owe(now + delay);
         if ahead == 0 {
             self.received.next = self.received.next.wrapping_add(1);
             while self.received.bits & 1 != 0 {
@@ -137,6 +145,10 @@ impl Reliable {
         }
         self.received.bits |= bit;
         Receipt::New
+    }
+
+    fn owe(&mut self, due: Time) {
+        self.ack_due = Some(self.ack_due.map_or(due, |other| other.min(due)));
     }
 
     /// The acknowledgement that is owed, to ride on the next frame.
@@ -238,6 +250,19 @@ mod tests {
     }
 
     #[test]
+    fn an_acknowledgement_waits_no_longer_than_the_most_urgent_one() {
+        let (mut receiver, at) = (Reliable::default(), |millis| Time::ZERO + Duration::from_millis(millis));
+        receiver.on_sequence(0, ack_delay(FrameKind::Broadcast), Time::ZERO);
+        assert_eq!(receiver.due(), Some(at(360)));
+        receiver.on_sequence(1, ack_delay(FrameKind::Packet), at(100));
+        assert_eq!(receiver.due(), Some(at(160)));
+        receiver.on_sequence(1, ack_delay(FrameKind::Packet), at(120));
+        assert!(receiver.ack_is_due(at(120)), "the last one was lost");
+        assert_eq!(receiver.take_ack(), Some(Ack { next: 2, bits: 0 }));
+        assert_eq!(receiver.due(), None);
+    }
+
+    #[test]
     fn the_window_bounds_what_waits() {
         let mut sender = Reliable::default();
         let sent = (0..200)
@@ -262,7 +287,7 @@ mod tests {
                 }
                 let Overdue::Again(again) = sender.overdue(Time::ZERO, Duration::ZERO) else { panic!("dead") };
                 for Again { sequence, .. } in again {
-                    if forth && receiver.on_sequence(sequence, Time::ZERO) == Receipt::New {
+                    if forth && receiver.on_sequence(sequence, ACK_DELAY, Time::ZERO) == Receipt::New {
                         arrived.push(sequence);
                     }
                 }

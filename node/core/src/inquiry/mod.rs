@@ -1,53 +1,88 @@
 //! Service: questions that local users ask about the overlay, until they are answered or too old.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::control::{FailureKind, Reply};
 use crate::machine::{Deadline, RequestId};
 use crate::rng::Rng;
 use crate::time::Time;
-use crate::wire::{Address, Echo, Members};
+use crate::wire::{Address, Echo, Members, PacketKind};
 
 /// Questions under way at most; beyond, new ones are refused.
 pub const PENDING_MAX: usize = 256;
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// After how long a question is asked again: its packet may be lost where members are just moving to their places. Each
+/// further time takes twice as long.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What is asked of whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// A request for an echo or for a trace.
+    pub kind: PacketKind,
+    /// The member.
+    pub target: Address,
+}
+
+/// What the service wants.
+#[derive(Debug, PartialEq)]
+pub enum Wanted {
+    /// Ask this with this id.
+    Ask(Question, u32),
+    /// There is no answer.
+    Reply(RequestId, Reply),
+}
 
 #[derive(Debug)]
 struct Pending {
     request: RequestId,
-    sent: Time,
+    question: Question,
+    /// The id on the wire and the time of each packet.
+    packets: Vec<(u32, Time)>,
+    again: Time,
+    until: Time,
 }
 
 /// The questions of one overlay.
 #[derive(Debug)]
 pub struct Inquiries {
     rng: Rng,
-    pending: BTreeMap<u32, Pending>,
+    pending: Vec<Pending>,
 }
 
 impl Inquiries {
     /// No question yet.
     #[must_use]
     pub fn new(rng: &Rng) -> Self {
-        Self { rng: rng.fork("inquiry"), pending: BTreeMap::new() }
+        Self { rng: rng.fork("inquiry"), pending: Vec::new() }
     }
 
     /// Takes a question in; its id on the wire, or none if there are too many.
-    pub fn ask(&mut self, request: RequestId, now: Time) -> Option<u32> {
+    pub fn ask(&mut self, request: RequestId, question: Question, now: Time) -> Option<u32> {
         if self.pending.len() >= PENDING_MAX {
             return None;
         }
         let id = self.rng.next_u32();
-        self.pending.insert(id, Pending { request, sent: now });
+        let packets = vec![(id, now)];
+        let (again, until) = (now + AGAIN, now + TIMEOUT);
+        self.pending.push(Pending { request, question, packets, again, until });
         Some(id)
+    }
+
+    /// Whose question it was that is answered, and when the packet left.
+    fn take(&mut self, id: u32) -> Option<(RequestId, Time)> {
+        let (at, sent) = self.pending.iter().enumerate().find_map(|(at, pending)| {
+            let packet = pending.packets.iter().find(|(own, _)| *own == id)?;
+            Some((at, packet.1))
+        })?;
+        Some((self.pending.remove(at).request, sent))
     }
 
     /// An echo came back.
     pub fn on_echo(&mut self, echo: Echo, now: Time) -> Option<(RequestId, Reply)> {
-        let pending = self.pending.remove(&echo.id)?;
-        let seconds = now.since(pending.sent).as_secs_f64();
-        Some((pending.request, Reply::Ping { seconds, hops: u32::from(echo.hops) }))
+        let (request, sent) = self.take(echo.id)?;
+        let seconds = now.since(sent).as_secs_f64();
+        Some((request, Reply::Ping { seconds, hops: u32::from(echo.hops) }))
     }
 
     /// A trace came back from `destination`.
@@ -57,26 +92,31 @@ impl Inquiries {
         destination: Address,
         now: Time,
     ) -> Option<(RequestId, Reply)> {
-        let pending = self.pending.remove(&trace.id)?;
-        let seconds = now.since(pending.sent).as_secs_f64();
+        let (request, sent) = self.take(trace.id)?;
+        let seconds = now.since(sent).as_secs_f64();
         let hops = trace.members.into_iter().chain([destination]).collect();
-        Some((pending.request, Reply::Route { hops, seconds }))
+        Some((request, Reply::Route { hops, seconds }))
     }
 
-    /// A question that is too old, one a call.
-    pub fn handle_timeout(&mut self, now: Time) -> Option<(RequestId, Reply)> {
-        let (id, _) = self.pending.iter().find(|(_, pending)| pending.sent + TIMEOUT <= now)?;
-        let id = *id;
-        let pending = self.pending.remove(&id)?;
-        let why = format!("no answer within {} s", TIMEOUT.as_secs());
-        Some((pending.request, Reply::failed(FailureKind::NoAnswer, why)))
+    /// A question to ask again, or one that is too old; one a call.
+    pub fn handle_timeout(&mut self, now: Time) -> Option<Wanted> {
+        if let Some(at) = self.pending.iter().position(|pending| pending.until <= now) {
+            let why = format!("no answer within {} s", TIMEOUT.as_secs());
+            let request = self.pending.remove(at).request;
+            return Some(Wanted::Reply(request, Reply::failed(FailureKind::NoAnswer, why)));
+        }
+        let pending = self.pending.iter_mut().find(|pending| pending.again <= now)?;
+        let id = self.rng.next_u32();
+        pending.packets.push((id, now));
+        pending.again = now + AGAIN * (1 << pending.packets.len().min(8)) / 2;
+        Some(Wanted::Ask(pending.question, id))
     }
 
-    /// When the oldest question is too old.
+    /// When a question is to be asked again, or too old.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        let sent = self.pending.values().map(|pending| pending.sent).min()?;
-        Some(Deadline { at: sent + TIMEOUT, reason: "inquiry" })
+        let at = self.pending.iter().map(|pending| pending.again.min(pending.until)).min()?;
+        Some(Deadline { at, reason: "inquiry" })
     }
 }
 
@@ -84,14 +124,42 @@ impl Inquiries {
 mod tests {
     use super::*;
 
+    const QUESTION: Question =
+        Question { kind: PacketKind::EchoRequest, target: Address::from_bytes([7; Address::LEN]) };
+
     #[test]
-    fn a_question_that_is_too_old_has_no_answer() {
+    fn a_question_is_asked_again_until_it_is_too_old() {
         let mut inquiries = Inquiries::new(&Rng::new([1; 32]));
-        inquiries.ask(RequestId(7), Time::ZERO).unwrap();
-        assert_eq!(inquiries.handle_timeout(Time::from_secs(9)), None);
-        let (request, reply) = inquiries.handle_timeout(Time::from_secs(10)).unwrap();
-        assert_eq!(request, RequestId(7));
+        inquiries.ask(RequestId(7), QUESTION, Time::ZERO).unwrap();
+        let mut asked = Vec::new();
+        let reply = loop {
+            let now = inquiries.poll_timeout().unwrap().at;
+            match inquiries.handle_timeout(now) {
+                Some(Wanted::Ask(question, _)) if question == QUESTION => asked.push(now),
+                Some(Wanted::Reply(request, reply)) => break (now, request, reply),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(asked, [1, 3, 7].map(Time::from_secs));
+        let (now, request, reply) = reply;
+        assert_eq!((now, request), (Time::from_secs(10), RequestId(7)));
         assert!(matches!(reply, Reply::Failed { kind: FailureKind::NoAnswer, .. }), "{reply:?}");
         assert_eq!(inquiries.poll_timeout(), None);
+    }
+
+    #[test]
+    fn the_round_trip_is_that_of_the_packet_that_is_answered() {
+        for late in [false, true] {
+            let mut inquiries = Inquiries::new(&Rng::new([1; 32]));
+            let first = inquiries.ask(RequestId(7), QUESTION, Time::ZERO).unwrap();
+            let Some(Wanted::Ask(_, again)) = inquiries.handle_timeout(Time::from_secs(1)) else {
+                panic!("it is not asked again")
+            };
+            let (id, seconds) = if late { (first, 2.0) } else { (again, 1.0) };
+            let answer = inquiries.on_echo(Echo { id, hops: 3 }, Time::from_secs(2));
+            assert_eq!(answer, Some((RequestId(7), Reply::Ping { seconds, hops: 3 })));
+            let other = if late { again } else { first };
+            assert_eq!(inquiries.on_echo(Echo { id: other, hops: 3 }, Time::from_secs(2)), None);
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::connection::Connection;
 use crate::control::EventKind;
 use crate::counters::DropReason;
 use crate::machine::Output;
-use crate::wire::{Address, BROADCAST_MAX, Broadcast, Covered, FrameKind, Malformed, Range};
+use crate::wire::{Address, BROADCAST_MAX, Broadcast, Covered, FrameKind, Malformed, Range, Uncovered};
 
 impl Overlay {
     /// Sends a payload to every member in a range, or to all. [`EventKind::Broadcast`] tells how many have it.
@@ -64,6 +64,17 @@ impl Overlay {
         Ok(())
     }
 
+    pub(super) fn on_uncovered(
+        &mut self,
+        from: Address,
+        body: &[u8],
+        lent: &mut Lent<'_>,
+    ) -> Result<(), Malformed> {
+        self.broadcasts.on_uncovered(from, Uncovered::read(body)?);
+        self.run_broadcasts(lent);
+        Ok(())
+    }
+
     /// What a lost peer was to cover is shared among the others.
     pub(super) fn cover_for(&mut self, lost: Address, lent: &mut Lent<'_>) {
         let peers = self.hearers();
@@ -94,6 +105,11 @@ impl Overlay {
                     let mut body = lent.pool.take(400);
                     message.write(&mut body);
                     self.send_to_peer(peer, (FrameKind::Broadcast, body), lent);
+                }
+                Wanted::Ask(peer, uncovered) => {
+                    let mut body = lent.pool.take(16);
+                    uncovered.write(&mut body);
+                    self.send_to_peer_once(peer, (FrameKind::Uncovered, body), lent);
                 }
                 Wanted::Tell(peer, covered) => {
                     let mut body = lent.pool.take(32);

@@ -5,8 +5,8 @@ use crate::buffer::Buffer;
 use crate::counters::DropReason;
 use crate::edge::{self, Again, Edge, Overdue, Receipt, Stage};
 use crate::wire::{
-    Address, CloseReason, EdgeId, FrameHeader, FrameKind, Link, Malformed, Neighbours, OPEN, Ping, RoleBits,
-    SHORT_LEN, Way, read_observed,
+    Address, Broadcast, CloseReason, EdgeId, FrameHeader, FrameKind, Link, Malformed, Neighbours, OPEN, Ping,
+    Revocation, RoleBits, SHORT_LEN, Way, read_observed,
 };
 
 /// The retransmission at which a packet also takes the next best way.
@@ -17,7 +17,7 @@ impl Overlay {
     pub(super) fn send_frame(&mut self, id: EdgeId, kind: FrameKind, body: Buffer, lent: &mut Lent<'_>) {
         let Some(edge) = self.edges.get_mut(id) else { return };
         let rto = lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
-        let sequence = edge.reliable.send(kind, &body, lent.now, rto + edge::ACK_DELAY);
+        let sequence = edge.reliable.send(kind, &body, lent.now, rto + edge::ack_delay(kind));
         self.put_frame(id, FrameHeader { kind, ack: None, sequence }, body, lent);
     }
 
@@ -67,14 +67,37 @@ impl Overlay {
         if let Some(sequence) = header.sequence {
             let Some(edge) = self.edges.get_mut(id) else { return };
             edge.was_told |= header.kind.tells();
-            match edge.reliable.on_sequence(sequence, lent.now) {
+            match edge.reliable.on_sequence(sequence, edge::ack_delay(header.kind), lent.now) {
                 Receipt::New => {}
-                Receipt::Duplicate => return self.counters.drop(DropReason::Duplicate),
+                Receipt::Duplicate => {
+                    self.answer_again(id, header.kind, &payload, lent);
+                    return self.counters.drop(DropReason::Duplicate);
+                }
                 Receipt::OutOfWindow => return self.counters.drop(DropReason::OutOfWindow),
             }
         }
         if self.on_frame(id, header.kind, payload, lent).is_err() {
             self.counters.drop(DropReason::Malformed);
+        }
+    }
+
+    /// Who sends again what it handed on may have lost the answer with the acknowledgement that rode on it.
+    fn answer_again(&mut self, id: EdgeId, kind: FrameKind, body: &[u8], lent: &mut Lent<'_>) {
+        let Some(Stage::Linked(peer)) = self.edges.get(id).map(|edge| edge.stage) else { return };
+        match kind {
+            FrameKind::Broadcast => {
+                if let Ok(message) = Broadcast::read(body) {
+                    self.broadcasts.on_uncovered(peer, message.uncovered());
+                    self.run_broadcasts(lent);
+                }
+            }
+            FrameKind::Revocation => {
+                if let Ok(Revocation::Broadcast(message)) = Revocation::read(body) {
+                    self.notices.on_uncovered(peer, message.uncovered());
+                    self.run_notices(lent);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -144,6 +167,7 @@ impl Overlay {
             FrameKind::Upkeep => self.on_upkeep(peer, &payload, lent)?,
             FrameKind::Broadcast => self.on_broadcast(peer, &payload, lent)?,
             FrameKind::Covered => self.on_covered(peer, &payload, lent)?,
+            FrameKind::Uncovered => self.on_uncovered(peer, &payload, lent)?,
             FrameKind::Revocation => self.on_revocation(peer, &payload, lent)?,
             FrameKind::Link | FrameKind::Ack | FrameKind::Close => {}
         }

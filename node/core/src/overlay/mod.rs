@@ -360,9 +360,7 @@ impl Overlay {
         self.engine.handle_timeout(lent.now);
         self.run_links(lent);
         self.run_edges(lent);
-        while let Some((id, reply)) = self.inquiries.handle_timeout(lent.now) {
-            lent.outputs.push_back(Output::Reply { id, reply });
-        }
+        self.run_inquiries(lent);
         if self.ring.announcement_is_due(lent.now) {
             self.announce_somewhere(lent);
         }

@@ -7,6 +7,7 @@ use crate::buffer::Buffer;
 use crate::connection::{Connection, Role};
 use crate::control::{FailureKind, Reply};
 use crate::counters::DropReason;
+use crate::inquiry::{Question, Wanted};
 use crate::machine::RequestId;
 use crate::ring::ShortcutWanted;
 use crate::router::{self, Route};
@@ -293,20 +294,39 @@ impl Overlay {
             };
             return Self::reply(request, reply, lent);
         }
-        let header = PacketHeader::new(kind, Mode::Exact, self.own, target);
-        let header = if kind == PacketKind::TraceRequest { header.recorded() } else { header };
+        let question = Question { kind, target };
+        let header = self.question_header(question);
         if let Route::Drop(_) = router::route(&header, self.own, &self.connections, None) {
             let why = format!("no way to {target}: no connected peer is nearer to it");
             return Self::reply(request, Reply::failed(FailureKind::NoAnswer, why), lent);
         }
-        let Some(id) = self.inquiries.ask(request, lent.now) else {
+        let Some(id) = self.inquiries.ask(request, question, lent.now) else {
             let reply = Reply::failed(FailureKind::Busy, "too many questions under way");
             return Self::reply(request, reply, lent);
         };
+        self.send_question(question, id, lent);
+        self.pump(lent);
+    }
+
+    fn question_header(&self, Question { kind, target }: Question) -> PacketHeader {
+        let header = PacketHeader::new(kind, Mode::Exact, self.own, target);
+        if kind == PacketKind::TraceRequest { header.recorded() } else { header }
+    }
+
+    fn send_question(&mut self, question: Question, id: u32, lent: &mut Lent<'_>) {
         let mut body = lent.pool.take(4);
         body.put_u32(id);
-        self.send_packet(&header, body, lent);
-        self.pump(lent);
+        self.send_packet(&self.question_header(question), body, lent);
+    }
+
+    /// Asks again what was not answered, and gives up what is too old.
+    pub(super) fn run_inquiries(&mut self, lent: &mut Lent<'_>) {
+        while let Some(wanted) = self.inquiries.handle_timeout(lent.now) {
+            match wanted {
+                Wanted::Ask(question, id) => self.send_question(question, id, lent),
+                Wanted::Reply(id, reply) => Self::reply(id, reply, lent),
+            }
+        }
     }
 
     fn answer(&self, answer: Option<(RequestId, Reply)>, lent: &mut Lent<'_>) {

@@ -153,6 +153,10 @@ impl Overlay {
                 self.notices.on_covered(peer, covered);
                 self.run_notices(lent);
             }
+            Revocation::Uncovered(uncovered) => {
+                self.notices.on_uncovered(peer, uncovered);
+                self.run_notices(lent);
+            }
         }
         Ok(())
     }
@@ -255,17 +259,20 @@ impl Overlay {
         self.send_to_peer(peer, (FrameKind::Revocation, body), lent);
     }
 
+    fn say_once(&mut self, peer: Address, message: &Revocation, lent: &mut Lent<'_>) {
+        let mut body = lent.pool.take(16);
+        message.write(&mut body);
+        self.send_to_peer_once(peer, (FrameKind::Revocation, body), lent);
+    }
+
     /// Carries out what the broadcasts of notices want.
     pub(super) fn run_notices(&mut self, lent: &mut Lent<'_>) {
         self.notices.handle_timeout(lent.now);
         while let Some(wanted) = self.notices.poll() {
             match wanted {
                 Wanted::Send(peer, message) => self.say(peer, &Revocation::Broadcast(message), lent),
-                Wanted::Tell(peer, covered) => {
-                    let mut body = lent.pool.take(16);
-                    Revocation::Covered(covered).write(&mut body);
-                    self.send_to_peer_once(peer, (FrameKind::Revocation, body), lent);
-                }
+                Wanted::Ask(peer, uncovered) => self.say_once(peer, &Revocation::Uncovered(uncovered), lent),
+                Wanted::Tell(peer, covered) => self.say_once(peer, &Revocation::Covered(covered), lent),
                 Wanted::Doubt(peer) => self.doubt(peer, lent),
                 Wanted::Done { members, complete, .. } => {
                     self.tell(EventKind::Broadcast { members, complete }, lent);

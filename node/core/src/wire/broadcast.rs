@@ -52,6 +52,12 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
+    /// Asks whether it is covered.
+    #[must_use]
+    pub fn uncovered(&self) -> Uncovered {
+        Uncovered { id: self.id, part: self.part }
+    }
+
     /// To bytes.
     pub fn write(&self, body: &mut Buffer) {
         body.put_u64(self.id.0);
@@ -74,6 +80,31 @@ impl Broadcast {
             return Err(Malformed);
         }
         Ok(Self { id, origin, part, range, hop_limit, payload: payload.to_vec() })
+    }
+}
+
+/// The sender still waits to hear that a part of the ring is covered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uncovered {
+    /// Of which broadcast.
+    pub id: BroadcastId,
+    /// The sender's number of the part.
+    pub part: u16,
+}
+
+impl Uncovered {
+    /// To bytes.
+    pub fn write(&self, body: &mut Buffer) {
+        body.put_u64(self.id.0);
+        body.put_u16(self.part);
+    }
+
+    /// From bytes.
+    pub fn read(body: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body);
+        let uncovered = Self { id: BroadcastId(reader.u64()?), part: reader.u16()? };
+        reader.end()?;
+        Ok(uncovered)
     }
 }
 

@@ -56,13 +56,15 @@ pub enum FrameKind {
     Covered = 18,
     /// A [`super::Revocation`].
     Revocation = 19,
+    /// A [`super::Uncovered`].
+    Uncovered = 20,
 }
 
 impl FrameKind {
     /// Whether it tells members of something that all shall know, or answers that.
     #[must_use]
     pub fn tells(self) -> bool {
-        matches!(self, Self::Broadcast | Self::Covered | Self::Revocation)
+        matches!(self, Self::Broadcast | Self::Covered | Self::Revocation | Self::Uncovered)
     }
 
     fn from_bits(bits: u8) -> Result<Self, Malformed> {
@@ -79,6 +81,7 @@ impl FrameKind {
             Self::Broadcast,
             Self::Covered,
             Self::Revocation,
+            Self::Uncovered,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == bits)

@@ -17,7 +17,7 @@ mod revocation;
 
 pub use address::{Address, AddressError, Distance};
 pub use announcement::{ANNOUNCED_BYTES, ANNOUNCED_MAX, Announcement, Receipt};
-pub use broadcast::{BROADCAST_MAX, Broadcast, BroadcastId, Covered, Range};
+pub use broadcast::{BROADCAST_MAX, Broadcast, BroadcastId, Covered, Range, Uncovered};
 pub use codec::Malformed;
 pub use dht::{
     Ask, Copied, Denial, DhtAnswer, DhtRequest, ITEMS_MAX, LISTED_MAX, Listed, Page, RingArc, Said, Upkeep,

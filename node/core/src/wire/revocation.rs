@@ -1,7 +1,7 @@
 //! What peers of a group tell each other about revocations. What it proves stands in what the authority signed.
 
 use super::codec::{Malformed, Reader, Write as _};
-use super::{Broadcast, Covered};
+use super::{Broadcast, Covered, Uncovered};
 use crate::buffer::Buffer;
 
 /// Notices that one page holds at most.
@@ -94,6 +94,8 @@ pub enum Revocation {
     Broadcast(Broadcast),
     /// Everybody in a part of the ring has it.
     Covered(Covered),
+    /// The sender still waits to hear that.
+    Uncovered(Uncovered),
     /// The salt that the group has since a notice, for a peer that stays.
     Epoch {
         /// A secret of the members.
@@ -140,6 +142,10 @@ impl Revocation {
                 body.put_u8(5);
                 covered.write(body);
             }
+            Self::Uncovered(uncovered) => {
+                body.put_u8(7);
+                uncovered.write(body);
+            }
             Self::Epoch { salt, notice } => {
                 body.put_u8(6);
                 body.put(&salt.0);
@@ -170,6 +176,7 @@ impl Revocation {
                 let notice = reader.take(reader.len())?.to_vec();
                 Self::Epoch { salt, notice }
             }
+            7 => return Uncovered::read(reader.rest()).map(Self::Uncovered),
             _ => return Err(Malformed),
         };
         reader.end()?;

@@ -8,6 +8,7 @@ use atoll_core::wire::{
     Candidate, ConnectToMe, Covered, Echo, EdgeId, FrameHeader, FrameKind, Header, Knowledge, Link, ListPart,
     Members, Mode, NEIGHBOURS_MAX, Neighbours, OverlayTag, PAGE_MAX, PART_MAX, PacketHeader, PacketKind,
     Part, Ping, ROUTE_MAX, RTT_MAX, Range, Receipt, Revocation, SALT_LEN, SAMPLE_MAX, Salt, Sample,
+    Uncovered,
 };
 use atoll_core::{Buffer, Pool};
 use proptest::prelude::*;
@@ -58,6 +59,8 @@ fn revocation() -> impl Strategy<Value = Revocation> {
         }),
         (any::<u16>(), any::<u32>())
             .prop_map(|(part, members)| Revocation::Covered(Covered { part, members })),
+        (any::<u64>(), any::<u16>())
+            .prop_map(|(id, part)| Revocation::Uncovered(Uncovered { id: BroadcastId(id), part })),
         (any::<[u8; SALT_LEN]>(), bytes(NOTICE_MAX))
             .prop_map(|(salt, notice)| Revocation::Epoch { salt: Salt(salt), notice }),
     ]
@@ -81,6 +84,7 @@ fn frame() -> impl Strategy<Value = FrameHeader> {
         FrameKind::Broadcast,
         FrameKind::Covered,
         FrameKind::Revocation,
+        FrameKind::Uncovered,
     ];
     let ack = (any::<u16>(), any::<u32>()).prop_map(|(next, bits)| Ack { next, bits });
     (prop::sample::select(kinds.to_vec()), prop::option::of(ack), any::<Option<u16>>())
@@ -181,6 +185,8 @@ proptest! {
         prop_assert_eq!(Broadcast::read(&written(|buffer| message.write(buffer))), Ok(message.clone()));
         let covered = Covered { part, members };
         prop_assert_eq!(Covered::read(&written(|buffer| covered.write(buffer))), Ok(covered));
+        let uncovered = message.uncovered();
+        prop_assert_eq!(Uncovered::read(&written(|buffer| uncovered.write(buffer))), Ok(uncovered));
         let notice = Revocation::Broadcast(message);
         prop_assert_eq!(Revocation::read(&written(|buffer| notice.write(buffer))), Ok(notice));
     }
