@@ -14,7 +14,7 @@ const RETRANSMISSIONS_MAX: u8 = 3;
 /// How long an acknowledgement waits for a frame to ride on.
 const ACK_DELAY: Duration = Duration::from_millis(60);
 /// The same for what all members are told: whoever hands it on to a few answers within this time.
-const ANSWER_DELAY: Duration = Duration::from_millis(360);
+const ANSWER_DELAY: Duration = Duration::from_millis(500);
 
 const WINDOW: u16 = 33;
 
@@ -253,7 +253,7 @@ mod tests {
     fn an_acknowledgement_waits_no_longer_than_the_most_urgent_one() {
         let (mut receiver, at) = (Reliable::default(), |millis| Time::ZERO + Duration::from_millis(millis));
         receiver.on_sequence(0, ack_delay(FrameKind::Broadcast), Time::ZERO);
-        assert_eq!(receiver.due(), Some(at(360)));
+        assert_eq!(receiver.due(), Some(at(500)));
         receiver.on_sequence(1, ack_delay(FrameKind::Packet), at(100));
         assert_eq!(receiver.due(), Some(at(160)));
         receiver.on_sequence(1, ack_delay(FrameKind::Packet), at(120));

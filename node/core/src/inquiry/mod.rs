@@ -124,18 +124,19 @@ impl Inquiries {
 mod tests {
     use super::*;
 
-    const QUESTION: Question =
-        Question { kind: PacketKind::EchoRequest, target: Address::from_bytes([7; Address::LEN]) };
+    fn question() -> Question {
+        Question { kind: PacketKind::EchoRequest, target: Address::from_bytes([7; Address::LEN]) }
+    }
 
     #[test]
     fn a_question_is_asked_again_until_it_is_too_old() {
         let mut inquiries = Inquiries::new(&Rng::new([1; 32]));
-        inquiries.ask(RequestId(7), QUESTION, Time::ZERO).unwrap();
+        inquiries.ask(RequestId(7), question(), Time::ZERO).unwrap();
         let mut asked = Vec::new();
         let reply = loop {
             let now = inquiries.poll_timeout().unwrap().at;
             match inquiries.handle_timeout(now) {
-                Some(Wanted::Ask(question, _)) if question == QUESTION => asked.push(now),
+                Some(Wanted::Ask(asking, _)) if asking == question() => asked.push(now),
                 Some(Wanted::Reply(request, reply)) => break (now, request, reply),
                 other => panic!("{other:?}"),
             }
@@ -151,7 +152,7 @@ mod tests {
     fn the_round_trip_is_that_of_the_packet_that_is_answered() {
         for late in [false, true] {
             let mut inquiries = Inquiries::new(&Rng::new([1; 32]));
-            let first = inquiries.ask(RequestId(7), QUESTION, Time::ZERO).unwrap();
+            let first = inquiries.ask(RequestId(7), question(), Time::ZERO).unwrap();
             let Some(Wanted::Ask(_, again)) = inquiries.handle_timeout(Time::from_secs(1)) else {
                 panic!("it is not asked again")
             };

@@ -371,6 +371,7 @@ impl Overlay {
         self.run_healing(lent);
         self.run_broadcasts(lent);
         self.run_notices(lent);
+        self.run_exchange(lent);
         self.look_for_members(lent.now);
         self.dirty |= self.look_at <= lent.now;
         self.run_senders(lent);
@@ -404,6 +405,7 @@ impl Overlay {
             self.improve_timeout(),
             self.broadcasts.poll_timeout(),
             self.notices.poll_timeout(),
+            self.exchange.poll_timeout(),
             self.subscriptions_timeout(),
             self.herald.poll_timeout(),
             self.healing.poll_timeout().filter(|_| self.connected),

@@ -195,7 +195,17 @@ impl Overlay {
         if next > 0 && !notices.is_empty() {
             return self.ask(peer, (next, 0), lent);
         }
-        self.tell_peers(Some(peer), lent);
+        let since = self.connections.get(peer).map(|connection| connection.since);
+        if !since.is_some_and(|since| self.exchange.holds(since, lent.now)) {
+            self.tell_peers(Some(peer), lent);
+        }
+    }
+
+    /// Tells peers what was held back.
+    pub(super) fn run_exchange(&mut self, lent: &mut Lent<'_>) {
+        if self.exchange.handle_timeout(lent.now) {
+            self.tell_peers(None, lent);
+        }
     }
 
     fn on_list_part(&mut self, peer: Address, part: ListPart, lent: &mut Lent<'_>) {
@@ -230,6 +240,9 @@ impl Overlay {
         }
         self.run_notices(lent);
         let complete = self.knowledge().map_or(0, |ours| ours.complete);
+        if complete == number && self.exchange.is_spared() {
+            self.untold = false;
+        }
         if fresh && complete < number {
             self.ask(from, (complete, 0), lent);
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::connection::CONNECTIONS_MAX;
+use crate::machine::Deadline;
 use crate::security::{Known, LIST_MAX};
 use crate::time::Time;
 use crate::wire::{Address, Knowledge, ListPart, PAGE_MAX, PART_MAX, Revocation};
@@ -31,6 +32,11 @@ const AHEAD_MAX: usize = 2 * BURST;
 const RECENT: Duration = Duration::from_secs(60);
 /// Notices that are remembered as learnt lately, at most; beyond, the one that was learnt first is forgotten.
 const RECENT_MAX: usize = 256;
+
+/// How long whoever learnt something from a new peer waits before it tells the others: a broadcast is perhaps on its way to all.
+const HOLD: Duration = Duration::from_secs(3);
+/// For how long a peer is new.
+const NEW: Duration = Duration::from_secs(5);
 
 /// A list that comes in parts.
 #[derive(Debug)]
@@ -76,6 +82,8 @@ pub struct Exchange {
     claims: BTreeMap<Address, Claim>,
     /// The numbers of notices that were learnt lately, and when.
     recent: BTreeMap<u64, Time>,
+    /// When peers are told what a new one said.
+    tell_at: Option<Time>,
 }
 
 /// How much is known, for a peer.
@@ -179,6 +187,31 @@ impl Exchange {
         self.claims.remove(&peer);
     }
 
+    /// A peer that is connected since then said something new; whether it is better not to tell the others at once.
+    pub fn holds(&mut self, since: Time, now: Time) -> bool {
+        let is_new = since + NEW > now;
+        if is_new {
+            self.tell_at.get_or_insert(now + HOLD);
+        }
+        is_new
+    }
+
+    /// A broadcast brings everybody what was held back, if something was.
+    pub fn is_spared(&mut self) -> bool {
+        self.tell_at.take().is_some()
+    }
+
+    /// Whether what was held back is due.
+    pub fn handle_timeout(&mut self, now: Time) -> bool {
+        self.tell_at.take_if(|at| *at <= now).is_some()
+    }
+
+    /// When what was held back is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        self.tell_at.map(|at| Deadline { at, reason: "revocations" })
+    }
+
     /// Remembers that a notice was learnt just now.
     pub fn on_learnt(&mut self, number: u64, now: Time) {
         self.recent.retain(|_, since| *since + RECENT > now);
@@ -269,6 +302,22 @@ mod tests {
             known.take(&notice(number), format!("{number:0200}").as_bytes());
         }
         known
+    }
+
+    #[test]
+    fn what_a_new_peer_said_is_held_back_until_a_broadcast_brings_it_or_time_is_over() {
+        let (mut exchange, linked) = (Exchange::default(), Time::from_secs(100));
+        assert!(!exchange.holds(linked, linked + NEW), "an old peer");
+        assert_eq!(exchange.poll_timeout(), None);
+        let told = Time::from_secs(101);
+        assert!(exchange.holds(linked, told));
+        assert!(!exchange.handle_timeout(told));
+        assert!(exchange.is_spared() && !exchange.is_spared());
+        assert!(!exchange.handle_timeout(told + HOLD), "the broadcast brought it");
+        assert!(exchange.holds(linked, told));
+        let due = exchange.poll_timeout().unwrap().at;
+        assert_eq!(due, told + HOLD);
+        assert!(exchange.handle_timeout(due) && !exchange.handle_timeout(due), "once");
     }
 
     /// Asks until nothing more is said, as the overlay does, each answer in an order that `shuffle` makes of it.

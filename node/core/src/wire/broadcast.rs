@@ -118,16 +118,30 @@ pub struct Covered {
 }
 
 impl Covered {
+    /// From so many members on the number takes four bytes more.
+    const MANY: u8 = 0xff;
+
     /// To bytes.
     pub fn write(&self, body: &mut Buffer) {
         body.put_u16(self.part);
-        body.put_u32(self.members);
+        match u8::try_from(self.members) {
+            Ok(few) if few < Self::MANY => body.put_u8(few),
+            _ => {
+                body.put_u8(Self::MANY);
+                body.put_u32(self.members);
+            }
+        }
     }
 
     /// From bytes.
     pub fn read(body: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
-        let covered = Self { part: reader.u16()?, members: reader.u32()? };
+        let part = reader.u16()?;
+        let members = match reader.u8()? {
+            Self::MANY => reader.u32()?,
+            few => few.into(),
+        };
+        let covered = Self { part, members };
         reader.end()?;
         Ok(covered)
     }

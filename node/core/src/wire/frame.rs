@@ -1,9 +1,9 @@
 //! What one opened record holds: a frame between two ends of an edge.
 //!
 //! ```text
-//! ranKKKKK | acknowledgement 2 + 4 if a | sequence 2 if r | body
+//! ragKKKKK | acknowledgement 2 if a + 4 if g | sequence 2 if r | body
 //! ```
-//! `r`: reliable, the receiver acknowledges the sequence number. `a`: an acknowledgement rides along. `n` is 0.
+//! `r`: reliable, the receiver acknowledges the sequence number. `a`: an acknowledgement rides along. `g`: it has gaps.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,6 +17,7 @@ pub const NEIGHBOURS_MAX: usize = 16;
 
 const RELIABLE: u8 = 0x80;
 const ACK: u8 = 0x40;
+const GAPS: u8 = 0x20;
 const KIND: u8 = 0x1f;
 
 /// What arrived on an edge: everything before `next`, and `next + 1 + i` for each bit `i`.
@@ -108,12 +109,13 @@ impl FrameHeader {
     pub fn take(record: &mut Buffer) -> Result<Self, Malformed> {
         let mut reader = Reader::new(record);
         let first = reader.u8()?;
-        if first & !(RELIABLE | ACK | KIND) != 0 {
-            return Err(Malformed);
-        }
         let kind = FrameKind::from_bits(first & KIND)?;
-        let ack =
-            if first & ACK == 0 { None } else { Some(Ack { next: reader.u16()?, bits: reader.u32()? }) };
+        let ack = match (first & ACK != 0, first & GAPS != 0) {
+            (false, false) => None,
+            (false, true) => return Err(Malformed),
+            (true, false) => Some(Ack { next: reader.u16()?, bits: 0 }),
+            (true, true) => Some(Ack { next: reader.u16()?, bits: reader.u32()? }),
+        };
         let sequence = if first & RELIABLE == 0 { None } else { Some(reader.u16()?) };
         let len = record.len() - reader.len();
         record.advance(len);
@@ -126,11 +128,17 @@ impl FrameHeader {
             body.prepend(&sequence.to_be_bytes());
         }
         if let Some(ack) = self.ack {
-            body.prepend(&ack.bits.to_be_bytes());
+            if ack.bits != 0 {
+                body.prepend(&ack.bits.to_be_bytes());
+            }
             body.prepend(&ack.next.to_be_bytes());
         }
         let reliable = if self.sequence.is_some() { RELIABLE } else { 0 };
-        let ack = if self.ack.is_some() { ACK } else { 0 };
+        let ack = match self.ack {
+            None => 0,
+            Some(Ack { bits: 0, .. }) => ACK,
+            Some(_) => ACK | GAPS,
+        };
         body.prepend(&[self.kind as u8 | reliable | ack]);
     }
 }
