@@ -69,20 +69,27 @@ impl Inquiries {
         Some(id)
     }
 
-    /// Whose question it was that is answered, and when the packet left.
-    fn take(&mut self, id: u32) -> Option<(RequestId, Time)> {
+    /// The question that is over, and when the packet with this id left.
+    fn take(&mut self, id: u32) -> Option<(Pending, Time)> {
         let (at, sent) = self.pending.iter().enumerate().find_map(|(at, pending)| {
             let packet = pending.packets.iter().find(|(own, _)| *own == id)?;
             Some((at, packet.1))
         })?;
-        Some((self.pending.remove(at).request, sent))
+        Some((self.pending.remove(at), sent))
+    }
+
+    /// There is no way to the target of the question with this id.
+    pub fn give_up(&mut self, id: u32) -> Option<(RequestId, Reply)> {
+        let (pending, _) = self.take(id)?;
+        let why = format!("no way to {}: no connected peer is nearer to it", pending.question.target);
+        Some((pending.request, Reply::failed(FailureKind::NoAnswer, why)))
     }
 
     /// An echo came back.
     pub fn on_echo(&mut self, echo: Echo, now: Time) -> Option<(RequestId, Reply)> {
-        let (request, sent) = self.take(echo.id)?;
+        let (pending, sent) = self.take(echo.id)?;
         let seconds = now.since(sent).as_secs_f64();
-        Some((request, Reply::Ping { seconds, hops: u32::from(echo.hops) }))
+        Some((pending.request, Reply::Ping { seconds, hops: u32::from(echo.hops) }))
     }
 
     /// A trace came back from `destination`.
@@ -92,10 +99,10 @@ impl Inquiries {
         destination: Address,
         now: Time,
     ) -> Option<(RequestId, Reply)> {
-        let (request, sent) = self.take(trace.id)?;
+        let (pending, sent) = self.take(trace.id)?;
         let seconds = now.since(sent).as_secs_f64();
         let hops = trace.members.into_iter().chain([destination]).collect();
-        Some((request, Reply::Route { hops, seconds }))
+        Some((pending.request, Reply::Route { hops, seconds }))
     }
 
     /// A question to ask again, or one that is too old; one a call.

@@ -295,11 +295,6 @@ impl Overlay {
             return Self::reply(request, reply, lent);
         }
         let question = Question { kind, target };
-        let header = self.question_header(question);
-        if let Route::Drop(_) = router::route(&header, self.own, &self.connections, None) {
-            let why = format!("no way to {target}: no connected peer is nearer to it");
-            return Self::reply(request, Reply::failed(FailureKind::NoAnswer, why), lent);
-        }
         let Some(id) = self.inquiries.ask(request, question, lent.now) else {
             let reply = Reply::failed(FailureKind::Busy, "too many questions under way");
             return Self::reply(request, reply, lent);
@@ -319,11 +314,21 @@ impl Overlay {
         self.send_packet(&self.question_header(question), body, lent);
     }
 
-    /// Asks again what was not answered, and gives up what is too old.
+    /// Asks again what was not answered, and gives up what is too old. Where there is no way the first time, the target may
+    /// be about to take its place beside us; later on there is nobody.
     pub(super) fn run_inquiries(&mut self, lent: &mut Lent<'_>) {
         while let Some(wanted) = self.inquiries.handle_timeout(lent.now) {
             match wanted {
-                Wanted::Ask(question, id) => self.send_question(question, id, lent),
+                Wanted::Ask(question, id) => {
+                    let header = self.question_header(question);
+                    match router::route(&header, self.own, &self.connections, None) {
+                        Route::Drop(_) => {
+                            let answer = self.inquiries.give_up(id);
+                            self.answer(answer, lent);
+                        }
+                        _ => self.send_question(question, id, lent),
+                    }
+                }
                 Wanted::Reply(id, reply) => Self::reply(id, reply, lent),
             }
         }
