@@ -112,6 +112,9 @@ pub enum Refusal {
     /// More work than can be waited for.
     #[error("the site is busy: nothing was changed, try again later")]
     Busy,
+    /// An answer takes too long; what was asked may be done all the same.
+    #[error("the site did not answer in time: see whether it is done, and try again later")]
+    Late,
     /// Our own mistake.
     #[error("something went wrong on the site: nothing was changed")]
     Broken,
@@ -154,6 +157,7 @@ impl Refusal {
             Self::ForeignList => "foreign_list",
             Self::Unavailable => "unavailable",
             Self::Busy => "busy",
+            Self::Late => "late",
             Self::Broken => "broken",
         }
     }
@@ -184,7 +188,7 @@ impl Refusal {
             Self::Malformed | Self::Stale | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Ended => StatusCode::GONE,
-            Self::AuthorityEnded | Self::Restored | Self::Unavailable | Self::Busy => {
+            Self::AuthorityEnded | Self::Restored | Self::Unavailable | Self::Busy | Self::Late => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,

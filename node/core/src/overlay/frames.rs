@@ -182,7 +182,9 @@ impl Overlay {
         }
         if let Some(peer) = peer.filter(|_| reason == CloseReason::Leaving) {
             self.healing.forget(peer);
-            self.departed.note(peer, lent.now);
+            if self.discovery.is_some() {
+                self.departed.note(peer, lent.now);
+            }
         }
         let Some(connection) = peer.and_then(|peer| self.connections.get(peer)) else { return };
         if reason != CloseReason::Duplicate {

@@ -1,6 +1,32 @@
-//! The description of the API against its operations.
+//! The description of the API against its operations, and answers that take too long.
 
-use super::api;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::middleware::from_fn;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use hyper::{Request, StatusCode};
+use tower::ServiceExt as _;
+
+use super::{api, in_time, pages};
+use crate::refusal::Refusal;
+
+/// What somebody reads whose answer never comes; time passes by itself where nothing else happens.
+async fn late<F: From<Refusal> + IntoResponse + 'static>() -> String {
+    let router: Router = Router::new().route("/", get(std::future::pending::<()>));
+    let router = router.layer(from_fn(in_time::<F>));
+    let answer = router.oneshot(Request::new(Body::empty())).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    String::from_utf8(to_bytes(answer.into_body(), 10_000).await.unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_too_long_is_told_so_in_the_form_that_fits() {
+    let [for_programs, for_people] = [late::<api::Failed>().await, late::<pages::Failed>().await];
+    let read: serde_json::Value = serde_json::from_str(&for_programs).unwrap();
+    assert_eq!(read["reason"], "late");
+    assert!(for_people.contains("<html") && for_people.contains("did not answer in time"), "{for_people}");
+}
 
 #[test]
 fn the_description_names_every_operation_and_no_other() {
