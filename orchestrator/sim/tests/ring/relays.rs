@@ -5,7 +5,7 @@ use std::time::Duration;
 use atoll_core::control::{Command, EventKind, Peer, Reply};
 use atoll_core::wire::Address;
 use atoll_sim::Stop;
-use atoll_topology::HostId;
+use atoll_topology::{Fault, HostId};
 
 use crate::town::Town;
 
@@ -80,4 +80,24 @@ fn a_relay_that_dies_is_replaced_while_the_connection_stands() {
     }
     println!("{times:?}");
     assert!(times.iter().all(|time| *time < Duration::from_secs(2)), "{times:?}");
+}
+
+#[test]
+fn a_relay_that_reaches_one_end_no_longer_is_left_and_the_connection_stands() {
+    let mut town = Town::settled(60, "symmetric", 3);
+    for turn in 0..5 {
+        let (host, peer, via) = relayed(&mut town)[turn * 7];
+        let [relay, end] = [via, peer].map(|member| town.host(member).unwrap());
+        let sides = [vec![relay], vec![end]];
+        town.world.apply(&Fault::PartitionHosts { name: "cut".to_owned(), sides });
+        let cut = town.world.now();
+        town.world.run_for(Duration::from_secs(60)).unwrap();
+        let lost = |kind: &EventKind| matches!(kind, EventKind::PeerLost { peer: lost, .. } if *lost == peer);
+        assert!(town.told_since(host, cut).iter().all(|kind| !lost(kind)), "the connection closed");
+        let list = peers(&mut town, host);
+        let now = list.iter().find(|one| one.address == peer).expect("they are connected");
+        assert!(now.via != Some(via), "{now:?}");
+        town.world.apply(&Fault::Heal { name: "cut".to_owned() });
+        town.world.run_for(Duration::from_secs(60)).unwrap();
+    }
 }
