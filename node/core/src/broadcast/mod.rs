@@ -19,10 +19,10 @@ pub const UNDER_WAY_MAX: usize = 64;
 pub const SEEN_MAX: usize = 1024;
 /// How long one is remembered.
 const MEMORY: Duration = Duration::from_secs(600);
-/// How long a range may take before its peer is doubted, and asked again: so long for one that is handed on no further...
+/// How long a range may take at least before its peer is doubted, and asked again.
 const DOUBT: Duration = Duration::from_secs(3);
-/// ...and so much longer for the first one, of which each hop takes off a third. Whoever handed a range on to one who waits
-/// for others lets them wait first.
+/// How much longer the ranges of the origin may take; each hop takes a third off. Whoever waits for one who waits for others
+/// lets that one ask first.
 const DOUBT_MORE: Duration = Duration::from_secs(4);
 /// How long a broadcast is pursued.
 const GIVE_UP: Duration = Duration::from_secs(60);
