@@ -10,11 +10,11 @@ use crate::edge::{self, Edge, Stage};
 use crate::linker::Wanted;
 use crate::machine::Deadline;
 use crate::path;
-use crate::security::{Claim, Intent};
+use crate::security::{Action, Claim, Intent};
 use crate::time::Time;
 use crate::wire::{
-    Address, Candidate, CloseReason, ConnectToMe, EdgeId, FrameKind, Link, Mode, PacketHeader, PacketKind,
-    Remote, Way,
+    Address, Candidate, CloseReason, ConnectToMe, EdgeId, FrameKind, Header, Link, Mode, PacketHeader,
+    PacketKind, Remote, Way,
 };
 
 /// Transport addresses of ours that a `ConnectToMe` names at most.
@@ -495,8 +495,28 @@ impl Overlay {
         let body = lent.pool.copy(&[reason as u8]);
         self.send_frame_once(id, FrameKind::Close, body, lent);
         while let Some(action) = self.engine.poll() {
+            if let Action::Record(channel, farewell) = &action
+                && *channel == edge::channel(id)
+            {
+                self.note_parting(id, farewell, lent);
+            }
             self.carry_out(action, lent);
         }
+    }
+
+    fn note_parting(&mut self, id: EdgeId, farewell: &[u8], lent: &mut Lent<'_>) {
+        let Some(edge) = self.edges.get(id) else { return };
+        let Some(path) = lent.paths.get(edge.path) else { return };
+        let mut datagram = lent.pool.copy(farewell);
+        Header::Short { receiver: edge.remote }.prepend(&mut datagram);
+        self.partings.note(id, (path.remote, &datagram), path.rto(), lent.now);
+    }
+
+    /// A peer sends on an edge that is no more: if we closed it, it has not heard that.
+    pub(super) fn close_again(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
+        let Some((to, farewell)) = self.partings.answer(id, lent.now) else { return };
+        let farewell = lent.pool.copy(farewell);
+        self.transmit(to, farewell, lent);
     }
 
     /// Ends a connection with all its edges.

@@ -15,6 +15,7 @@ mod links;
 mod meeting;
 mod members;
 mod packets;
+mod partings;
 mod relays;
 mod report;
 mod revocations;
@@ -24,6 +25,7 @@ mod transit;
 mod transports;
 
 use self::departed::Departed;
+use self::partings::Partings;
 use self::relays::Relayed;
 use self::transit::WaysBack;
 use std::cell::Cell;
@@ -166,6 +168,8 @@ pub struct Overlay {
     discovered: Option<(Time, u32)>,
     /// Members that are known to be gone.
     departed: Departed,
+    /// Edges that we closed, in case that was not heard.
+    partings: Partings,
     /// Members that were found before we had our place.
     to_meet: Vec<Entry>,
     relay: Relay,
@@ -229,6 +233,7 @@ impl Overlay {
             inquiries: Inquiries::new(&rng),
             discovered: None,
             departed: Departed::default(),
+            partings: Partings::default(),
             to_meet: Vec::new(),
             healing,
             broadcasts: Broadcasts::new(own, &rng),
@@ -288,7 +293,10 @@ impl Overlay {
             Header::Short { receiver } if self.edges.contains(receiver) => {
                 self.engine.record(edge::channel(receiver), arrival.payload, lent.now);
             }
-            Header::Short { .. } => self.counters.drop(DropReason::UnknownEdge),
+            Header::Short { receiver } => {
+                self.counters.drop(DropReason::UnknownEdge);
+                self.close_again(receiver, lent);
+            }
             Header::Long { sender, receiver, .. } => self.on_handshake(sender, receiver, &arrival, lent),
         }
         self.pump(lent);
