@@ -242,7 +242,7 @@ fn a_sender_that_is_interrupted_leaves_nothing() {
     let mut town = Town::chain(4);
     let sending = begun(&town, 0, 2);
     let id = sending.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-s", "INT", &id]).status().unwrap().success());
+    assert!(std::process::Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
     sending.wait_with_output().unwrap();
     town.nodes[2].wait_for_log("file not received");
     assert!(town.received().is_empty());
