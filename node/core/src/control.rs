@@ -334,6 +334,9 @@ pub struct Peer {
     pub age_seconds: f64,
     /// Seconds since the peer was last heard.
     pub heard_seconds: f64,
+    /// Whether packets take other ways because the peer did not acknowledge one in time and has not answered since.
+    #[serde(default)]
+    pub avoided: bool,
 }
 
 /// What a metric's value means.

@@ -12,6 +12,11 @@ use crate::time::Time;
 const PINGS_MAX: u32 = 3;
 /// How much later than announced a ping may come before its receiver asks.
 const LATE: Duration = Duration::from_secs(1);
+/// How often in a row a ping is spared because the peer was heard otherwise: pings also tell what the peer has from us, and that
+/// its end of the edge is there.
+const SPARED_MAX: u8 = 4;
+/// How much later than a ping of its own would be due a spared edge looks again: whoever spared it pings first.
+const SPARED_GRACE: Duration = Duration::from_secs(1);
 /// The shortest wait for a pong: death is not declared in a hurry.
 const RTO_MIN: Duration = Duration::from_millis(500);
 
@@ -49,6 +54,10 @@ pub struct Probe {
     expects: Option<Duration>,
     peer_bears: Duration,
     yields: bool,
+    /// Pings that were spared since the last one.
+    spared: u8,
+    /// How much later than the interval says the timer runs.
+    slack: Duration,
 }
 
 impl Probe {
@@ -64,6 +73,8 @@ impl Probe {
             expects: None,
             peer_bears: Duration::MAX,
             yields: false,
+            spared: 0,
+            slack: Duration::ZERO,
         }
     }
 
@@ -89,6 +100,7 @@ impl Probe {
         self.interval = interval;
         self.next = now + interval;
         self.expects = None;
+        (self.spared, self.slack) = (0, Duration::ZERO);
     }
 
     /// The peer pings; it said that its next ping comes after `interval`.
@@ -96,6 +108,7 @@ impl Probe {
         self.interval = interval;
         self.next = now + interval + LATE;
         self.expects = Some(interval);
+        (self.spared, self.slack) = (0, LATE);
     }
 
     /// The peer ought to ping after `interval`, though it has not said so.
@@ -136,7 +149,22 @@ impl Probe {
         if self.asked.is_none() {
             self.next = now;
             self.expects = None;
+            self.spared = SPARED_MAX;
         }
+    }
+
+    /// Another edge on the same path had its answer at `kept`, so that mappings and peer live: a ping that is due at rest waits
+    /// for as long from then. False if it is sent all the same.
+    pub fn spare(&mut self, kept: Time, now: Time) -> bool {
+        let next = kept + self.interval + self.slack;
+        if self.asked.is_some() || self.spared >= SPARED_MAX || next <= now {
+            return false;
+        }
+        self.spared += 1;
+        self.next = next + SPARED_GRACE;
+        // The silence that was announced is none any more.
+        self.expects = None;
+        true
     }
 
     /// Pings now and forgets the pings that were not answered: there was a reason for that other than the peer.
@@ -264,6 +292,29 @@ mod tests {
         }
         let next = asked.last().map_or(0, |(number, _)| number.wrapping_add(1));
         assert_eq!(probe.round_trip(next, late), None, "an answer to what was not asked");
+    }
+
+    #[test]
+    fn a_ping_is_spared_a_few_times_while_another_edge_keeps_the_path_alive() {
+        let (span, second) = (Duration::from_secs(30), Duration::from_secs(1));
+        let [mut leads, mut follows] = [Probe::new(span, Time::ZERO), Probe::new(span, Time::ZERO)];
+        follows.follow(span, Time::ZERO);
+        let (mut kept, mut spared) = (Time::from_secs(20), 0);
+        while leads.due() <= kept + span && leads.spare(kept, leads.due()) {
+            assert!(follows.due() > leads.due() && follows.spare(kept, follows.due()));
+            assert_eq!(leads.due(), kept + span + second);
+            spared += 1;
+            kept = kept + span;
+        }
+        assert_eq!(spared, SPARED_MAX);
+        assert!(matches!(leads.handle_timeout(leads.due(), RTO), Some(Wanted::Ping(_))));
+        assert_eq!(follows.expects(), None, "the silence was broken");
+
+        let mut doubts = Probe::new(span, Time::ZERO);
+        doubts.ask(Time::from_secs(5));
+        assert!(!doubts.spare(Time::from_secs(4), Time::from_secs(5)), "there was a reason to ask");
+        let mut alone = Probe::new(span, Time::ZERO);
+        assert!(!alone.spare(Time::ZERO, alone.due()), "nobody else keeps it");
     }
 
     #[test]

@@ -219,7 +219,8 @@ impl Overlay {
         }
     }
 
-    fn trust_again(&mut self, id: EdgeId) {
+    /// The peer of an edge answers: packets need not avoid it any more.
+    pub(super) fn trust_again(&mut self, id: EdgeId) {
         let Some(peer) = self.edges.get(id).and_then(Edge::peer) else { return };
         if let Some(connection) = self.connections.get_mut(peer) {
             connection.suspected = false;

@@ -1,4 +1,5 @@
-//! Keepalive of an overlay's edges: who pings, how often, and what a silence means.
+//! Keepalive of an overlay's edges: who pings, how often, and what a silence means. Edges of several overlays between the same
+//! two nodes share a path, and what keeps one of them alive spares the others most of their pings.
 
 use std::time::Duration;
 
@@ -88,6 +89,7 @@ impl Overlay {
             if ping.wait > 0 {
                 path.tell(Ping::STEP * u32::from(ping.wait));
             }
+            path.kept = lent.now;
             rto = path.rto();
         }
         let Some(edge) = self.edges.get_mut(id) else { return };
@@ -116,8 +118,14 @@ impl Overlay {
         self.ask_again(peer, lent);
         let Some(edge) = self.edges.get_mut(id) else { return };
         let Some(sample) = edge.probe.round_trip(pong.number, lent.now) else { return };
+        // What was not acknowledged may have gone with another edge of the connection, so that no acknowledgement comes any more.
+        self.trust_again(id);
+        let Some(edge) = self.edges.get_mut(id) else { return };
         edge.probe.set_peer_bears(Duration::from_secs(u64::from(pong.interval_max.max(1))));
         lent.paths.sample(edge.path, sample);
+        if let Some(path) = lent.paths.get_mut(edge.path) {
+            path.kept = lent.now;
+        }
         let Some(edge) = self.edges.get(id).filter(|edge| !edge.probe.yields()) else { return };
         let next = self.next_interval(peer, &edge.probe, self.bears(edge, lent));
         if let Some(edge) = self.edges.get_mut(id) {
@@ -154,7 +162,11 @@ impl Overlay {
             Stage::Up(_) => return,
             Stage::Linked(peer) => peer,
         };
-        let rto = lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
+        let Some(path) = lent.paths.get(edge.path) else { return };
+        let (rto, kept) = (path.rto(), path.kept);
+        if edge.probe.due() <= lent.now && edge.probe.spare(kept, lent.now) {
+            return;
+        }
         let wanted = edge.probe.handle_timeout(lent.now, rto);
         match wanted {
             None => {}

@@ -78,6 +78,7 @@ impl Overlay {
                 rtt_seconds: path.rtt.map(|rtt| rtt.as_secs_f64()),
                 age_seconds: lent.now.since(connection.since).as_secs_f64(),
                 heard_seconds: lent.now.since(path.heard).as_secs_f64(),
+                avoided: connection.suspected,
             })
         };
         self.connections.iter().filter_map(peer).collect()

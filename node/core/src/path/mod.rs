@@ -58,6 +58,8 @@ pub struct Path {
     pub sent: Time,
     /// When an authentic record last arrived.
     pub heard: Time,
+    /// When a ping was last answered on it, at either end.
+    pub kept: Time,
     users: u32,
 }
 
@@ -138,6 +140,7 @@ impl Table {
             told: None,
             sent: now,
             heard: now,
+            kept: Time::ZERO,
             users: 0,
         };
         let id = self.free.pop().unwrap_or(PathId(self.paths.len() as u32));

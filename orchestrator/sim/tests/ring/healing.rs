@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use atoll_core::Time;
-use atoll_core::control::{Command, EventKind, Reply};
+use atoll_core::control::{Command, Reply};
 use atoll_sim::Stop;
-use atoll_topology::{Fault, HostId};
+use atoll_topology::{Fault, HostId, Loss};
 
 use crate::town::Town;
 
@@ -123,54 +122,27 @@ fn a_cut_in_the_middle_of_a_mass_start_heals_too() {
     }
 }
 
-/// When the first member closed a connection that nobody needs, and whose that was.
-fn first_closing(town: &Town) -> (Time, [HostId; 2]) {
-    let closings = town.hosts().into_iter().filter_map(|host| {
-        let is_closing =
-            |kind: &EventKind| matches!(kind, EventKind::PeerLost { why, .. } if why == "no longer needed");
-        let at = town.first(host, "public", is_closing)?;
-        let EventKind::PeerLost { peer, .. } = town.told_since(host, at).into_iter().find(is_closing)? else {
-            return None;
-        };
-        Some((at, [host, town.host(peer)?]))
-    });
-    closings.min_by_key(|(at, _)| *at).expect("somebody has a connection too many")
-}
-
 #[test]
-fn a_peer_that_did_not_hear_a_connection_close_is_told_again_when_it_sends() {
-    let millis = Duration::from_millis;
-    let start = |secured: &'static str| {
-        let mut town = Town::new(20, "none", 3).secured(secured);
-        town.start_all();
-        town
-    };
-    for secured in ["none", "modelled", "dtls"] {
-        let mut town = start(secured);
-        town.world.run_for(Duration::from_secs(30)).unwrap();
-        let (at, [closes, hears]) = first_closing(&town);
-
-        let mut town = start(secured);
-        town.world.run_for(at.since(Time::ZERO).saturating_sub(millis(10))).unwrap();
-        let sides = [closes, hears].map(|host| vec![town.world.internet().host(host).site]);
-        town.world.apply(&Fault::Partition { name: "cut".to_owned(), sides });
-        town.world.run_for(millis(400)).unwrap();
-        mend(&mut town);
-        town.world.run_for(millis(400)).unwrap();
-        let asked = town.world.now();
-        let lost = |town: &Town| {
-            let member = town.member(closes);
-            let kinds = town.told_since(hears, at).into_iter();
-            kinds.filter(|kind| matches!(kind, EventKind::PeerLost { peer, .. } if *peer == member)).count()
+fn nobody_is_avoided_long_after_what_it_did_not_acknowledge() {
+    for seed in 1..9 {
+        let mut town = Town::new(40, "cones", seed);
+        let lose = |town: &mut Town, ratio: f64| {
+            let loss = Loss { independent: ratio, burst: None };
+            town.world.apply(&Fault::Loss { sites: None, loss });
         };
-        assert_eq!(lost(&town), 0, "{secured}: it has heard it");
-        let command = Command::Ping { overlay: "public".to_owned(), address: town.member(closes) };
-        let ping = town.world.request(hears, command);
-        // A ring of 20 and 100 ms one way: to the peer and back, and then the long way.
-        town.world.run_for(millis(1500)).unwrap();
-        assert_eq!(lost(&town), 1, "{secured}: it still believes in the connection");
-        let (answered, reply) = town.world.take_reply(ping).expect("a ping is answered by another way");
-        println!("{secured}: {reply:?} after {:?}", answered.since(asked));
-        assert!(matches!(reply, Reply::Ping { .. }), "{secured}: {reply:?}");
+        lose(&mut town, 0.4);
+        town.start_all();
+        town.world.run_for(Duration::from_secs(8)).unwrap();
+        lose(&mut town, 0.0);
+        town.world.run_for(Duration::from_secs(20)).unwrap();
+        let mut peers = 0;
+        for host in town.hosts() {
+            let command = Command::Peers { overlay: "public".to_owned() };
+            let Reply::Peers(own) = town.world.command(host, command) else { panic!("peers") };
+            let avoided: Vec<_> = own.iter().filter(|peer| peer.avoided).collect();
+            assert!(avoided.is_empty(), "seed {seed}, {host:?}: {avoided:?}");
+            peers += own.len();
+        }
+        assert!(peers > 4 * 40, "seed {seed}: there is hardly anybody");
     }
 }

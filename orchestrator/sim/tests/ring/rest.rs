@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use atoll_core::control::{Command, Reply};
 use atoll_topology::HostId;
 
 use crate::town::Town;
@@ -50,4 +51,36 @@ fn no_mapping_is_lost_in_an_hour_at_rest() {
     let before = town.world.counters().drops;
     town.world.run_for(2 * HALF_AN_HOUR).unwrap();
     assert_eq!(town.world.counters().drops, before, "a NAT dropped what a peer sent");
+}
+
+#[test]
+fn two_overlays_between_the_same_nodes_share_their_keepalive() {
+    let pings = |grouped: &[HostId]| {
+        let mut town = Town::new(2, "none", 3).secured("modelled").grouped(grouped.to_vec());
+        town.start_all();
+        town.completes_within(Duration::from_secs(60));
+        town.group_completes_within(Duration::from_secs(60));
+        town.world.run_for(HALF_AN_HOUR).unwrap();
+        let count = |town: &mut Town| -> f64 {
+            let of = |overlay: &&str| -> f64 {
+                town.hosts().iter().map(|host| town.metric(*host, "atoll_pings_total", overlay)).sum()
+            };
+            ["public", "group"].iter().map(of).sum()
+        };
+        let before = count(&mut town);
+        town.world.run_for(HALF_AN_HOUR).unwrap();
+        (count(&mut town) - before, town)
+    };
+    let (alone, _) = pings(&[]);
+    let (both, mut town) = pings(&[HostId(0), HostId(1)]);
+    println!("{alone} pings in half an hour in one overlay, {both} in two");
+    assert!(alone > 100.0 && both < 1.4 * alone, "{alone} pings in one overlay, {both} in two");
+
+    // Each of the two still finds out that the other end is gone.
+    town.stop(HostId(1), atoll_sim::Stop::Kill);
+    town.world.run_for(Duration::from_secs(20)).unwrap();
+    for overlay in ["public", "group"] {
+        let command = Command::Peers { overlay: overlay.to_owned() };
+        assert_eq!(town.world.command(HostId(0), command), Reply::Peers(Vec::new()), "{overlay}");
+    }
 }

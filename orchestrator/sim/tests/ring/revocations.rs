@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use atoll_core::control::{Command, FailureKind, Peer, Reply, Revocations, Spread};
+use atoll_core::control::{Command, EventKind, FailureKind, Peer, Reply, Revocations, Spread};
 use atoll_core::security::{
     Authority, GroupSecret, Notice, Refusal, SALT_LEN, Salt, Security, SignedList, UserList, sign_list,
 };
@@ -204,6 +204,34 @@ fn all_know_within_seconds_and_the_rogue_is_out_however_often_it_comes_back() {
     }
     assert!(refused(&mut club) > before, "it did not even try");
     club.town.group_completes_within(Duration::from_secs(60));
+}
+
+#[test]
+fn a_rogue_that_could_not_hear_that_it_is_out_hears_so_when_it_next_sends() {
+    let mut club = Club::settled(20, "none", 5);
+    let (teller, rogue) = (HostId(1), HostId(9));
+    let (address, had) = (club.address(rogue), club.peers(rogue).len());
+    let site = |host: HostId| club.town.world.internet().host(host).site;
+    let others = club.members.iter().copied().filter(|host| *host != rogue);
+    let sides = [vec![site(rogue)], others.map(site).collect()];
+    club.town.world.apply(&Fault::Partition { name: "cut".to_owned(), sides });
+    club.revoke(teller, rogue);
+    club.run(2);
+    assert_eq!(club.linked(address, &[rogue]), []);
+    let believes = club.peers(rogue).len();
+    assert!(believes > had / 2, "{believes} of {had}");
+    club.town.world.apply(&Fault::Heal { name: "cut".to_owned() });
+    let since = club.town.world.now();
+    club.run(20);
+    let told = club.town.told_in(rogue, GROUP, since).into_iter();
+    let lost: Vec<String> = told
+        .filter_map(|kind| match kind {
+            EventKind::PeerLost { why, .. } => Some(why),
+            _ => None,
+        })
+        .collect();
+    let heard = lost.iter().filter(|why| *why == "the peer says that our membership is revoked").count();
+    assert!(2 * heard > believes, "{lost:?}");
 }
 
 #[test]
