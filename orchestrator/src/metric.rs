@@ -150,6 +150,9 @@ pub const REVOCATION: Metric =
 /// The same of the last member, if all know in the end.
 pub const REVOCATION_LAST: Metric =
     metric("revocation_last_seconds", Unit::Seconds, "Time until all members know of a revocation");
+/// From when a member that came meanwhile has its place in the ring until it knows; zero if it knew before.
+pub const NEWCOMER_TOLD: Metric =
+    metric("newcomer_told_seconds", Unit::Seconds, "Time until a newcomer knows of earlier revocations");
 /// From the revocation until the last edge to the revoked member is closed.
 pub const SEALED: Metric =
     metric("sealed_seconds", Unit::Seconds, "Time until the last edge to the revoked member is closed");
@@ -172,7 +175,7 @@ pub const ROGUE_LINKED: Metric =
     metric("rogue_linked_ratio", Unit::Ratio, "Members that let the revoked member in again");
 
 /// Every metric that this version measures.
-pub const ALL: [Metric; 40] = [
+pub const ALL: [Metric; 41] = [
     PUBLIC_JOIN,
     DHT_ANSWER,
     PRIVATE_JOIN,
@@ -207,6 +210,7 @@ pub const ALL: [Metric; 40] = [
     UNEXPLAINED,
     REVOCATION,
     REVOCATION_LAST,
+    NEWCOMER_TOLD,
     SEALED,
     REVOCATION_BYTES,
     REVOCATION_OVERHEAD,

@@ -229,6 +229,48 @@ fn a_pool_and_its_bandwidth_are_measured_with_real_certificates() {
     }
 }
 
+#[test]
+fn a_revocation_is_measured_whoever_tells_it_and_whoever_comes_and_goes_meanwhile() {
+    let out = TempDir::new().expect("a folder for the test");
+    for (number, sets) in [
+        ["by=dht", "from=member"],
+        ["by=broadcast", "deaths=10 %"],
+        ["by=both", "churn=20 %"],
+        ["from=site", "loss=2 %"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let folder = out.path().join(number.to_string());
+        let mut arguments = vec!["run", "revocation", "--quiet", "--repeats", "1", "--out"];
+        arguments.push(folder.to_str().expect("the path is plain"));
+        let small = ["public=31", "private=30", "security=modelled", "latency=20 ms", "rest=2 min"];
+        arguments.extend(small.iter().chain(&sets).flat_map(|set| ["--set", set]));
+        let output = atoll(&arguments);
+        let (summary, shown) = (summary(&folder), text(&output.stdout));
+        assert_eq!(summary["valid"], true, "{sets:?}: {shown}");
+        let found = |metric: &str, statistic: &str| summary["metrics"][metric][statistic].as_f64();
+        // By the DHT alone only those who subscribed are told.
+        let all = sets[0] != "by=dht";
+        assert!(!all || found("untold_ratio", "max") == Some(0.0), "{sets:?}: {shown}");
+        assert!(!all || found("rogue_linked_ratio", "max") == Some(0.0), "{sets:?}: {shown}");
+        let told = found("revocation_seconds", "count").unwrap_or_default();
+        let (dead, new) = match sets[1] {
+            "deaths=10 %" => (3.0, 0.0),
+            "churn=20 %" => (0.0, 6.0),
+            _ => (0.0, 0.0),
+        };
+        let teller = if sets[0] == "from=site" { 0.0 } else { 1.0 };
+        let most = 30.0 - 1.0 - teller - dead - new;
+        assert!(if all { told == most } else { (1.0..=most).contains(&told) }, "{sets:?}: {told}: {shown}");
+        assert_eq!(found("newcomer_told_seconds", "count").unwrap_or_default(), new, "{sets:?}: {shown}");
+        // The wire tells apart what is sent for it and what is sent at rest in the mean of many trials only.
+        let least = if sets[0] == "by=broadcast" { 100.0 } else { f64::MIN };
+        assert!(found("revocation_bytes", "mean") > Some(least), "{sets:?}: {shown}");
+        assert!(found("notice_bytes", "max") < Some(300.0), "{sets:?}: {shown}");
+    }
+}
+
 /// Ends with this code without a joiner, and says so; what the summary holds.
 fn nobody_joins(nat_or_loss: &str, code: i32) -> (Value, String) {
     let out = TempDir::new().expect("a folder for the test");

@@ -190,6 +190,18 @@ fn containers_come_and_go_and_values_stay() {
 }
 
 #[test]
+fn what_containers_send_at_rest_is_counted_at_the_emulated_wire() {
+    let Some(_alone) = engine("what_containers_send_at_rest_is_counted_at_the_emulated_wire") else { return };
+    let set = ["public=8", "private=4", "nat=none", "latency=20 ms", "rest=20 s", "measure=30 s"];
+    let metrics = measured("bandwidth", &set);
+    assert_eq!(metrics["bytes_per_second"]["count"].as_f64(), Some(4.0), "{metrics}");
+    assert_eq!(metrics["public_bytes_per_second"]["count"].as_f64(), Some(8.0), "{metrics}");
+    // So soon after the start pings still come more often than at rest.
+    let mean = metrics["bytes_per_second"]["mean"].as_f64().unwrap_or_default();
+    assert!((10.0..1000.0).contains(&mean), "{metrics}");
+}
+
+#[test]
 fn a_revocation_reaches_all_containers_and_the_rogue_stays_out() {
     let Some(_alone) = engine("a_revocation_reaches_all_containers_and_the_rogue_stays_out") else { return };
     let set = ["public=12", "nat=none", "latency=20 ms", "rest=20 s"];

@@ -35,7 +35,7 @@ fn every_mistake_is_named_with_its_place_and_a_hint() {
 /// Files with one mistake each, and what is said about it.
 #[rustfmt::skip]
 fn mistakes() -> Vec<(&'static str, String)> {
-    let keys = "public, private, joiners, start, security, latency, nat, loss, query_timer, rest, measure, partition, session, by, deaths";
+    let keys = "public, private, joiners, start, security, latency, nat, loss, query_timer, rest, measure, partition, session, by, from, deaths, churn";
     let head = "experiment, name, repeats, seed, sweep, expect";
     vec![
         ("pubic: 7\n", format!("test.yaml:1:1: unknown key `pubic` | did you mean `public`? known: {keys}, {head}")),

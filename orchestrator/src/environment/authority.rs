@@ -55,14 +55,21 @@ impl Authority {
         &self.certificate
     }
 
+    /// The same in DER.
+    ///
+    /// # Errors
+    /// OpenSSL cannot write it.
+    pub fn der(&self) -> Result<Vec<u8>> {
+        self.certificate.to_der().or_fail(|| "cannot use the authority of the private overlay".to_owned())
+    }
+
     /// The rule by which members judge each other.
     ///
     /// # Errors
     /// Its own certificate cannot be read.
     pub fn rule(&self) -> Result<Rule> {
-        let what = || "cannot use the authority of the private overlay".to_owned();
-        let der = self.certificate.to_der().or_fail(what)?;
-        Rule::new(&der, GROUP).or_fail(what)
+        Rule::new(&self.der()?, GROUP)
+            .or_fail(|| "cannot use the authority of the private overlay".to_owned())
     }
 
     /// What makes the member with this seed one of the group, as a user of this name.

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use atoll_core::Telling;
 use atoll_core::control::{Command, Reply, Status};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 mod authority;
 mod cancel;
@@ -76,6 +77,14 @@ pub trait Environment {
     /// # Errors
     /// The member does not run or does not answer within [`COMMAND_LIMIT`].
     fn command(&mut self, node: NodeIndex, command: Command) -> Result<Reply>;
+
+    /// Has a member of the public overlay tell the members of a group what their site says, and waits for nothing.
+    ///
+    /// # Errors
+    /// There is no site in this environment.
+    fn announce(&mut self, _node: NodeIndex, _telling: Telling) -> Result<()> {
+        Err(Error::new("from: site", "this environment has no site"))
+    }
 
     /// Asks one member and waits for nothing: its answer is among [`Environment::take_answers`] once it came, unless the
     /// member is stopped before.

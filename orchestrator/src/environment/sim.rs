@@ -9,7 +9,7 @@ use atoll_core::config::{Config, OverlayConfig, TcpUse};
 use atoll_core::control::{Command, Reply};
 use atoll_core::rng::numbered;
 use atoll_core::security::{Credentials, GroupSecret, QuicOptions, Security as Secured, Unusable};
-use atoll_core::{Node, RequestId, Time};
+use atoll_core::{Node, RequestId, Telling, Time};
 use atoll_sim::{Events, Settings, World};
 use atoll_topology::{HostId, Internet, Loss};
 
@@ -270,6 +270,12 @@ impl Environment for Sim {
             let next = world.now() + ANSWER;
             self.run_until(next)?;
         }
+    }
+
+    fn announce(&mut self, node: NodeIndex, telling: Telling) -> Result<()> {
+        let host = self.host(node);
+        self.world()?.announce(host, telling);
+        Ok(())
     }
 
     fn ask(&mut self, node: NodeIndex, command: Command) -> Result<Question> {

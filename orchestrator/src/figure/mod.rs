@@ -37,7 +37,7 @@ pub(crate) struct Series {
 /// # Errors
 /// A figure could not be drawn.
 pub fn draw(record: &Record) -> Result<Vec<Figure>> {
-    let mut figures = Vec::from_iter(paper::of(record)?);
+    let mut figures = paper::of(record)?;
     for metric in metric::ALL {
         let series = series(record, metric);
         figures.extend(distribution(record, metric, &series)?);

@@ -70,7 +70,7 @@ impl Experiment {
             Key::Start => matches!(self, Self::Join | Self::Partition),
             Key::Partition => self == Self::Partition,
             Key::Session => self == Self::Churn,
-            Key::By | Key::Deaths => self == Self::Revocation,
+            Key::By | Key::From | Key::Deaths | Key::Churn => self == Self::Revocation,
             Key::Rest => matches!(self, Self::Join | Self::Bandwidth | Self::Revocation),
             Key::Measure => matches!(self, Self::Join | Self::Bandwidth | Self::Churn),
             _ => true,

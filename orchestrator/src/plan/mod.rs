@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use atoll_core::Rng;
+use atoll_core::control::Spread;
 
 use crate::environment::Security;
 use crate::error::{Error, OrFail, Result};
@@ -24,7 +25,7 @@ use source::Setting;
 pub use expect::{Expectation, Op};
 pub use experiment::Experiment;
 pub use network::{Latency, Nat, TextFile};
-pub use values::{Clock, KEYS, Key, Start, Values};
+pub use values::{Clock, KEYS, Key, Start, Teller, Values};
 
 pub(crate) use network::{Files, topology};
 pub(crate) use source::REPEATS_MAX;
@@ -184,6 +185,7 @@ impl Plan {
             check_size(&point.values)?;
             check_security(&point.values, clock)?;
             check_measure(&point.values)?;
+            check_teller(&point.values, clock)?;
         }
         if self.points.len() * self.repeats as usize > TRIALS_MAX {
             return Err(too_many());
@@ -306,6 +308,27 @@ fn check_measure(values: &Values) -> Result<()> {
     let hint = format!("at most {}; `repeats` runs it with other seeds", Span(values::CHURN_MAX));
     Err(Error::new(what, "values of the DHT have to outlive it, and none is kept for more than a day")
         .with_hint(hint))
+}
+
+/// A site is in the public overlay alone, and has members told both ways.
+fn check_teller(values: &Values, clock: Clock) -> Result<()> {
+    if values.experiment != Experiment::Revocation || values.from != Teller::Site {
+        return Ok(());
+    }
+    let wrong = |why: &str, hint: &str| Err(Error::new("from: site", why).with_hint(hint));
+    if clock == Clock::Real {
+        return wrong(
+            "containers have no site",
+            "use `from: member`, or run it in the simulator: `--on sim`",
+        );
+    }
+    if values.by != Spread::Both {
+        return wrong("members that a site told tell others both ways", "use `by: both`");
+    }
+    if values.private() >= values.public {
+        return wrong("nobody is in the public overlay alone", "raise `public` above `private`");
+    }
+    Ok(())
 }
 
 /// A model of a handshake is nothing that a container could run.

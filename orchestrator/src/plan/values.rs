@@ -57,12 +57,16 @@ pub enum Key {
     Session,
     /// How members are told of a revocation.
     By,
+    /// Who tells members of a revocation.
+    From,
     /// Share of the members that die while they are told.
     Deaths,
+    /// Share of the members that go while they are told, and in whose places others come.
+    Churn,
 }
 
 /// Every key that means something, in the order of the documentation.
-pub const KEYS: [(Key, &str); 15] = [
+pub const KEYS: [(Key, &str); 17] = [
     (Key::Public, "public"),
     (Key::Private, "private"),
     (Key::Joiners, "joiners"),
@@ -77,7 +81,9 @@ pub const KEYS: [(Key, &str); 15] = [
     (Key::Partition, "partition"),
     (Key::Session, "session"),
     (Key::By, "by"),
+    (Key::From, "from"),
     (Key::Deaths, "deaths"),
+    (Key::Churn, "churn"),
 ];
 
 impl Key {
@@ -90,6 +96,15 @@ impl Key {
     pub(super) fn find(name: &str) -> Option<Self> {
         KEYS.iter().find(|(_, known)| *known == name).map(|(key, _)| *key)
     }
+}
+
+/// Who tells members of a revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Teller {
+    /// One of them.
+    Member,
+    /// The group's site, which is in the public overlay alone.
+    Site,
 }
 
 /// How the first members start.
@@ -144,8 +159,12 @@ pub struct Values {
     pub session: Duration,
     /// How members are told of a revocation.
     pub by: Spread,
+    /// Who tells them.
+    pub from: Teller,
     /// Share of the members that die while they are told, in `[0, 1]`.
     pub deaths: f64,
+    /// Share of the members that go while they are told, and in whose places others come, in `[0, 1]`.
+    pub churn: f64,
 }
 
 impl Values {
@@ -181,7 +200,9 @@ impl Values {
             partition: 5 * MINUTE,
             session: 10 * MINUTE,
             by: Spread::Both,
+            from: Teller::Member,
             deaths: 0.0,
+            churn: 0.0,
         }
     }
 
@@ -192,6 +213,7 @@ impl Values {
             Experiment::Join | Experiment::Relay => 0,
             Experiment::Pool | Experiment::Bandwidth => PAIRS,
             Experiment::Partition | Experiment::Churn => self.public / SHARED,
+            Experiment::Revocation if self.from == Teller::Site => self.public.saturating_sub(1),
             Experiment::Revocation => self.public,
         })
     }
@@ -233,7 +255,9 @@ impl Values {
             Key::Partition => self.partition = span(text)?,
             Key::Session => self.session = session(text)?,
             Key::By => self.by = by(text)?,
+            Key::From => self.from = from(text)?,
             Key::Deaths => self.deaths = ratio(text)?,
+            Key::Churn => self.churn = ratio(text)?,
         }
         Ok(())
     }
@@ -280,7 +304,12 @@ impl Values {
             Key::Partition => Span(self.partition).to_string(),
             Key::Session => Span(self.session).to_string(),
             Key::By => BY.into_iter().find(|(by, _)| *by == self.by).map_or("", |(_, name)| name).to_owned(),
+            Key::From => match self.from {
+                Teller::Member => "member".to_owned(),
+                Teller::Site => "site".to_owned(),
+            },
             Key::Deaths => format!("{} %", self.deaths * 100.0),
+            Key::Churn => format!("{} %", self.churn * 100.0),
         }
     }
 }
@@ -308,6 +337,14 @@ fn by(text: &str) -> Result<Spread, Wrong> {
     known
         .map(|(by, _)| by)
         .ok_or_else(|| Wrong::unknown("way to tell members", text, &BY.map(|(_, name)| name)))
+}
+
+fn from(text: &str) -> Result<Teller, Wrong> {
+    match text {
+        "member" => Ok(Teller::Member),
+        "site" => Ok(Teller::Site),
+        _ => Err(Wrong::unknown("teller", text, &["member", "site"])),
+    }
 }
 
 fn session(text: &str) -> Result<Duration, Wrong> {

@@ -21,9 +21,9 @@ struct Stay {
 }
 
 /// The members as they are now, by their hosts.
-pub(super) struct Crowd {
+pub(in crate::run) struct Crowd {
     /// The trial with those in it who run now.
-    pub(super) trial: Trial,
+    pub(in crate::run) trial: Trial,
     stays: Vec<Stay>,
     rng: Rng,
     /// How long a member stays on average.
@@ -32,23 +32,23 @@ pub(super) struct Crowd {
 
 impl Crowd {
     /// Those of a trial, none of whom is connected as far as is known.
-    pub(super) fn new(trial: &Trial, session: Duration, rng: &Rng) -> Self {
+    pub(in crate::run) fn new(trial: &Trial, session: Duration, rng: &Rng) -> Self {
         let stays = vec![Stay::default(); trial.nodes.len()];
         Self { trial: trial.clone(), stays, rng: rng.fork("crowd"), session }
     }
 
     /// Everybody.
-    pub(super) fn all(&self) -> Vec<NodeIndex> {
+    pub(in crate::run) fn all(&self) -> Vec<NodeIndex> {
         (0..self.trial.nodes.len() as u32).map(NodeIndex).collect()
     }
 
     /// How long the next member stays: an exponential time.
-    pub(super) fn stay(&mut self) -> Duration {
+    pub(in crate::run) fn stay(&mut self) -> Duration {
         self.session.mul_f64(-(1.0 - self.rng.unit()).ln())
     }
 
     /// How the next one goes: every second one crashes.
-    pub(super) fn way_out(&mut self) -> Stop {
+    pub(in crate::run) fn way_out(&mut self) -> Stop {
         if self.rng.below(2) == 0 { Stop::Kill } else { Stop::Leave }
     }
 
@@ -57,7 +57,7 @@ impl Crowd {
     ///
     /// # Errors
     /// Its key cannot be made.
-    pub(super) fn successor(&mut self, node: NodeIndex) -> Result<Option<NodeSpec>> {
+    pub(in crate::run) fn successor(&mut self, node: NodeIndex) -> Result<Option<NodeSpec>> {
         let doors: Vec<NodeIndex> =
             self.connected(Overlay::Public).into_iter().filter(|other| *other != node).collect();
         let hosts = &self.trial.topology.hosts;
@@ -77,13 +77,13 @@ impl Crowd {
     }
 
     /// Another member has begun in the place of one.
-    pub(super) fn begin(&mut self, node: NodeIndex, member: NodeSpec, now: Duration) {
+    pub(in crate::run) fn begin(&mut self, node: NodeIndex, member: NodeSpec, now: Duration) {
         self.trial.nodes[node.index()] = member;
         self.stays[node.index()] = Stay { released: now, ..Stay::default() };
     }
 
     /// Those who are not seen to be connected everywhere yet.
-    pub(super) fn joining(&self) -> Vec<NodeIndex> {
+    pub(in crate::run) fn joining(&self) -> Vec<NodeIndex> {
         let is_missing = |node: &NodeIndex| {
             let stay = &self.stays[node.index()];
             !stay.public || (!stay.private && self.trial.nodes[node.index()].private.is_some())
@@ -92,7 +92,7 @@ impl Crowd {
     }
 
     /// Takes note of a member's state; true if it is connected in the public overlay for the first time.
-    pub(super) fn see(&mut self, node: NodeIndex, status: &NodeStatus) -> bool {
+    pub(in crate::run) fn see(&mut self, node: NodeIndex, status: &NodeStatus) -> bool {
         let stay = &mut self.stays[node.index()];
         let before = stay.public;
         stay.public |= status.status.join_seconds.is_some();
@@ -103,7 +103,12 @@ impl Crowd {
     }
 
     /// Where a member, which comes up once, needs longer than `limit` until it is connected.
-    pub(super) fn overdue(&mut self, node: NodeIndex, limit: Duration, now: Duration) -> Vec<Overlay> {
+    pub(in crate::run) fn overdue(
+        &mut self,
+        node: NodeIndex,
+        limit: Duration,
+        now: Duration,
+    ) -> Vec<Overlay> {
         let is_pair = self.trial.nodes[node.index()].private.is_some();
         let stay = &mut self.stays[node.index()];
         if now < stay.released + limit {
@@ -116,7 +121,7 @@ impl Crowd {
     }
 
     /// Those who have been connected in this overlay.
-    pub(super) fn connected(&self, overlay: Overlay) -> Vec<NodeIndex> {
+    pub(in crate::run) fn connected(&self, overlay: Overlay) -> Vec<NodeIndex> {
         let was = |node: &NodeIndex| match overlay {
             Overlay::Public => self.stays[node.index()].public,
             Overlay::Private => self.stays[node.index()].private,

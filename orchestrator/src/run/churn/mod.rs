@@ -1,7 +1,7 @@
 //! The experiment `churn`: members come and go, and meanwhile requests are answered and values of the DHT are kept.
 
 mod agenda;
-mod crowd;
+pub(super) mod crowd;
 mod requests;
 mod values;
 
