@@ -48,6 +48,22 @@ fn what_one_node_puts_the_others_get() {
 }
 
 #[test]
+fn all_of_eighty_values_under_one_key_are_shown_and_none_twice() {
+    let nodes = ring(3);
+    let mut values: Vec<String> = (0..80).map(|number| format!("{number:0200}")).collect();
+    for (number, value) in values.iter().enumerate() {
+        said(0, &dht(&nodes[number % 3], &["put", "many", value]));
+    }
+    let found = said(0, &dht(&nodes[1], &["get", "many"]));
+    let mut lines: Vec<&str> = found.lines().collect();
+    lines.sort_unstable();
+    values.sort_unstable();
+    assert_eq!(lines, values);
+    let found = json(0, &nodes[2], &["get", "many"]);
+    assert_eq!((found["values"].as_array().unwrap().len(), &found["complete"]), (80, &Value::from(true)));
+}
+
+#[test]
 fn of_two_nodes_that_create_a_key_the_second_exits_with_one() {
     let nodes = ring(3);
     said(0, &dht(&nodes[0], &["create", "name", "mine"]));

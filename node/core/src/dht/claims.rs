@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::store::{Claimed, Store, Writing};
+use super::store::{Claimed, Source, Store, Writing};
 use crate::time::Time;
 use crate::wire::{Address, Content, Denial, Item, Key, Mark, VALUE_MAX};
 
@@ -19,27 +19,28 @@ impl Store {
     pub(super) fn claim(
         &mut self,
         key: &Key,
-        creator: Address,
+        Source { writer: creator, peer }: Source,
         (token, value): (u64, Vec<u8>),
         now: Time,
     ) -> Result<(), Denial> {
         if !matches!(key, Key::Plain(_)) || value.len() > VALUE_MAX {
             return Err(Denial::Invalid);
         }
-        let place = key.place();
+        let (place, mut renews) = (key.place(), None);
         if let Some(shelf) = self.shelves.get(&place) {
             let mark = Content::Created { value: value.clone(), creator }.mark();
             let is_ours = shelf.items.contains_key(&mark);
             if !shelf.items.is_empty() && !is_ours {
                 return Err(Denial::Exists);
             }
+            renews = Some(mark).filter(|_| is_ours);
             match &shelf.claim {
                 Some(claim) if claim.token == token => return Ok(()),
                 Some(_) => return Err(Denial::Contended),
                 None => {}
             }
         }
-        self.insert_claim(key, Claimed { token, creator, value, ends: now + CLAIM })
+        self.insert_claim(key, Claimed { token, creator, peer, value, ends: now + CLAIM }, renews)
     }
 
     /// Makes a claim a value; what is left of its lease then, in milliseconds.
@@ -63,13 +64,13 @@ impl Store {
         if lease == 0 {
             return Err(Denial::Invalid);
         }
-        let creator = claim.creator;
-        let content = Content::Created { value: claim.value.clone(), creator };
+        let source = claim.source();
+        let content = Content::Created { value: claim.value.clone(), creator: source.writer };
         let mark = content.mark();
         let is_new = !shelf.items.contains_key(&mark);
         self.remove_claim(place);
         let item = Item { stamp, lease, content };
-        self.write_created(place, Writing { key, writer: creator, item }, now)?;
+        self.write_created(place, Writing { key, source, item }, now)?;
         let kept = self.shelves.get_mut(&place).and_then(|shelf| shelf.items.get_mut(&mark));
         let kept = kept.ok_or(Denial::Full)?;
         kept.token = is_new.then_some((token, now + REGRET));
@@ -91,13 +92,14 @@ impl Store {
         }
     }
 
-    /// A neighbour took a value back.
-    pub(super) fn take_back(&mut self, place: Address, stamp: u32) {
+    /// A neighbour took a value back: no later than its creator may.
+    pub(super) fn take_back(&mut self, place: Address, stamp: u32, now: Time) {
         let Some(shelf) = self.shelves.get(&place) else { return };
-        let created = shelf
-            .items
-            .iter()
-            .find(|(_, kept)| kept.stamp == stamp && matches!(kept.content, Content::Created { .. }));
+        let created = shelf.items.iter().find(|(_, kept)| {
+            kept.stamp == stamp
+                && kept.since + REGRET > now
+                && matches!(kept.content, Content::Created { .. })
+        });
         if let Some(mark) = created.map(|(mark, _)| *mark) {
             self.remove(place, mark);
         }

@@ -108,15 +108,18 @@ mod tests {
         let mut keeping = Keeping::new(&Rng::new([1; 32]));
         let origin = Origin::Node(7);
         assert!(keeping.insert(origin, How::Append, write(1), Time::ZERO));
-        let mut now = Time::ZERO;
+        let (mut now, mut waits) = (Time::ZERO, Vec::new());
         for turn in 0..20 {
             let (id, _, _) = keeping.due(now).unwrap();
             let waiting = keeping.on_outcome(id, Some(Duration::from_secs(100)), now);
             assert_eq!(waiting, Some(origin).filter(|_| turn == 0));
             let waited = keeping.poll_timeout().since(now).as_secs_f64();
             assert!((45.0..=55.0).contains(&waited), "{waited}");
+            waits.push(waited);
             now = keeping.poll_timeout();
         }
+        let spread = waits.iter().copied().fold(0.0, f64::max) - waits.iter().copied().fold(100.0, f64::min);
+        assert!(spread > 3.0, "renewals come together: {waits:?}");
         keeping.release(&Key::named("a"), &[1]);
         assert_eq!(keeping.poll_timeout(), Time::MAX);
     }

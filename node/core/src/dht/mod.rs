@@ -26,7 +26,8 @@ pub use keeping::KEEPS_MAX;
 pub use proof::prove;
 pub use stats::Stats;
 pub use store::{
-    BYTES_MAX, ITEM_COST, ITEMS_PER_KEY_MAX, KEYS_MAX, LEASE_MAX, WRITER_BYTES_MAX, WRITER_ITEMS_PER_KEY_MAX,
+    BYTES_MAX, ITEM_COST, ITEMS_PER_KEY_MAX, KEYS_MAX, LEASE_MAX, PEER_BYTES_MAX, Source, WRITER_BYTES_MAX,
+    WRITER_ITEMS_PER_KEY_MAX,
 };
 pub use terms::{Failure, Found, How, LEASE_MIN, News, Origin, Outcome, Wanted, Write};
 
@@ -41,7 +42,7 @@ use crate::wire::{
 use keeping::Keeping;
 use operation::{Operation, Phase, Purpose, Work};
 use store::{Store, Writing};
-use upkeep::Copies;
+use upkeep::{Copies, STRAY};
 
 /// Operations under way at most; more are refused.
 pub const OPERATIONS_MAX: usize = 512;
@@ -336,22 +337,24 @@ impl Dht {
         true
     }
 
-    /// Answers a request of a member that says it is `from`, in at most `room` bytes of values.
-    pub fn serve(&mut self, from: Address, request: &DhtRequest, room: usize, now: Time) -> Said {
+    /// Answers a request in at most `room` bytes of values.
+    pub fn serve(&mut self, source: Source, request: &DhtRequest, room: usize, now: Time) -> Said {
         self.store.expire(now);
-        let said = self.answer(from, request, room, now);
+        let said = self.answer(source, request, room, now);
         self.stats.count(&request.ask, &said);
         self.copies.spread(&mut self.store, now);
         said
     }
 
-    fn answer(&mut self, from: Address, request: &DhtRequest, room: usize, now: Time) -> Said {
+    fn answer(&mut self, source: Source, request: &DhtRequest, room: usize, now: Time) -> Said {
         let (key, sure) = (&request.key, self.copies.is_sure(now));
         let said = match request.ask.clone() {
-            Ask::Put(item) => self.store.put(Writing { key, writer: from, item }, now).map(Said::Stored),
+            // It may be that something else was created there.
+            Ask::Put(Item { content: Content::Created { .. }, .. }) if !sure => Err(Denial::Unsure),
+            Ask::Put(item) => self.store.put(Writing { key, source, item }, now).map(Said::Stored),
             Ask::Claim { .. } if !sure => Err(Denial::Unsure),
             Ask::Claim { token, value } => {
-                self.store.claim(key, from, (token, value), now).map(|()| Said::Granted)
+                self.store.claim(key, source, (token, value), now).map(|()| Said::Granted)
             }
             Ask::Commit { token, stamp, lease } => {
                 self.store.commit(key, token, (stamp, lease), now).map(Said::Stored)
@@ -391,6 +394,7 @@ impl Dht {
         due.into_iter().for_each(|id| self.advance(id, now));
         for place in self.copies.handle_timeout(&mut self.store, now) {
             self.send_home(place, now);
+            self.store.remove_stray(place, STRAY, now);
         }
     }
 

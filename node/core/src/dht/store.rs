@@ -1,4 +1,5 @@
-//! What a member holds: values under keys until their leases end, within bounds for all and for each writer.
+//! What a member holds: values under keys until their leases end, within bounds for all, for each writer, and for
+//! each peer that brings them.
 //!
 //! A full store refuses what is new; nothing that lives makes room for it.
 
@@ -20,6 +21,8 @@ pub const WRITER_ITEMS_PER_KEY_MAX: usize = 256;
 pub const BYTES_MAX: usize = 8 << 20;
 /// Bytes of one writer at most.
 pub const WRITER_BYTES_MAX: usize = 512 << 10;
+/// Bytes of strangers' values that came through one peer at most.
+pub const PEER_BYTES_MAX: usize = 1 << 20;
 /// What a value costs beside its own bytes.
 pub const ITEM_COST: usize = 256;
 /// The longest lease; a longer one is cut.
@@ -28,15 +31,26 @@ pub const LEASE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Ends of leases that are nearer to each other than this are the same for neighbours that compare them.
 const LEASE_SLACK: Duration = Duration::from_secs(1);
 
-/// How much of the store a write may fill: a stranger's stops at half, so that there is room for what neighbours hold.
+/// How much of the store a write may fill: a stranger's stops at half, so that there is room for what neighbours hold. A
+/// packet may name any writer; whose edge it came over is certain, so that one peer brings no more than a part either.
 #[derive(Clone, Copy, Debug)]
 struct Share {
     bytes: usize,
     writer: usize,
+    peer: usize,
 }
 
-const STRANGER: Share = Share { bytes: BYTES_MAX / 2, writer: WRITER_BYTES_MAX / 2 };
-const NEIGHBOUR: Share = Share { bytes: BYTES_MAX, writer: WRITER_BYTES_MAX };
+const STRANGER: Share = Share { bytes: BYTES_MAX / 2, writer: WRITER_BYTES_MAX / 2, peer: PEER_BYTES_MAX };
+const NEIGHBOUR: Share = Share { bytes: BYTES_MAX, writer: WRITER_BYTES_MAX, peer: BYTES_MAX / 2 };
+
+/// Where a neighbour stands that says something about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nearer to it than we are.
+    Nearer,
+    /// Farther from it.
+    Farther,
+}
 
 /// A value that is held.
 #[derive(Debug)]
@@ -44,7 +58,11 @@ pub(super) struct Kept {
     pub(super) stamp: u32,
     pub(super) ends: Time,
     pub(super) writer: Address,
+    /// The peer that brought it.
+    peer: Address,
     pub(super) content: Content,
+    /// Since when it is here, under whatever lease.
+    pub(super) since: Time,
     /// The claim that it came of, and until when the creator may take it back.
     pub(super) token: Option<(u64, Time)>,
 }
@@ -54,6 +72,8 @@ pub(super) struct Kept {
 pub(super) struct Claimed {
     pub(super) token: u64,
     pub(super) creator: Address,
+    /// The peer that brought the claim.
+    pub(super) peer: Address,
     pub(super) value: Vec<u8>,
     pub(super) ends: Time,
 }
@@ -90,11 +110,20 @@ impl Shelf {
     }
 }
 
+/// Who writes, as the packet says, and the peer that brought the packet, or whose copy it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Who writes.
+    pub writer: Address,
+    /// Who brought it.
+    pub peer: Address,
+}
+
 /// A write, and on whose account.
 #[derive(Debug)]
 pub(super) struct Writing<'a> {
     pub(super) key: &'a Key,
-    pub(super) writer: Address,
+    pub(super) source: Source,
     pub(super) item: Item,
 }
 
@@ -105,6 +134,7 @@ pub(super) struct Store {
     ends: BTreeSet<(Time, Address, Option<Mark>)>,
     bytes: usize,
     writers: BTreeMap<Address, usize>,
+    peers: BTreeMap<Address, usize>,
     expired: u64,
     /// What changed and neighbours do not know yet.
     pub(super) fresh: Vec<(Address, Mark)>,
@@ -155,7 +185,7 @@ impl Store {
         self.admit(place, mark, &writing)?;
         let is_refresh = match &writing.item.content {
             Content::Plain { .. } => true,
-            Content::Created { creator, .. } => *creator == writing.writer,
+            Content::Created { creator, .. } => *creator == writing.source.writer,
             // Only the owner renews, by a higher sequence number.
             Content::Owned { .. } => false,
         };
@@ -197,29 +227,34 @@ impl Store {
     }
 
     /// Takes what a neighbour holds; true if that changes anything.
-    pub(super) fn merge(&mut self, copied: Copied, now: Time) -> bool {
+    pub(super) fn merge(&mut self, peer: Address, copied: Copied, standing: Standing, now: Time) -> bool {
         let Copied { key, writer, item } = copied;
+        let source = Source { writer, peer };
         let (place, mark) = (key.place(), item.content.mark());
         if let Some(kept) = self.get(place, mark) {
             if kept.stamp == item.stamp || !supersedes(&item, kept, now) {
                 return false;
             }
-        } else if item.lease == 0 || !proof::holds(&key, &item.content) || !self.yields(place, mark, &item) {
+        } else if item.lease == 0 || !self.yields(place, mark, (&item, standing)) {
             return false;
         }
-        self.write(place, mark, Writing { key: &key, writer, item }, now, NEIGHBOUR).is_ok()
+        // The same mark may come with another proof.
+        if !(self.knows(place, &item.content) || proof::holds(&key, &item.content)) {
+            return false;
+        }
+        self.write(place, mark, Writing { key: &key, source, item }, now, NEIGHBOUR).is_ok()
     }
 
-    /// Whether what is there leaves room for what a neighbour holds: of two created values the lower mark stays, so
-    /// that neighbours agree.
-    fn yields(&self, place: Address, mark: Mark, item: &Item) -> bool {
+    /// Whether what is there leaves room for what a neighbour holds: of two created values the one of whoever is nearer to
+    /// the key stays, so that neighbours agree, and none of them overrules the root.
+    fn yields(&self, place: Address, mark: Mark, (item, standing): (&Item, Standing)) -> bool {
         let Some(shelf) = self.shelves.get(&place) else { return true };
         match (shelf.alone(), &item.content) {
             (
                 Some((_, Kept { content: Content::Owned { proof: ours, .. }, .. })),
                 Content::Owned { proof, .. },
             ) => proof.sequence > ours.sequence,
-            (Some((there, _)), Content::Created { .. }) => mark < *there,
+            (Some((there, _)), Content::Created { .. }) => mark != *there && standing == Standing::Nearer,
             (Some(_), _) => false,
             (None, Content::Created { .. }) => shelf.items.is_empty(),
             (None, _) => true,
@@ -251,49 +286,44 @@ impl Store {
         now: Time,
         share: Share,
     ) -> Result<(), Denial> {
-        let Writing { key, writer, item } = writing;
+        let Writing { key, source, item } = writing;
         let replaced = match (self.shelves.get(&place).and_then(Shelf::alone), &item.content) {
             (Some((there, _)), _) => Some(*there),
             (None, _) => None,
         };
         let replaced = replaced.or_else(|| self.get(place, mark).map(|_| mark));
-        let freed =
-            replaced.and_then(|old| self.get(place, old)).map(|kept| (kept.writer, cost(&kept.content)));
-        if !self.has_room(place, writer, cost(&item.content), freed, share) {
+        let freed = replaced.and_then(|old| self.get(place, old)).map(Freed::of);
+        if !self.has_room(place, (source, cost(&item.content)), freed, share) {
             return Err(Denial::Full);
         }
+        let since = self.get(place, mark).map_or(now, |kept| kept.since);
         if let Some(old) = replaced {
             self.remove(place, old);
         }
         let ends = ends(&item, now);
-        self.charge(writer, cost(&item.content));
+        self.charge(source, cost(&item.content));
         self.ends.insert((ends, place, Some(mark)));
         let shelf = self.shelves.entry(place).or_insert_with(|| Shelf::new(*key));
-        shelf
-            .items
-            .insert(mark, Kept { stamp: item.stamp, ends, writer, content: item.content, token: None });
+        let (Source { writer, peer }, Item { stamp, content, .. }) = (source, item);
+        shelf.items.insert(mark, Kept { stamp, ends, writer, peer, content, since, token: None });
         Ok(())
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "room depends on the key, the writer, the sizes and the share"
-    )]
+    /// Whether so much of a source fits in under a key, in place of what is freed. What takes no more than that always does.
     fn has_room(
         &self,
         place: Address,
-        writer: Address,
-        more: usize,
-        freed: Option<(Address, usize)>,
+        (source, more): (Source, usize),
+        freed: Option<Freed>,
         share: Share,
     ) -> bool {
         let shelf = self.shelves.get(&place);
-        let freed_bytes = freed.map_or(0, |(_, bytes)| bytes);
-        let freed_own = freed.filter(|(whose, _)| *whose == writer).map_or(0, |(_, bytes)| bytes);
-        let used = self.writers.get(&writer).copied().unwrap_or_default();
+        let all = freed.map_or(0, |freed| freed.bytes);
+        let own = freed.filter(|freed| freed.source.writer == source.writer).map_or(0, |freed| freed.bytes);
+        let brought = freed.filter(|freed| freed.source.peer == source.peer).map_or(0, |freed| freed.bytes);
         let crowds = |shelf: &Shelf| {
-            shelf.items.len() >= WRITER_ITEMS_PER_KEY_MAX && freed_own == 0 && {
-                let own = shelf.items.values().filter(|kept| kept.writer == writer).count();
+            shelf.items.len() >= WRITER_ITEMS_PER_KEY_MAX && own == 0 && {
+                let own = shelf.items.values().filter(|kept| kept.writer == source.writer).count();
                 own >= WRITER_ITEMS_PER_KEY_MAX
             }
         };
@@ -302,23 +332,29 @@ impl Store {
         }
         let key_fits = shelf.is_some() || self.shelves.len() < KEYS_MAX;
         let item_fits = freed.is_some() || shelf.is_none_or(|shelf| shelf.items.len() < ITEMS_PER_KEY_MAX);
+        let fits = |used: usize, freed: usize, share: usize| more <= freed || used + more <= share + freed;
+        let used = |of: &BTreeMap<Address, usize>, who: Address| of.get(&who).copied().unwrap_or_default();
         key_fits
             && item_fits
-            && self.bytes + more <= share.bytes + freed_bytes
-            && used + more <= share.writer + freed_own
+            && fits(self.bytes, all, share.bytes)
+            && fits(used(&self.writers, source.writer), own, share.writer)
+            && (all >= more || fits(used(&self.peers, source.peer), brought, share.peer))
     }
 
-    fn charge(&mut self, writer: Address, bytes: usize) {
+    fn charge(&mut self, source: Source, bytes: usize) {
         self.bytes += bytes;
-        *self.writers.entry(writer).or_default() += bytes;
+        *self.writers.entry(source.writer).or_default() += bytes;
+        *self.peers.entry(source.peer).or_default() += bytes;
     }
 
-    fn discharge(&mut self, writer: Address, bytes: usize) {
+    fn discharge(&mut self, source: Source, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
-        if let Some(used) = self.writers.get_mut(&writer) {
-            *used = used.saturating_sub(bytes);
-            if *used == 0 {
-                self.writers.remove(&writer);
+        for (of, who) in [(&mut self.writers, source.writer), (&mut self.peers, source.peer)] {
+            if let Some(used) = of.get_mut(&who) {
+                *used = used.saturating_sub(bytes);
+                if *used == 0 {
+                    of.remove(&who);
+                }
             }
         }
     }
@@ -332,19 +368,26 @@ impl Store {
         let Some(shelf) = self.shelves.get_mut(&place) else { return };
         if let Some(kept) = shelf.items.remove(&mark) {
             self.ends.remove(&(kept.ends, place, Some(mark)));
-            self.discharge(kept.writer, cost(&kept.content));
+            self.discharge(kept.source(), cost(&kept.content));
         }
         self.tidy(place);
     }
 
-    /// Claims a key for a creator, if there is room.
-    pub(super) fn insert_claim(&mut self, key: &Key, claim: Claimed) -> Result<(), Denial> {
+    /// Claims a key for a creator, if there is room; whoever renews needs some for the time of the claim.
+    pub(super) fn insert_claim(
+        &mut self,
+        key: &Key,
+        claim: Claimed,
+        renews: Option<Mark>,
+    ) -> Result<(), Denial> {
         let place = key.place();
         let bytes = ITEM_COST + claim.value.len();
-        if !self.has_room(place, claim.creator, bytes, None, STRANGER) {
+        let freed = renews.and_then(|mark| self.get(place, mark)).map(Freed::of);
+        let fits = self.has_room(place, (claim.source(), bytes), freed, STRANGER);
+        if !fits || self.bytes + bytes > BYTES_MAX {
             return Err(Denial::Full);
         }
-        self.charge(claim.creator, bytes);
+        self.charge(claim.source(), bytes);
         self.ends.insert((claim.ends, place, None));
         self.shelves.entry(place).or_insert_with(|| Shelf::new(*key)).claim = Some(claim);
         Ok(())
@@ -354,7 +397,7 @@ impl Store {
         let Some(shelf) = self.shelves.get_mut(&place) else { return };
         if let Some(claim) = shelf.claim.take() {
             self.ends.remove(&(claim.ends, place, None));
-            self.discharge(claim.creator, ITEM_COST + claim.value.len());
+            self.discharge(claim.source(), ITEM_COST + claim.value.len());
         }
         self.tidy(place);
     }
@@ -364,6 +407,14 @@ impl Store {
         let marks = self.shelves.get(&place).map(|shelf| shelf.items.keys().copied().collect::<Vec<_>>());
         marks.unwrap_or_default().into_iter().for_each(|mark| self.remove(place, mark));
         self.remove_claim(place);
+    }
+
+    /// Drops all that is under a key if it has not been ours for so long.
+    pub(super) fn remove_stray(&mut self, place: Address, span: Duration, now: Time) {
+        let stray = self.shelves.get(&place).and_then(|shelf| shelf.stray);
+        if stray.is_some_and(|since| since + span <= now) {
+            self.remove_shelf(place);
+        }
     }
 
     fn tidy(&mut self, place: Address) {
@@ -392,7 +443,31 @@ impl Store {
     }
 }
 
+/// Room that a write makes, by taking the place of something.
+#[derive(Clone, Copy, Debug)]
+struct Freed {
+    source: Source,
+    bytes: usize,
+}
+
+impl Freed {
+    fn of(kept: &Kept) -> Self {
+        Self { source: kept.source(), bytes: cost(&kept.content) }
+    }
+}
+
+impl Claimed {
+    /// On whose account it is.
+    pub(super) fn source(&self) -> Source {
+        Source { writer: self.creator, peer: self.peer }
+    }
+}
+
 impl Kept {
+    fn source(&self) -> Source {
+        Source { writer: self.writer, peer: self.peer }
+    }
+
     /// The value as it goes on its way now.
     pub(super) fn item(&self, now: Time) -> Item {
         Item { stamp: self.stamp, lease: millis(self.ends, now), content: self.content.clone() }

@@ -31,7 +31,12 @@ fn plain(value: &[u8], lease: u32) -> Item {
 }
 
 fn put(store: &mut Store, (number, writer): (u8, u8), item: Item, now: Time) -> Result<u32, Denial> {
-    store.put(Writing { key: &key(number), writer: at(writer), item }, now)
+    store.put(Writing { key: &key(number), source: from(writer), item }, now)
+}
+
+/// A writer next to us.
+fn from(writer: u8) -> Source {
+    Source { writer: at(writer), peer: at(writer) }
 }
 
 fn values(store: &Store, number: u8, now: Time) -> Vec<Vec<u8>> {
@@ -201,6 +206,45 @@ fn a_value_that_comes_back_from_whoever_held_it_lives_no_longer_and_changes_no_a
 }
 
 #[test]
+fn one_peer_brings_its_share_whatever_writers_it_names_and_what_is_held_is_renewed_all_the_same() {
+    let (mut store, now) = (Store::default(), Time::ZERO);
+    let held = plain(&[1; VALUE_MAX], 1000);
+    put(&mut store, (1, 1), held.clone(), now).unwrap();
+    store.claim(&key(2), from(1), (11, vec![1; VALUE_MAX]), now).unwrap();
+    store.commit(&key(2), 11, (1, 1000), now).unwrap();
+    let flood = |store: &mut Store, peer: u8| {
+        let mut stored = 0;
+        for number in 0..=u16::MAX {
+            let value = [vec![peer; VALUE_MAX - 2], number.to_be_bytes().to_vec()].concat();
+            let source = Source { writer: Address::from_bytes([number as u8 ^ peer; 20]), peer: at(peer) };
+            let key = key(10 + (number % 100) as u8);
+            let writing = Writing { key: &key, source, item: plain(&value, 1000) };
+            match store.put(writing, Time::ZERO) {
+                Ok(_) => stored += ITEM_COST + VALUE_MAX,
+                Err(denial) => return (stored, denial),
+            }
+        }
+        unreachable!("a store without bounds")
+    };
+    let (share, denial) = flood(&mut store, 7);
+    assert_eq!(denial, Denial::Full);
+    assert!(share <= PEER_BYTES_MAX && share + 2 * VALUE_MAX > PEER_BYTES_MAX, "{share}");
+    put(&mut store, (3, 1), plain(&[3; VALUE_MAX], 1000), now).unwrap();
+    for peer in 8..12 {
+        flood(&mut store, peer);
+    }
+    assert!(store.bytes() <= BYTES_MAX / 2 && store.bytes() + 2 * VALUE_MAX > BYTES_MAX / 2);
+    assert_eq!(put(&mut store, (4, 1), plain(b"new", 1000), now), Err(Denial::Full));
+    for (turn, peer) in [(2, 1), (3, 7)] {
+        let source = Source { writer: at(1), peer: at(peer) };
+        let item = Item { stamp: turn, lease: 1000 * turn, ..held.clone() };
+        assert_eq!(store.put(Writing { key: &key(1), source, item }, now), Ok(1000 * turn));
+        store.claim(&key(2), source, (turn.into(), vec![1; VALUE_MAX]), now).unwrap();
+        assert_eq!(store.commit(&key(2), turn.into(), (turn, 1000 * turn), now), Ok(1000 * turn));
+    }
+}
+
+#[test]
 fn one_writer_does_not_fill_a_key() {
     let mut store = Store::default();
     let fill = |store: &mut Store, writer: u8| {
@@ -225,7 +269,7 @@ fn a_write_without_lease_or_of_the_wrong_kind_is_invalid_and_a_long_lease_is_cut
     let granted = put(&mut store, (1, 1), plain(b"a", u32::MAX), Time::ZERO).unwrap();
     assert_eq!(u128::from(granted), LEASE_MAX.as_millis());
     let owned = Key::Owned { owner: at(1), name: [1; 20] };
-    let writing = Writing { key: &owned, writer: at(1), item: plain(b"a", 1000) };
+    let writing = Writing { key: &owned, source: from(1), item: plain(b"a", 1000) };
     assert_eq!(store.put(writing, Time::ZERO), Err(Denial::Invalid));
 }
 
@@ -237,7 +281,7 @@ fn a_newer_owned_value_replaces_the_older_whose_return_is_outdated() {
     let mut write = |value: u8, sequence: u64| {
         let content = proof::sign(&signer, &key, vec![value], (sequence, 5000)).unwrap();
         let item = Item { stamp: 1, lease: 60_000, content };
-        let granted = store.put(Writing { key: &key, writer: at(1), item }, Time::ZERO);
+        let granted = store.put(Writing { key: &key, source: from(1), item }, Time::ZERO);
         let page = store.page(key.place(), None, 2000, Time::ZERO);
         let there: Vec<u8> = page.items.iter().map(|item| item.content.value()[0]).collect();
         (granted, there)
@@ -252,9 +296,9 @@ fn a_newer_owned_value_replaces_the_older_whose_return_is_outdated() {
 #[test]
 fn a_claim_keeps_others_out_and_is_gone_by_itself() {
     let (mut store, now) = (Store::default(), Time::ZERO);
-    assert_eq!(store.claim(&key(1), at(1), (11, b"a".to_vec()), now), Ok(()));
-    assert_eq!(store.claim(&key(1), at(1), (11, b"a".to_vec()), now), Ok(()), "it was sent twice");
-    assert_eq!(store.claim(&key(1), at(2), (22, b"b".to_vec()), now), Err(Denial::Contended));
+    assert_eq!(store.claim(&key(1), from(1), (11, b"a".to_vec()), now), Ok(()));
+    assert_eq!(store.claim(&key(1), from(1), (11, b"a".to_vec()), now), Ok(()), "it was sent twice");
+    assert_eq!(store.claim(&key(1), from(2), (22, b"b".to_vec()), now), Err(Denial::Contended));
     assert_eq!(put(&mut store, (1, 3), plain(b"c", 1000), now), Err(Denial::Contended));
     assert_eq!(store.commit(&key(1), 22, (1, 1000), now), Err(Denial::Unclaimed));
     store.expire(Time::from_secs(7));
@@ -265,25 +309,125 @@ fn a_claim_keeps_others_out_and_is_gone_by_itself() {
 #[test]
 fn a_commit_is_taken_once_and_taken_back_only_by_its_token_and_only_soon() {
     let (mut store, now) = (Store::default(), Time::ZERO);
-    store.claim(&key(1), at(1), (11, b"a".to_vec()), now).unwrap();
+    store.claim(&key(1), from(1), (11, b"a".to_vec()), now).unwrap();
     assert_eq!(store.commit(&key(1), 11, (1, 100_000), now), Ok(100_000));
     assert_eq!(store.commit(&key(1), 11, (1, 100_000), Time::from_secs(1)), Ok(99_000), "it was sent twice");
     store.abort(&key(1), 12, now);
     assert_eq!(values(&store, 1, now), [b"a".to_vec()]);
     store.abort(&key(1), 11, Time::from_secs(20));
     assert_eq!(values(&store, 1, now), [b"a".to_vec()], "it is too late");
-    store.claim(&key(2), at(1), (13, b"a".to_vec()), now).unwrap();
+    store.claim(&key(2), from(1), (13, b"a".to_vec()), now).unwrap();
     store.commit(&key(2), 13, (9, 100_000), now).unwrap();
     store.abort(&key(2), 13, now);
     assert!(values(&store, 2, now).is_empty());
     assert_eq!(store.gone, [(key(2).place(), 9)]);
 }
 
+fn created(value: &[u8], stamp: u32) -> Item {
+    let content = Content::Created { value: value.to_vec(), creator: at(1) };
+    Item { stamp, lease: 100_000, content }
+}
+
+/// A member at 100 of the whole ring, between two others, and whether it takes what one of them says.
+struct Held {
+    store: Store,
+    copies: Copies,
+}
+
+impl Held {
+    fn new() -> Self {
+        let (mut copies, store) = (Copies::new(at(100), &Rng::new([1; 32])), Store::default());
+        let (next, far) = ([Some(at(90)), Some(at(110))], [Some(at(80)), Some(at(120))]);
+        copies.set_around(Around { own: at(100), connected: true, next, far }, &store, Time::ZERO);
+        Self { store, copies }
+    }
+
+    /// A key with a point that only the neighbour on the left, or only the one on the right, is nearer to than we are.
+    fn key(&self, is_left: bool) -> Key {
+        let nearer = |peer: u8, key: &Key| {
+            let points = crate::wire::points(key.place());
+            points.iter().any(|point| {
+                self.copies.around().held().contains(*point)
+                    && at(peer).distance(*point) < at(100).distance(*point)
+            })
+        };
+        let fits = |key: &Key| nearer(90, key) == is_left && nearer(110, key) != is_left;
+        (0..=255).map(key).find(fits).unwrap()
+    }
+
+    fn hear(&mut self, peer: u8, message: Upkeep, now: Time) {
+        self.copies.on_message(at(peer), message, &mut self.store, now);
+    }
+
+    fn keep(&mut self, peer: u8, key: Key, item: Item, now: Time) {
+        self.hear(peer, Upkeep::Keep(vec![crate::wire::Copied { key, writer: at(7), item }]), now);
+    }
+
+    fn value(&self, key: &Key, now: Time) -> Option<Vec<u8>> {
+        let page = self.store.page(key.place(), None, 2000, now);
+        page.items.first().map(|item| item.content.value().to_vec())
+    }
+}
+
+#[test]
+fn a_created_value_is_replaced_and_taken_back_only_by_whoever_is_nearer_and_taken_back_only_soon() {
+    let (soon, late) = (Time::from_secs(10), Time::from_secs(20));
+    for (is_left, nearer, farther) in [(true, 90, 110), (false, 110, 90)] {
+        let mut held = Held::new();
+        let key = held.key(is_left);
+        let gone = |stamp: u32| Upkeep::Gone { place: key.place(), stamp };
+        held.keep(farther, key, created(b"first", 1), Time::ZERO);
+        for number in 0..20 {
+            held.keep(farther, key, created(&[number], 2), soon);
+        }
+        held.hear(farther, gone(1), soon);
+        assert_eq!(held.value(&key, soon), Some(b"first".to_vec()));
+        held.keep(nearer, key, created(b"second", 3), soon);
+        assert_eq!(held.value(&key, soon), Some(b"second".to_vec()), "neighbours of the root agree with it");
+        held.hear(nearer, gone(3), late);
+        assert_eq!(held.value(&key, late), None);
+        held.keep(nearer, key, created(b"third", 4), late);
+        let renewed = Item { lease: 200_000, ..created(b"third", 5) };
+        held.keep(nearer, key, renewed, Time::from_secs(34));
+        held.hear(nearer, gone(5), Time::from_secs(36));
+        assert_eq!(
+            held.value(&key, Time::from_secs(36)),
+            Some(b"third".to_vec()),
+            "a renewal makes it no newer"
+        );
+    }
+}
+
+#[test]
+fn a_neighbour_does_not_change_the_proof_of_a_value() {
+    let signer = derived_key([1; 32], "o").unwrap();
+    let key = Key::owned(address_of(&signer).unwrap(), "name");
+    let mut store = Store::default();
+    let content = proof::sign(&signer, &key, vec![1], (5, 50_000)).unwrap();
+    let item = Item { stamp: 1, lease: 10_000, content: content.clone() };
+    store.put(Writing { key: &key, source: from(1), item }, Time::ZERO).unwrap();
+    let Content::Owned { value, mut proof } = content else { panic!("it is owned") };
+    proof.signature[20] ^= 1;
+    let item = Item { stamp: 2, lease: 40_000, content: Content::Owned { value, proof } };
+    let copied = crate::wire::Copied { key, writer: at(1), item };
+    assert!(!store.merge(at(2), copied, Standing::Nearer, Time::ZERO));
+    let there = store.page(key.place(), None, 2000, Time::ZERO);
+    assert!(proof::holds(&key, &there.items[0].content));
+}
+
+#[test]
+fn a_member_without_a_place_takes_nothing_from_those_who_say_that_they_are_its_neighbours() {
+    let mut held = Held::new();
+    held.copies = Copies::new(at(100), &Rng::new([1; 32]));
+    held.keep(90, key(1), plain(b"a", 1000), Time::ZERO);
+    assert!(held.store.shelves.is_empty());
+}
+
 #[test]
 fn a_creator_that_renews_loses_nothing_when_the_renewal_is_aborted() {
     let (mut store, now) = (Store::default(), Time::ZERO);
     for token in [11, 12] {
-        store.claim(&key(1), at(1), (token, b"a".to_vec()), now).unwrap();
+        store.claim(&key(1), from(1), (token, b"a".to_vec()), now).unwrap();
         store.commit(&key(1), token, (1, 100_000), now).unwrap();
     }
     store.abort(&key(1), 12, now);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::around::Around;
-use super::store::{Kept, Shelf, Store};
+use super::store::{Kept, Shelf, Standing, Store};
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::{Address, Copied, Distance, ITEMS_MAX, LISTED_MAX, Listed, Mark, RingArc, Upkeep, points};
@@ -26,7 +26,7 @@ const UNHEARD: Duration = Duration::from_secs(150);
 /// How long a member that got a larger part of the ring may lack what is there.
 const UNSURE: Duration = Duration::from_secs(3);
 /// How long what is no longer ours is kept.
-const STRAY: Duration = Duration::from_secs(60);
+pub(super) const STRAY: Duration = Duration::from_secs(60);
 /// Keys that are sent to where they belong at once.
 const STRAYS_MAX: usize = 32;
 /// Messages that a leaving member sends to a neighbour at most.
@@ -135,8 +135,11 @@ impl Copies {
         }
     }
 
-    /// A neighbour says something.
+    /// A neighbour says something. Before we have our place we cannot tell who is one; then we ask.
     pub(super) fn on_message(&mut self, peer: Address, message: Upkeep, store: &mut Store, now: Time) {
+        if !self.around.connected {
+            return;
+        }
         match message {
             Upkeep::Sum { arc, count, sum } => {
                 if self.around.next.contains(&Some(peer)) {
@@ -148,8 +151,11 @@ impl Copies {
             }
             Upkeep::Have { arc, list } => self.compare(peer, arc, &list, store),
             Upkeep::Want(places) => places.into_iter().for_each(|place| self.copy_all(peer, place, store)),
-            Upkeep::Keep(list) => self.take(list, store, now),
-            Upkeep::Gone { place, stamp } => store.take_back(place, stamp),
+            Upkeep::Keep(list) => self.take(peer, list, store, now),
+            Upkeep::Gone { place, stamp } if self.may_take_back(peer, place) => {
+                store.take_back(place, stamp, now);
+            }
+            Upkeep::Gone { .. } => {}
         }
     }
 
@@ -193,12 +199,27 @@ impl Copies {
         shelf.items.keys().for_each(|mark| self.put_out(peer, Out::Copy(place, *mark)));
     }
 
-    fn take(&mut self, list: Vec<Copied>, store: &mut Store, now: Time) {
+    /// Whether a neighbour is nearer than we are to a point that we hold: creations fail at roots.
+    fn may_take_back(&self, peer: Address, place: Address) -> bool {
+        let held = self.around.held();
+        points(place)
+            .into_iter()
+            .any(|point| held.contains(point) && peer.distance(point) < self.around.own.distance(point))
+    }
+
+    /// Where a neighbour stands, by the nearest point of either: the same whoever of the two asks.
+    fn standing(&self, peer: Address, place: Address) -> Standing {
+        let nearest = |member: Address| points(place).map(|point| member.distance(point)).into_iter().min();
+        if nearest(peer) < nearest(self.around.own) { Standing::Nearer } else { Standing::Farther }
+    }
+
+    fn take(&mut self, peer: Address, list: Vec<Copied>, store: &mut Store, now: Time) {
         let (held, root) = (self.around.held(), self.around.root());
         for copied in list {
-            let points = points(copied.key.place());
-            let ours = !self.around.connected || points.iter().any(|point| held.contains(*point));
-            if ours && store.merge(copied, now) {
+            let place = copied.key.place();
+            let (points, standing) = (points(place), self.standing(peer, place));
+            let ours = points.iter().any(|point| held.contains(*point));
+            if ours && store.merge(peer, copied, standing, now) {
                 // What reached us as the root has to reach the neighbour on our other side.
                 let pause = if points.iter().any(|point| root.contains(*point)) { SOON * 10 } else { ROUND };
                 self.round_at = self.round_at.min(now + self.rng.jitter(pause, 0.2));
@@ -236,7 +257,8 @@ impl Copies {
         }
     }
 
-    /// Finds what is no longer ours, and drops what has not been for long.
+    /// Finds what is no longer ours, and drops what has not been for long. What was created is named once more before it goes:
+    /// a member that was new then did not take it.
     fn sweep(&mut self, store: &mut Store, now: Time) -> Vec<Address> {
         let held = self.around.held();
         let (mut strays, mut over) = (Vec::new(), Vec::new());
@@ -246,13 +268,13 @@ impl Copies {
                 continue;
             }
             match shelf.stray {
-                Some(since) if since + STRAY <= now => over.push(*place),
-                Some(_) => {}
-                None if strays.len() < STRAYS_MAX => {
-                    shelf.stray = Some(now);
+                Some(since) if since + STRAY > now => {}
+                Some(_) if shelf.alone().is_none() => over.push(*place),
+                since if strays.len() < STRAYS_MAX => {
+                    shelf.stray = since.or(Some(now));
                     strays.push(*place);
                 }
-                None => self.round_at = self.round_at.min(now + SOON * 10),
+                _ => self.round_at = self.round_at.min(now + SOON * 10),
             }
         }
         over.into_iter().for_each(|place| store.remove_shelf(place));

@@ -5,10 +5,10 @@ use std::time::Duration;
 use openssl::pkey::PKey;
 
 use super::{Lent, Overlay};
-use crate::connection::{Connection, Role};
+use crate::connection::Connection;
 use crate::control::{Command, DhtValue, FailureKind, OwnerProof, Reply};
 use crate::counters::DropReason;
-use crate::dht::{Around, Failure, How, News, Origin, Outcome, Wanted, Write};
+use crate::dht::{Around, Failure, How, News, Origin, Outcome, Source, Wanted, Write};
 use crate::machine::RequestId;
 use crate::router::{self, Route};
 use crate::security::{Credentials, address_of};
@@ -21,6 +21,8 @@ use crate::wire::{
 const RECORDED_MAX: usize = 600;
 /// Room for values that every answer must have; one whose way back leaves less takes the ring's.
 const ROOM_MIN: usize = 1100;
+/// Peers on each side of us that may take us for theirs: those between may not be connected to them yet, as where NATs are.
+const BESIDE: usize = 3;
 /// Bytes of a route's count and position.
 const ROUTE_HEAD: usize = 2;
 
@@ -155,15 +157,15 @@ impl Overlay {
 
     fn serve_ourselves(&mut self, request: &DhtRequest, lent: &Lent<'_>) {
         let room = self.packet_max() - PacketHeader::LEN - DhtAnswer::PAGE_LEN;
-        let said = self.dht.serve(self.own, request, room, lent.now);
+        let said = self.dht.serve(Source { writer: self.own, peer: self.own }, request, room, lent.now);
         self.dht.on_answer(DhtAnswer { id: request.id, said }, lent.now);
     }
 
-    /// A member asks us as the one nearest to a point.
+    /// A member asks us as the one nearest to a point; this peer brought the request.
     pub(super) fn on_dht_request(
         &mut self,
         header: &PacketHeader,
-        body: &[u8],
+        (peer, body): (Address, &[u8]),
         lent: &mut Lent<'_>,
     ) -> Result<(), Malformed> {
         let request = DhtRequest::read(body)?;
@@ -172,7 +174,8 @@ impl Overlay {
             return Err(Malformed);
         }
         let (back, room) = self.way_back(header);
-        let said = self.dht.serve(header.source, &request, room, lent.now);
+        let source = Source { writer: header.source, peer };
+        let said = self.dht.serve(source, &request, room, lent.now);
         if request.id != 0 {
             self.answer_dht(&back, request.id, said, lent);
         }
@@ -221,8 +224,8 @@ impl Overlay {
         lent: &mut Lent<'_>,
     ) -> Result<(), Malformed> {
         let message = Upkeep::read(body)?;
-        let is_near = |one: &Connection| one.ours.union(one.theirs).has(Role::Near);
-        if !self.connections.get(peer).is_some_and(is_near) {
+        // By our own table: what a peer says of itself makes it no neighbour.
+        if !self.connections.around(self.own, BESIDE).contains(&peer) {
             self.counters.drop(DropReason::Unasked);
             return Ok(());
         }

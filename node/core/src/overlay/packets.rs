@@ -67,7 +67,7 @@ impl Overlay {
             }
             Route::Here => {
                 self.counters.delivered_packets += 1;
-                self.deliver(&header, &packet[offset..], lent)?;
+                self.deliver(&header, (from, &packet[offset..]), lent)?;
             }
             Route::Next(_)
                 if header.kind == PacketKind::Relayed
@@ -148,7 +148,12 @@ impl Overlay {
         self.leave_relay(peer, lent);
     }
 
-    fn deliver(&mut self, header: &PacketHeader, body: &[u8], lent: &mut Lent<'_>) -> Result<(), Malformed> {
+    fn deliver(
+        &mut self,
+        header: &PacketHeader,
+        (from, body): (Address, &[u8]),
+        lent: &mut Lent<'_>,
+    ) -> Result<(), Malformed> {
         match header.kind {
             PacketKind::ConnectRequest => {
                 let message = ConnectToMe::read(body)?;
@@ -171,7 +176,7 @@ impl Overlay {
             PacketKind::Carried => self.on_carried(header.source, body, lent),
             PacketKind::Edge | PacketKind::Relayed => self.on_edge_packet(header, body, lent)?,
             PacketKind::NotRelayed => self.on_not_relayed(header.source, read_address(body)?, lent),
-            PacketKind::DhtRequest => self.on_dht_request(header, body, lent)?,
+            PacketKind::DhtRequest => self.on_dht_request(header, (from, body), lent)?,
             PacketKind::DhtAnswer => self.on_dht_answer(body, lent)?,
             PacketKind::Notice => self.hear_notice(body, lent),
             PacketKind::Announcement => self.on_announcement(header.source, body),

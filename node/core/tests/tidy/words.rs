@@ -50,7 +50,7 @@ const WORDS: [Word; 13] = [
                 "one opened record between the two ends of an edge, an idea of its own (RFC 9000)",
             ),
             ("node/fuzz/", "the same"),
-            ("orchestrator/sim/tests/dht/rogues.rs", "the same: a rogue changes what is inside"),
+            ("orchestrator/sim/tests/dht/", "the same: a rogue changes what is inside"),
             ("orchestrator/sim/tests/ring/spoiler.rs", "the same"),
             ("node/site/src/web/mod.rs", "HTML's word for a page inside of another one"),
             ("node/src/", "hyper's word for a part of a body"),

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use atoll_core::control::Reply;
+use atoll_core::wire::{Key, points};
 use atoll_sim::Stop;
 use atoll_topology::{Fault, HostId, Loss};
 
-use crate::ask::{HOUR, stored};
+use crate::ask::{HOUR, put, stored};
 use crate::town::Town;
 use crate::values::held;
 
@@ -45,6 +46,51 @@ fn a_value_whose_root_crashes_is_found_at_once_and_held_nine_times_again() {
     town.world.run_for(Duration::from_secs(400)).unwrap();
     assert_eq!(held(&mut town), (120.0, 240.0));
     finds_all(&mut town, 31);
+}
+
+#[test]
+fn a_reading_puts_a_value_back_where_all_that_held_it_at_a_point_died_at_once() {
+    let mut town = Town::settled(50, "none", 1);
+    stored(&town.put(HostId(3), ("a", "1"), 10 * HOUR));
+    town.world.run_for(Duration::from_secs(5)).unwrap();
+    for point in 0..3 {
+        assert_eq!(held(&mut town), (3.0, 6.0));
+        let holders = town.holders(points(Key::named("a").place())[point]);
+        holders.into_iter().for_each(|host| town.stop(host, Stop::Kill));
+        town.completes_within(Duration::from_secs(60));
+        // Neighbours compare once a minute; what none of them has stays away.
+        town.world.run_for(Duration::from_secs(200)).unwrap();
+        assert_eq!(held(&mut town), (2.0, 4.0));
+        let reader = town.hosts().into_iter().find(|host| town.world.is_running(*host)).unwrap();
+        assert_eq!(town.get(reader, "a").texts(), ["1"]);
+        town.world.run_for(Duration::from_secs(5)).unwrap();
+        assert_eq!(held(&mut town), (3.0, 6.0));
+        holders.into_iter().for_each(|host| town.restart(host));
+        town.completes_within(Duration::from_secs(60));
+        town.world.run_for(Duration::from_secs(400)).unwrap();
+    }
+}
+
+#[test]
+fn what_a_root_has_not_passed_on_yet_is_with_its_neighbours_right_after_it_left() {
+    let mut town = Town::settled(50, "none", 1);
+    let [before, root, after] = town.holders(points(Key::named("many").place())[1]);
+    let values = |town: &mut Town, host: HostId| {
+        ["root", "copy"].map(|role| town.metric(host, "atoll_dht_values", role)).iter().sum::<f64>()
+    };
+    let writer = HostId((0..).find(|host| ![before, root, after].contains(&HostId(*host))).unwrap());
+    for number in 0..60 {
+        let value = format!("{number:0900}");
+        town.world.request(writer, put("many", &value, HOUR));
+    }
+    while values(&mut town, root) < 60.0 {
+        town.world.run_for(Duration::from_millis(10)).unwrap();
+    }
+    let [early, other] = [before, after].map(|host| values(&mut town, host));
+    assert!(early < 30.0 && other < 30.0, "{early} and {other} were passed on already");
+    town.stop(root, Stop::Leave);
+    town.world.run_for(Duration::from_millis(150)).unwrap();
+    assert_eq!([before, after].map(|host| values(&mut town, host)), [60.0, 60.0]);
 }
 
 #[test]

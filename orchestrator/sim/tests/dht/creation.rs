@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use atoll_core::control::Reply;
-use atoll_topology::HostId;
+use atoll_core::control::{FailureKind, Reply};
+use atoll_core::wire::Key;
+use atoll_sim::Stop;
+use atoll_topology::{Fault, HostId};
 
 use crate::ask::{HOUR, create, stored};
 use crate::town::Town;
@@ -33,6 +35,80 @@ fn a_key_with_values_cannot_be_created() {
     let mut town = Town::settled(20, "none", 1);
     stored(&town.put(HostId(3), ("a", "1"), 60));
     assert_eq!(town.create(HostId(3), ("a", "2"), 60), Reply::DhtExists);
+}
+
+#[test]
+fn a_creator_that_dies_before_it_commits_leaves_nothing_and_its_claim_ends() {
+    let mut town = Town::settled(50, "none", 1);
+    let creator =
+        (0..50).map(HostId).find(|host| (0..3).all(|point| town.root(&Key::named("a"), point) != *host));
+    let creator = creator.unwrap();
+    let done = |town: &mut Town, kind: &str| -> f64 {
+        let running: Vec<HostId> =
+            town.hosts().into_iter().filter(|host| town.world.is_running(*host)).collect();
+        running.into_iter().map(|host| town.metric(host, "atoll_dht_requests_total", kind)).sum()
+    };
+    town.world.request(creator, create("a", "half", HOUR));
+    // Its claims are on their way, and no answer can be there.
+    town.world.run_for(Duration::from_millis(150)).unwrap();
+    town.stop(creator, Stop::Kill);
+    town.world.run_for(Duration::from_millis(1500)).unwrap();
+    assert_eq!((done(&mut town, "claim"), done(&mut town, "commit")), (3.0, 0.0));
+    let [writer, other] = [11, 12].map(|number| HostId((creator.0 + number) % 50));
+    assert_eq!(town.get(writer, "a").values, [], "a claim is no value");
+    let reply = town.put(writer, ("a", "beside"), HOUR);
+    assert!(matches!(reply, Reply::Failed { kind: FailureKind::Busy, .. }), "{reply:?}");
+    // Six seconds after it arrived a claim is over.
+    town.world.run_for(Duration::from_secs(6)).unwrap();
+    let contended = done(&mut town, "contended");
+    stored(&town.create(other, ("a", "whole"), HOUR));
+    assert_eq!(done(&mut town, "contended"), contended);
+    assert_eq!(town.get(writer, "a").texts(), ["whole"]);
+    town.world.run_for(Duration::from_secs(100)).unwrap();
+    assert_eq!(held(&mut town), (3.0, 6.0));
+}
+
+#[test]
+fn a_creator_that_is_cut_off_leaves_nothing_and_loses_to_the_next() {
+    let mut town = Town::settled(50, "none", 1);
+    let creator =
+        (1..50).map(HostId).find(|host| (0..3).all(|point| town.root(&Key::named("a"), point) != *host));
+    let creator = creator.unwrap();
+    let first = town.world.request(creator, create("a", "half", HOUR));
+    town.world.run_for(Duration::from_millis(150)).unwrap();
+    let others = town.hosts().into_iter().filter(|host| *host != creator).collect();
+    let name = "cut".to_owned();
+    town.world.apply(&Fault::PartitionHosts { name: name.clone(), sides: [vec![creator], others] });
+    town.world.run_for(Duration::from_secs(8)).unwrap();
+    let other = HostId((creator.0 + 12) % 50);
+    stored(&town.create(other, ("a", "whole"), HOUR));
+    town.world.apply(&Fault::Heal { name });
+    let (_, reply) = town.answer(first);
+    assert!(!matches!(reply, Reply::DhtStored { .. }), "{reply:?}");
+    town.world.run_for(Duration::from_secs(60)).unwrap();
+    assert_eq!(town.get(HostId((creator.0 + 20) % 50), "a").texts(), ["whole"]);
+}
+
+#[test]
+fn a_key_whose_creators_all_failed_can_be_created_at_once() {
+    let mut town = Town::settled(50, "none", 1);
+    let mut failed = 0;
+    for round in 0..60 {
+        let key = format!("key {round}");
+        if race(&mut town, &key, 50) > 0 {
+            continue;
+        }
+        failed += 1;
+        let asked = town.world.now();
+        stored(&town.create(HostId(45), (&key, "at last"), HOUR));
+        let took = town.world.now().since(asked);
+        assert!(took < Duration::from_secs(4), "{took:?}");
+        assert_eq!(town.get(HostId(20), &key).texts(), ["at last"]);
+        if failed == 3 {
+            break;
+        }
+    }
+    assert!(failed > 0, "no race was without a winner");
 }
 
 /// Has so many create one key at once; how many won.

@@ -5,6 +5,7 @@ mod ask;
 mod changes;
 mod churn;
 mod creation;
+mod intruders;
 mod rogues;
 #[allow(dead_code, reason = "each test file uses its part")]
 #[path = "../ring/spoiler.rs"]

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use atoll_core::control::Reply;
+use atoll_core::control::{Command, OwnerProof, Reply, State};
+use atoll_core::dht::BYTES_MAX;
 use atoll_core::wire::{
-    Address, Ask, Content, DhtAnswer, DhtRequest, FrameHeader, FrameKind, Header, Item, Key, PacketHeader,
-    PacketKind, Page, Proof, Said, points,
+    Address, Ask, Content, Denial, DhtAnswer, DhtRequest, FrameHeader, FrameKind, Header, Item, Key,
+    PacketHeader, PacketKind, Page, Proof, Said, points,
 };
-use atoll_core::{Buffer, Deadline, Input, Machine, Node, Output, Pool, Time};
+use atoll_core::{Buffer, Deadline, Input, Machine, Node, Output, Pool, Rng, Time};
 use atoll_sim::Stop;
 use atoll_topology::HostId;
 
-use crate::ask::{HOUR, put, put_owned, stored};
+use crate::ask::{HOUR, OVERLAY, put, put_owned, stored};
 use crate::town::Town;
-use crate::values::held;
+use crate::values::{held, said};
 
 type Twist = Box<dyn FnMut(&mut PacketHeader, Vec<u8>) -> Vec<u8> + Send>;
 
@@ -23,10 +24,17 @@ struct Rogue {
     own: Address,
     pool: Pool,
     twist: Twist,
+    /// Where it reads whatever shall be written, and writes nothing.
+    deaf: Option<Address>,
 }
 
 impl Rogue {
-    fn twisted(&mut self, payload: Buffer) -> Buffer {
+    /// Changes the packet in a datagram, if it is one.
+    fn changed(
+        &mut self,
+        payload: Buffer,
+        change: impl FnOnce(&mut Self, &mut PacketHeader, Vec<u8>) -> Vec<u8>,
+    ) -> Buffer {
         let mut rest = self.pool.copy(&payload);
         let (Ok(header @ Header::Short { .. }), Ok(opened)) =
             (Header::take(&mut rest), FrameHeader::take(&mut rest))
@@ -35,20 +43,46 @@ impl Rogue {
         };
         let Ok((mut packet, at)) = PacketHeader::read(&rest) else { return payload };
         let is_dht = matches!(packet.kind, PacketKind::DhtRequest | PacketKind::DhtAnswer);
-        if opened.kind != FrameKind::Packet || packet.source != self.own || !is_dht {
+        if opened.kind != FrameKind::Packet || !is_dht {
             return payload;
         }
-        let body = (self.twist)(&mut packet, rest[at..].to_vec());
+        let body = change(self, &mut packet, rest[at..].to_vec());
         let mut twisted = self.pool.copy(&body);
         packet.prepend(&mut twisted);
         opened.prepend(&mut twisted);
         header.prepend(&mut twisted);
         twisted
     }
+
+    fn twisted(&mut self, payload: Buffer) -> Buffer {
+        self.changed(
+            payload,
+            |rogue, packet, body| {
+                if packet.source == rogue.own { (rogue.twist)(packet, body) } else { body }
+            },
+        )
+    }
+
+    /// The same request as a reading.
+    fn harmless(&mut self, payload: Buffer) -> Buffer {
+        self.changed(payload, |rogue, packet, body| match DhtRequest::read(&body) {
+            Ok(request) if Some(packet.destination) == rogue.deaf => {
+                let request = DhtRequest { ask: Ask::Get(None), ..request };
+                written(|body| request.write(body))
+            }
+            _ => body,
+        })
+    }
 }
 
 impl Machine for Rogue {
     fn handle_input(&mut self, input: Input, now: Time) {
+        let input = match input {
+            Input::Datagram { from, payload } if self.deaf.is_some() => {
+                Input::Datagram { from, payload: self.harmless(payload) }
+            }
+            input => input,
+        };
         self.node.handle_input(input, now);
     }
 
@@ -70,18 +104,22 @@ impl Machine for Rogue {
 
 impl Town {
     /// The host whose member is nearest to a point of a key.
-    fn root(&self, key: &Key, point: usize) -> HostId {
+    pub(crate) fn root(&self, key: &Key, point: usize) -> HostId {
         let point = points(key.place())[point];
         self.hosts().into_iter().min_by_key(|host| self.member(*host).distance(point)).unwrap()
     }
 
     /// Starts a host again as a rogue, and waits until it has its place.
     fn corrupt(&mut self, host: HostId, twist: Twist) {
+        self.corrupt_deaf(host, None, twist);
+    }
+
+    fn corrupt_deaf(&mut self, host: HostId, deaf: Option<Address>, twist: Twist) {
         let own = self.member(host);
         self.stop(host, Stop::Kill);
         self.completes_within(Duration::from_secs(30));
         let pool = self.world.pool().clone();
-        self.restart_as(host, |node| Box::new(Rogue { node, own, pool, twist }));
+        self.restart_as(host, |node| Box::new(Rogue { node, own, pool, twist, deaf }));
         self.completes_within(Duration::from_secs(30));
         self.world.run_for(Duration::from_secs(20)).unwrap();
     }
@@ -147,7 +185,7 @@ fn a_point_that_lies_is_outvoted_and_the_truth_is_found() {
 }
 
 #[test]
-fn a_point_that_answers_with_a_wrong_signature_or_an_older_value_is_not_believed() {
+fn a_point_that_answers_with_a_wrong_signature_is_not_believed() {
     // Without security the twist sees packets in the clear; keys are there all the same.
     let forge = || {
         pages(|mut page| {
@@ -173,6 +211,125 @@ fn a_point_that_answers_with_a_wrong_signature_or_an_older_value_is_not_believed
     }
 }
 
+#[test]
+fn a_point_that_answers_with_an_older_value_of_the_owner_is_not_believed() {
+    let mut town = Town::settled(20, "none", 1);
+    let (owner, first) = said(1, "first", 7);
+    let (_, second) = said(1, "second", 9);
+    let key = Key::owned(owner, "home");
+    let Command::DhtPutProved { value, proof, .. } = first.clone() else { unreachable!() };
+    let OwnerProof { public, sequence, lease_millis: lease, signature } = proof;
+    let content = Content::Owned { value, proof: Proof { public, sequence, lease, signature } };
+    let old = Item { stamp: 3, lease: 500_000, content };
+    for point in 0..3 {
+        stored(&town.ask(HostId(3), first.clone()));
+        assert_eq!(town.get_of(HostId(5), "home", Some(owner)).texts(), ["first"], "it is genuine");
+        stored(&town.ask(HostId(3), second.clone()));
+        let (liar, old) = (town.root(&key, point), old.clone());
+        town.corrupt(liar, pages(move |page| Page { items: vec![old.clone()], ..page }));
+        for reader in town.hosts().into_iter().filter(|host| *host != liar).step_by(4) {
+            let found = town.get_of(reader, "home", Some(owner));
+            assert_eq!(found.texts(), ["second"], "{found:?}");
+        }
+        town.stop(liar, Stop::Kill);
+        town.restart(liar);
+        town.completes_within(Duration::from_secs(30));
+        // Until the leases are over.
+        town.world.run_for(Duration::from_secs(700)).unwrap();
+    }
+}
+
+/// Says the same whatever is asked.
+fn says(lie: Said) -> Twist {
+    Box::new(move |packet, body| match DhtAnswer::read(&body) {
+        Ok(DhtAnswer { id, .. }) if packet.kind == PacketKind::DhtAnswer => {
+            let answer = DhtAnswer { id, said: lie.clone() };
+            written(|body| answer.write(body))
+        }
+        _ => body,
+    })
+}
+
+#[test]
+fn a_point_that_lies_about_what_it_stored_claims_no_value_and_denies_none() {
+    let lies = [Said::Stored(90_000_000), Said::Granted, Said::Refused(Denial::Exists)];
+    let mut town = Town::settled(30, "none", 1);
+    for (number, lie) in lies.into_iter().enumerate() {
+        for point in 0..3 {
+            let [free, open] = ["created", "put"].map(|what| format!("{what} {number} {point}"));
+            for (key, other) in [(&free, &open), (&open, &free)] {
+                let liar = town.root(&Key::named(key), point);
+                let deaf = points(Key::named(key).place())[point];
+                town.corrupt_deaf(liar, Some(deaf), says(lie.clone()));
+                let hosts: Vec<HostId> = town.hosts().into_iter().filter(|host| *host != liar).collect();
+                let told = format!("{lie:?} at point {point} of {key}, not {other}");
+                if *key == free {
+                    assert!(stored(&town.create(hosts[3], (key, "mine"), HOUR)) <= HOUR as f64, "{told}");
+                    assert_eq!(town.create(hosts[9], (key, "theirs"), HOUR), Reply::DhtExists, "{told}");
+                    assert_eq!(town.put(hosts[9], (key, "beside"), HOUR), Reply::DhtExists, "{told}");
+                } else {
+                    assert!(stored(&town.put(hosts[3], (key, "mine"), HOUR)) <= HOUR as f64, "{told}");
+                    assert_eq!(town.create(hosts[9], (key, "theirs"), HOUR), Reply::DhtExists, "{told}");
+                }
+                town.world.run_for(Duration::from_secs(20)).unwrap();
+                for reader in hosts.iter().step_by(7) {
+                    let found = town.get(*reader, key);
+                    assert_eq!(found.texts(), ["mine"], "{told}");
+                    assert!(found.complete, "{told}");
+                }
+                town.stop(liar, Stop::Kill);
+                town.restart(liar);
+                town.completes_within(Duration::from_secs(30));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bootstrap_that_lies_for_all_points_makes_up_no_value_of_an_owner() {
+    let (owner, first) = said(1, "first", 7);
+    let Command::DhtPutProved { value, proof, .. } = first else { unreachable!() };
+    let OwnerProof { public, sequence, lease_millis: lease, signature } = proof;
+    let genuine = Content::Owned { value, proof: Proof { public, sequence, lease, signature } };
+    for is_genuine in [true, false] {
+        let mut town = Town::new(2, "none", 1);
+        town.start(HostId(0));
+        let (own, content) = (town.member(HostId(0)), genuine.clone());
+        let lie = pages(move |_| {
+            let mut owned = Item { stamp: 3, lease: 500_000, content: content.clone() };
+            if let Content::Owned { value, .. } = &mut owned.content
+                && !is_genuine
+            {
+                value.push(b'!');
+            }
+            let mut items = vec![owned, made_up("a lie")];
+            items.sort_by_key(|item| item.content.mark());
+            Page { items, more: false, unsure: false }
+        });
+        town.stop(HostId(0), Stop::Kill);
+        let pool = town.world.pool().clone();
+        town.restart_as(HostId(0), |node| Box::new(Rogue { node, own, pool, twist: lie, deaf: None }));
+        town.world.run_for(Duration::from_secs(5)).unwrap();
+        town.start(HostId(1));
+        town.world.run_for(Duration::from_millis(420)).unwrap();
+        let Reply::Status(status) = town.world.command(HostId(1), Command::Status) else { panic!() };
+        assert_eq!(status[0].state, State::Joining, "it has nobody else to ask yet");
+        let read = |town: &mut Town, key: &str, owner| {
+            let command = Command::DhtGet { overlay: OVERLAY.into(), key: key.into(), owner, after: None };
+            town.world.request(HostId(1), command)
+        };
+        let (owned, plain) = (read(&mut town, "home", Some(owner)), read(&mut town, "a", None));
+        let values = |town: &mut Town, id| match town.answer(id).1 {
+            Reply::DhtValues { values, .. } => values.into_iter().map(|one| one.value).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        let expected: &[&[u8]] = if is_genuine { &[b"first"] } else { &[] };
+        assert_eq!(values(&mut town, owned), expected);
+        // What nobody signs it can make up: it speaks for all the points.
+        assert_eq!(values(&mut town, plain), [b"a lie"]);
+    }
+}
+
 /// Changes every put of the rogue.
 fn puts(mut change: impl FnMut(DhtRequest, Item) -> Vec<u8> + Send + 'static) -> Twist {
     Box::new(move |packet, body| {
@@ -187,6 +344,14 @@ fn puts(mut change: impl FnMut(DhtRequest, Item) -> Vec<u8> + Send + 'static) ->
             Err(_) => body,
         }
     })
+}
+
+/// Requests that all members but the rogue refused, or did not read.
+fn turned_away(town: &mut Town, rogue: HostId) -> f64 {
+    let honest: Vec<HostId> = town.hosts().into_iter().filter(|host| *host != rogue).collect();
+    let refused: f64 =
+        honest.iter().map(|host| town.metric(*host, "atoll_dht_refused_total", "public")).sum();
+    refused + honest.iter().map(|host| town.metric(*host, "atoll_drops_total", "malformed")).sum::<f64>()
 }
 
 #[test]
@@ -223,28 +388,36 @@ fn writes_that_are_wrong_are_stored_nowhere() {
         }),
     ];
     let mut town = Town::settled(20, "none", 1);
+    let keys: Vec<String> = (0..8).map(|key| format!("key {key}")).collect();
+    // Where it is the root itself nothing changes its writes, and it may hold what it likes.
+    let rogue = town.root(&Key::named(&keys[0]), 0);
+    let own_points = |town: &Town, key: &String| {
+        (0..3).filter(|point| town.root(&Key::named(key), *point) == rogue).count()
+    };
+    let [reader, writer] = [8, 9].map(|number| HostId((rogue.0 + number) % 20));
+    let own: usize = keys.iter().map(|key| own_points(&town, key)).sum();
+    assert!(keys.iter().any(|key| own_points(&town, key) == 1), "one point alone is not believed");
+    let foreign = (3 * keys.len() - own) as f64;
     for (number, change) in changes.into_iter().enumerate() {
-        town.corrupt(HostId(7), change);
-        let lost = |town: &mut Town| town.metric(HostId(8), "atoll_peers_lost_total", "public");
-        let before = lost(&mut town);
-        for key in 0..8 {
-            town.world.request(HostId(7), put(&format!("key {key}"), "value", HOUR));
+        town.corrupt(rogue, change);
+        let lost = |town: &mut Town| town.metric(reader, "atoll_peers_lost_total", "public");
+        let before = (lost(&mut town), turned_away(&mut town, rogue));
+        for key in &keys {
+            town.world.request(rogue, put(key, "value", HOUR));
         }
         town.world.run_for(Duration::from_secs(15)).unwrap();
-        let theirs: f64 = town
-            .hosts()
-            .into_iter()
-            .filter(|host| *host != HostId(7))
-            .map(|host| town.metric(host, "atoll_dht_refused_total", "public"))
-            .sum();
-        // What it is nearest to itself it may hold, and its neighbours with it.
-        let (root, copies) = held(&mut town);
-        assert!(root <= 8.0 && copies <= 16.0, "change {number}: {root} at roots, {copies} copies");
-        assert!(number > 2 || theirs > 0.0, "change {number}: nobody refused anything");
-        assert_eq!(lost(&mut town), before, "change {number}");
+        let away = turned_away(&mut town, rogue) - before.1;
+        assert!(away >= foreign, "change {number}: {away} of {foreign} were turned away");
+        assert_eq!(held(&mut town), (own as f64, 2.0 * own as f64), "change {number}");
+        assert_eq!(lost(&mut town), before.0, "change {number}");
+        for key in &keys {
+            let expected = vec!["value"; usize::from(own_points(&town, key) >= 2)];
+            assert_eq!(town.get(reader, key).texts(), expected, "change {number}");
+        }
+        assert!(town.get(reader, "elsewhere").values.is_empty());
     }
-    stored(&town.put(HostId(3), ("a", "good"), HOUR));
-    assert_eq!(town.get(HostId(12), "a").texts(), ["good"]);
+    stored(&town.put(writer, ("a", "good"), HOUR));
+    assert_eq!(town.get(reader, "a").texts(), ["good"]);
 }
 
 #[test]
@@ -272,6 +445,63 @@ fn a_writer_that_floods_gets_its_share_and_the_others_theirs() {
     assert_eq!(town.get(HostId(12), "a").values.len(), 4);
     let reply = town.put(HostId(7), ("a", &value), HOUR);
     assert!(matches!(reply, Reply::Failed { .. } | Reply::DhtStored { .. }), "{reply:?}");
+}
+
+#[test]
+fn a_flood_under_drawn_addresses_neither_pushes_out_nor_keeps_out_what_others_put() {
+    let mut town = Town::settled(20, "none", 1);
+    // All these are held by the same members.
+    let roots = |town: &Town, key: &str| [0, 1, 2].map(|point| town.root(&Key::named(key), point));
+    let aim = roots(&town, "aim");
+    let mut keys = (0..).map(|number| format!("key {number}")).filter(|key| roots(&town, key) == aim);
+    let [held, created] = [keys.next().unwrap(), keys.next().unwrap()];
+    let (flooded, new): (Vec<String>, Vec<String>) =
+        (keys.by_ref().take(10).collect(), keys.take(20).collect());
+    let free = |host: &HostId| !aim.contains(host) && ![HostId(3), HostId(4)].contains(host);
+    let rogue = town.hosts().into_iter().rev().find(free).unwrap();
+    stored(&town.put(HostId(3), (&held, "held"), HOUR));
+    stored(&town.create(HostId(4), (&created, "created"), HOUR));
+    let mut rng = Rng::new([9; 32]);
+    let twist: Twist = Box::new(move |packet, body| {
+        if packet.kind == PacketKind::DhtRequest {
+            let mut drawn = [0; Address::LEN];
+            rng.fill(&mut drawn);
+            packet.source = Address::from_bytes(drawn);
+        }
+        body
+    });
+    town.corrupt(rogue, twist);
+    let filling = "x".repeat(1000);
+    for round in 0..10 {
+        for number in 0..400 {
+            let value = format!("{round} {number} {filling}");
+            town.world.request(rogue, put(&flooded[number % 10], &value, 10 * HOUR));
+        }
+        town.world.run_for(Duration::from_secs(7)).unwrap();
+    }
+    town.world.run_for(Duration::from_secs(60)).unwrap();
+    let sum = |town: &mut Town, name: &str, label: &str| aim.map(|host| town.metric(host, name, label));
+    let bytes = sum(&mut town, "atoll_dht_bytes", "public");
+    let full: f64 = sum(&mut town, "atoll_dht_requests_total", "full").iter().sum();
+    println!("bytes at the roots {bytes:?}, {full} requests refused there");
+    assert!(full > 1000.0, "only {full} were refused");
+    for host in town.hosts() {
+        assert!(town.metric(host, "atoll_dht_bytes", "public") <= BYTES_MAX as f64);
+    }
+    assert!(stored(&town.put(HostId(3), (&held, "held"), 2 * HOUR)) > 7000.0);
+    assert!(stored(&town.create(HostId(4), (&created, "created"), 2 * HOUR)) > 7000.0);
+    let mut taken = 0;
+    for (number, key) in new.iter().enumerate() {
+        let writer = HostId(number as u32);
+        if writer != rogue && matches!(town.put(writer, (key, "new"), HOUR), Reply::DhtStored { .. }) {
+            taken += 1;
+            assert_eq!(town.get(HostId(5), key).texts(), ["new"]);
+        }
+    }
+    println!("{taken} of 19 new values were taken");
+    assert_eq!(town.get(HostId(5), &held).texts(), ["held"]);
+    assert_eq!(town.get(HostId(5), &created).texts(), ["created"]);
+    assert!(taken >= 10, "only {taken} new values were taken");
 }
 
 #[test]

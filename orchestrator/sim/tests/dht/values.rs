@@ -202,7 +202,7 @@ fn a_member_that_only_has_its_bootstrap_yet_puts_and_gets() {
 }
 
 /// What the owner of a key says, who is no member here, and how a member puts it.
-fn said(seed: u8, value: &str, sequence: u64) -> (Address, Command) {
+pub(crate) fn said(seed: u8, value: &str, sequence: u64) -> (Address, Command) {
     let key = derived_key([seed; 32], "owner").unwrap();
     let owner = address_of(&key).unwrap();
     let proof = prove(&key, &Key::owned(owner, "home"), value.as_bytes(), (sequence, 600_000)).unwrap();
