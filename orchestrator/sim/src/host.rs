@@ -44,6 +44,8 @@ pub(crate) struct Seat {
     pub(crate) leaving: Option<Time>,
     /// How often a machine started there.
     pub(crate) starts: u32,
+    /// Seconds by which its wall clock is off.
+    pub(crate) clock_off: i64,
     pub(crate) traffic: Traffic,
     pub(crate) spins: Spins,
 }
@@ -56,6 +58,7 @@ impl Seat {
             socket,
             leaving: None,
             starts: 0,
+            clock_off: 0,
             traffic: Traffic::default(),
             spins: Spins::default(),
         }

@@ -26,6 +26,7 @@ pub(crate) enum Step {
     Carried,
     Broadcast,
     Keep,
+    Clock,
 }
 
 /// A 64-bit hash over every step so far, in their order.

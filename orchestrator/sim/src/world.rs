@@ -175,10 +175,26 @@ impl World {
         self.kept.take()
     }
 
-    /// What the wall clocks say now, in seconds since 1970.
+    /// What the wall clocks that are right say now, in seconds since 1970.
     #[must_use]
     pub fn unix_seconds(&self) -> u64 {
         EPOCH + self.now.since(Time::ZERO).as_secs()
+    }
+
+    /// What the wall clock of `host` says now, in seconds since 1970.
+    #[must_use]
+    pub fn wall_clock(&self, host: HostId) -> u64 {
+        let off = self.seat(host).map_or(0, |seat| seat.clock_off);
+        self.unix_seconds().saturating_add_signed(off)
+    }
+
+    /// Steps the wall clock of `host`: from now on it is this many seconds off, whatever starts there. What runs there is told,
+    /// as the daemon tells its machine. Virtual time goes on as before.
+    pub fn set_clock(&mut self, host: HostId, off_seconds: i64) {
+        let Some(seat) = self.seats.get_mut(host.0 as usize) else { return };
+        seat.clock_off = off_seconds;
+        self.trace.step(Step::Clock, self.now, host);
+        self.input(host, Input::WallClock { unix_seconds: self.wall_clock(host) });
     }
 
     /// The buffers that all machines of this world share.

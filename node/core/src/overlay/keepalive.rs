@@ -10,7 +10,7 @@ use crate::machine::Deadline;
 use crate::time::Time;
 use crate::wire::{Address, EdgeId, FrameKind, Ping, Way};
 
-/// How long a connection keeps an edge that a newer one replaced.
+/// How long a connection at least keeps an edge that a newer one replaced.
 const DUPLICATE_GRACE: Duration = Duration::from_millis(400);
 
 impl Overlay {
@@ -199,21 +199,17 @@ impl Overlay {
         (at < Time::MAX).then_some(Deadline { at, reason: "edge" })
     }
 
-    /// When the replaced edges of a connection may go.
-    pub(super) fn duplicate_due(&self, connection: &Connection) -> Option<Time> {
-        self.edges.get(connection.edge()).map(|edge| edge.since + DUPLICATE_GRACE)
-    }
-
-    /// Edges that a newer one of the same connection replaced: the higher address closes them, so that only one does.
-    pub(super) fn replaced_edges(&self, now: Time) -> Vec<EdgeId> {
-        let mut replaced = Vec::new();
-        for connection in self.connections.iter().filter(|connection| connection.edges.len() > 1) {
-            if self.own > connection.peer && self.duplicate_due(connection).is_some_and(|due| due <= now) {
-                let rest = &connection.edges[..connection.edges.len() - 1];
-                replaced.extend(rest.iter().map(|(_, id)| id));
-            }
-        }
-        replaced
+    /// The edges of a connection that a newer one replaced, and when they may go: whatever the peer sent on them before it knew
+    /// of the newer one is here by then, also where the public ring carried it. The higher address closes them, so that only
+    /// one does.
+    pub(super) fn replaced_edges(&self, connection: &Connection, lent: &Lent<'_>) -> Vec<(EdgeId, Time)> {
+        let Some(((_, own), rest)) = connection.edges.split_last() else { return Vec::new() };
+        let Some(newer) = self.edges.get(*own).filter(|_| self.own > connection.peer) else {
+            return Vec::new();
+        };
+        let rto = |edge: &Edge| lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
+        let due = |edge: &Edge| newer.since + DUPLICATE_GRACE.max(rto(newer) + rto(edge));
+        rest.iter().filter_map(|(_, id)| Some((*id, due(self.edges.get(*id)?)))).collect()
     }
 }
 

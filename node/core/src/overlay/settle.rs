@@ -7,7 +7,7 @@ use crate::connection::{Connection, Role, Roles};
 use crate::control::EventKind;
 use crate::ring::Place;
 use crate::time::Time;
-use crate::wire::{Address, CloseReason};
+use crate::wire::{Address, CloseReason, EdgeId};
 
 /// The shortest time between two lists to one peer, so that a burst of changes becomes one.
 const TELL_GAP: Duration = Duration::from_millis(400);
@@ -27,7 +27,7 @@ impl Overlay {
         self.link_missing(lent);
         self.tell_stale(lent);
         self.close_surplus(lent);
-        self.look_at = self.next_look(lent.now);
+        self.look_at = self.next_look(lent);
     }
 
     fn assign_roles(&mut self, lent: &Lent<'_>) {
@@ -122,22 +122,22 @@ impl Overlay {
         for peer in peers {
             self.close_connection(peer, CloseReason::Unwanted, lent);
         }
-        for id in self.replaced_edges(lent.now) {
+        let replaced = self.connections.iter().flat_map(|connection| self.replaced_edges(connection, lent));
+        let over: Vec<EdgeId> = replaced.filter(|(_, due)| *due <= lent.now).map(|(id, _)| id).collect();
+        for id in over {
             self.close_edge(id, CloseReason::Duplicate, lent);
         }
     }
 
     /// When a look at the connections is wanted though nothing happens until then.
-    fn next_look(&self, now: Time) -> Time {
+    fn next_look(&self, lent: &Lent<'_>) -> Time {
+        let now = lent.now;
         let stale =
             self.connections.iter().filter(|connection| connection.stale).map(|one| one.told + TELL_GAP);
         let unwanted =
             self.connections.iter().filter_map(|one| one.unwanted.map(|since| since + UNWANTED_GRACE));
-        let duplicates = self
-            .connections
-            .iter()
-            .filter(|one| one.edges.len() > 1 && self.own > one.peer)
-            .filter_map(|one| self.duplicate_due(one));
+        let duplicates =
+            self.connections.iter().flat_map(|one| self.replaced_edges(one, lent)).map(|(_, due)| due);
         let leafs = self.leafs_due();
         let resting = self.linker.rest_ends(now);
         let all = stale.chain(unwanted).chain(duplicates).chain(leafs).chain(resting);

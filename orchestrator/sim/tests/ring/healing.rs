@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use atoll_core::Rng;
 use atoll_core::control::{Command, Reply};
+use atoll_core::wire::Address;
 use atoll_sim::Stop;
 use atoll_topology::{Fault, HostId, Loss};
 
@@ -119,6 +121,87 @@ fn a_cut_in_the_middle_of_a_mass_start_heals_too() {
         let took = town.completes_within(Duration::from_secs(300));
         println!("{took:?}");
         assert!(took < Duration::from_secs(60), "{took:?}");
+    }
+}
+
+/// Five that share their sites with nobody, a public one first, and the others.
+fn parts(town: &Town) -> [Vec<HostId>; 2] {
+    let site = |host: &HostId| town.world.internet().host(*host).site;
+    let is_alone = |host: &HostId| town.hosts().iter().filter(|other| site(other) == site(host)).count() == 1;
+    let mut alone: Vec<HostId> = town.hosts().into_iter().rev().filter(is_alone).collect();
+    let first = alone.iter().position(|host| town.world.internet().host(*host).is_public()).unwrap();
+    alone[..=first].rotate_right(1);
+    let small: Vec<HostId> = alone.into_iter().take(5).collect();
+    let large = town.hosts().into_iter().filter(|host| !small.contains(host)).collect();
+    [small, large]
+}
+
+/// Cuts the two parts off from each other.
+fn cut_off(town: &mut Town, parts: &[Vec<HostId>; 2]) {
+    let site = |host: &HostId| town.world.internet().host(*host).site;
+    let sides = parts.each_ref().map(|part| part.iter().map(site).collect());
+    town.world.apply(&Fault::Partition { name: "cut".to_owned(), sides });
+}
+
+fn addresses(count: usize) -> Vec<Address> {
+    let mut rng = Rng::new([count as u8; 32]).fork("part");
+    let mut address = || {
+        let mut address = [0; Address::LEN];
+        rng.fill(&mut address);
+        Address::from_bytes(address)
+    };
+    (0..count).map(|_| address()).collect()
+}
+
+/// Starts a ring of these: the first begins it, the others know the public ones before them, and `other`.
+fn begin_anew(town: &mut Town, (part, addresses): (&[HostId], &[Address]), other: Option<HostId>) {
+    let mut known = Vec::new();
+    for (host, address) in part.iter().zip(addresses) {
+        let other = other.filter(|_| !known.is_empty());
+        let bootstraps: Vec<HostId> = known.iter().copied().chain(other).collect();
+        town.start_at(*host, *address, &bootstraps);
+        if town.world.internet().host(*host).is_public() && known.len() < 4 {
+            known.push(*host);
+        }
+    }
+}
+
+#[test]
+fn a_small_part_that_knows_nobody_of_the_other_is_found_by_it() {
+    for (population, minutes, seed) in [("none", 3, 1), ("cones", 10, 2), ("none", 60, 3), ("cones", 60, 4)] {
+        let mut town = Town::settled(60, population, seed);
+        let parts = parts(&town);
+        cut_off(&mut town, &parts);
+        let addresses: Vec<Address> = parts[0].iter().map(|host| town.member(*host)).collect();
+        begin_anew(&mut town, (&parts[0], &addresses), None);
+        town.world.run_for(Duration::from_secs(60 * minutes)).unwrap();
+        assert!(town.wrong() > 4, "the cut does nothing");
+        mend(&mut town);
+        let took = town.completes_within(Duration::from_secs(300));
+        println!("{population}, {minutes} min: {took:?}");
+        assert!(took < Duration::from_secs(60), "{population}, {minutes} min: {took:?}");
+    }
+}
+
+#[test]
+fn a_large_part_that_never_knew_the_other_is_found_by_it() {
+    for (population, minutes, seed) in [("none", 3, 1), ("cones", 10, 2), ("none", 60, 3), ("cones", 60, 4)] {
+        let mut town = Town::new(60, population, seed);
+        let parts = parts(&town);
+        cut_off(&mut town, &parts);
+        let is_public = |host: &HostId| town.world.internet().host(*host).is_public();
+        let other = parts[1].iter().copied().find(is_public);
+        let mut large = parts[1].clone();
+        large.sort_by_key(|host| Some(*host) != other);
+        begin_anew(&mut town, (&large, &addresses(55)), None);
+        town.completes_within(Duration::from_secs(60));
+        begin_anew(&mut town, (&parts[0], &addresses(5)), other);
+        town.world.run_for(Duration::from_secs(60 * minutes)).unwrap();
+        assert!(town.wrong() > 4, "the cut does nothing");
+        mend(&mut town);
+        let took = town.completes_within(Duration::from_secs(300));
+        println!("{population}, {minutes} min: {took:?}");
+        assert!(took < Duration::from_secs(60), "{population}, {minutes} min: {took:?}");
     }
 }
 

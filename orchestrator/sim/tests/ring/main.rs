@@ -4,8 +4,10 @@
 #[allow(dead_code, reason = "each test file uses its part")]
 #[path = "../dht/ask.rs"]
 mod ask;
+mod between;
 mod broadcast;
 mod carried;
+mod clocks;
 mod ends;
 mod forming;
 mod healing;
@@ -15,6 +17,7 @@ mod makers;
 mod oddities;
 mod private;
 mod relays;
+mod replaced;
 mod rest;
 mod revocations;
 mod secured;

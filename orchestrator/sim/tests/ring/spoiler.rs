@@ -30,27 +30,39 @@ pub(crate) enum Spoil {
     Alter,
     /// It passes it on, and sends its peers much that nobody asked for.
     Flood,
+    /// It passes it on, and keeps what it sees of it.
+    Watch,
 }
 
 /// What a member does, and how often it has done it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Switch(Arc<Mutex<Doing>>);
 
-type Doing = (Option<(PacketKind, Spoil)>, u64);
+#[derive(Debug, Default)]
+struct Doing {
+    spoil: Option<(PacketKind, Spoil)>,
+    spoiled: u64,
+    seen: Vec<Vec<u8>>,
+}
 
 impl Switch {
     /// From now on packets of this kind are spoiled; none: the member is honest.
     pub(crate) fn turn(&self, spoil: Option<(PacketKind, Spoil)>) {
-        *self.0.lock().unwrap() = (spoil, 0);
+        *self.0.lock().unwrap() = Doing { spoil, ..Doing::default() };
     }
 
     /// Packets that were spoiled since then.
     pub(crate) fn spoiled(&self) -> u64 {
-        self.0.lock().unwrap().1
+        self.0.lock().unwrap().spoiled
+    }
+
+    /// Frames that were watched since then, as the member sees them.
+    pub(crate) fn take_seen(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.0.lock().unwrap().seen)
     }
 
     fn spoil(&self) -> Option<(PacketKind, Spoil)> {
-        self.0.lock().unwrap().0
+        self.0.lock().unwrap().spoil
     }
 
     /// Puts the member's engines under this switch.
@@ -162,7 +174,7 @@ impl Spoiler {
             for _ in 0..FLOOD {
                 let junk = self.junk();
                 let _ = self.engine.send(channel, junk, now);
-                self.switch.0.lock().unwrap().1 += 1;
+                self.switch.0.lock().unwrap().spoiled += 1;
             }
         }
     }
@@ -200,10 +212,14 @@ impl Engine for Spoiler {
             return self.engine.send(channel, payload, now);
         };
         if spoil != Spoil::Flood {
-            self.switch.0.lock().unwrap().1 += 1;
+            self.switch.0.lock().unwrap().spoiled += 1;
         }
         match spoil {
             Spoil::Flood => self.engine.send(channel, payload, now),
+            Spoil::Watch => {
+                self.switch.0.lock().unwrap().seen.push(payload.to_vec());
+                self.engine.send(channel, payload, now)
+            }
             Spoil::Drop => self.engine.send(channel, self.hush(frame), now),
             Spoil::Delay(span) => {
                 self.late.push_back((now + span, channel, Self::loose(&packet)));

@@ -1,9 +1,9 @@
 //! Those who know a group's secret, find its members and come to them through the public ring, but have no certificate of its
-//! authority.
+//! authority, or one for another group.
 
 use std::time::Duration;
 
-use atoll_core::control::{Command, EventKind, Peer, Reply};
+use atoll_core::control::{EventKind, Peer};
 use atoll_core::security::{Authority, Credentials, GroupSecret, Security};
 use atoll_core::wire::Address;
 use atoll_topology::HostId;
@@ -15,23 +15,39 @@ const GROUP: &str = "group";
 /// The same as the town's.
 const SECRET: [u8; 32] = [7; 32];
 /// After all that the simulator's wall clocks show, in seconds since 1970.
-const END: i64 = 4_000_000_000;
+pub(crate) const END: i64 = 4_000_000_000;
 const STRANGERS: u32 = 10;
 /// Handshakes of strangers that a member has under way at most: each dials it over its entry and answers its dials.
 const HALF_OPEN_MAX: f64 = 4.0 * STRANGERS as f64;
 
-/// A town whose private members have certificates, those of strangers by an authority of their own.
-fn town(population: &str, seed: u8, is_stranger: fn(HostId) -> bool) -> Town {
+/// Who is a stranger, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stranger {
+    /// Its certificate is by an authority of its own.
+    OwnAuthority,
+    /// Its certificate is by the group's authority and for another group.
+    OtherGroup,
+}
+
+/// Tells strangers from members.
+pub(crate) type Judge = fn(HostId) -> Option<Stranger>;
+
+/// A town whose private members have certificates that are valid from and until then, and so have strangers.
+pub(crate) fn town(population: &str, seed: u8, judge: Judge, (from, until): (i64, i64)) -> Town {
     let (ours, theirs) = (Ca::until(END), Ca::until(END));
     let vouch = move |host: HostId, address: Address| {
-        let signer = if is_stranger(host) { &theirs } else { &ours };
+        let (signer, group) = match judge(host) {
+            None => (&ours, GROUP),
+            Some(Stranger::OwnAuthority) => (&theirs, GROUP),
+            Some(Stranger::OtherGroup) => (&ours, "other"),
+        };
         let names = [
-            format!("atoll://group/{GROUP}"),
+            format!("atoll://group/{group}"),
             format!("atoll://user/{}", host.0),
             format!("atoll://address/{address}"),
         ];
         let names = names.each_ref().map(String::as_str);
-        let leaf = Leaf { serial: 100 + host.0, until: END, ..Leaf::new(&names) };
+        let leaf = Leaf { serial: 100 + host.0, from, until, ..Leaf::new(&names) };
         let key = key();
         let credentials = Credentials::new(&signer.sign(&key, &leaf), key).unwrap();
         // Whom a stranger would let in does not matter to us: it trusts the group's authority as members do.
@@ -42,10 +58,7 @@ fn town(population: &str, seed: u8, is_stranger: fn(HostId) -> bool) -> Town {
 }
 
 fn peers(town: &mut Town, host: HostId) -> Vec<Peer> {
-    match town.world.command(host, Command::Peers { overlay: GROUP.to_owned() }) {
-        Reply::Peers(peers) => peers,
-        other => panic!("{other:?}"),
-    }
+    town.peers_in(host, GROUP)
 }
 
 /// Whether a host's member of the group lost a peer or its place since then.
@@ -57,8 +70,12 @@ fn disturbed(town: &Town, host: HostId, since: atoll_core::Time) -> Vec<EventKin
 #[test]
 fn strangers_with_the_secret_find_members_and_are_let_in_by_none() {
     for (population, seed) in [("cones", 3), ("symmetric", 4)] {
-        let is_stranger = |host: HostId| host.0 >= 50;
-        let mut town = town(population, seed, is_stranger);
+        let judge: Judge = |host| match host.0 {
+            0..50 => None,
+            number if number % 2 == 0 => Some(Stranger::OwnAuthority),
+            _ => Some(Stranger::OtherGroup),
+        };
+        let mut town = town(population, seed, judge, (1_000_000, END));
         let group: Vec<HostId> = (0..50).step_by(3).map(HostId).collect();
         group.iter().for_each(|host| town.join_group(*host));
         (0..50).for_each(|host| town.start(HostId(host)));
@@ -85,17 +102,19 @@ fn strangers_with_the_secret_find_members_and_are_let_in_by_none() {
             }
         }
         town.group_completes_within(Duration::from_secs(1));
-        let mut refused = 0.0;
+        let mut refused = [0.0; 2];
         for host in &group {
             assert_eq!(disturbed(&town, *host, since), [], "{host:?}");
             assert!(peers(&mut town, *host).iter().all(|peer| peer.user.as_ref().is_some_and(|user| {
-                user.parse::<u32>().is_ok_and(|number| !is_stranger(HostId(number)))
+                user.parse::<u32>().is_ok_and(|number| judge(HostId(number)).is_none())
             })));
-            refused += town.metric(*host, "atoll_drops_total", "unknown_authority");
+            for (refused, why) in refused.iter_mut().zip(["unknown_authority", "wrong_group"]) {
+                *refused += town.metric(*host, "atoll_drops_total", why);
+            }
         }
         for host in (50..50 + STRANGERS).map(HostId) {
             assert!(peers(&mut town, host).is_empty(), "{host:?} is in");
         }
-        assert!(refused > 10.0, "they got as far as {refused} handshakes");
+        assert!(refused.iter().all(|count| *count > 5.0), "they got as far as {refused:?} handshakes");
     }
 }

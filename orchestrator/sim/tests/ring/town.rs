@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use atoll_core::config::{Config, DiscoveryConfig, OverlayConfig, TcpUse};
-use atoll_core::control::{Command, Event, EventKind, Reply};
+use atoll_core::config::{Config, DiscoveryConfig, OverlayConfig, RelayConfig, TcpUse};
+use atoll_core::control::{Command, Event, EventKind, Peer, Reply};
 use atoll_core::security::{Credentials, GroupSecret, QuicOptions, Security};
 use atoll_core::wire::{Address, Epoch, PacketKind};
 use atoll_core::{Machine, Node, Rng, Time};
@@ -40,6 +40,8 @@ pub(crate) struct Town {
     salts: BTreeMap<HostId, Epoch>,
     /// Hosts that act as members of the private overlay and are none.
     strangers: BTreeSet<HostId>,
+    /// How much each member relays.
+    relay: RelayConfig,
 }
 
 /// Makes the security of a host's member of the private overlay at an address.
@@ -53,10 +55,14 @@ impl Town {
 
     /// The same with members so far from each other one way.
     pub(crate) fn apart(hosts: usize, population: &str, one_way: Duration, seed: u8) -> Self {
+        Self::drawn(hosts, &Population::named(population).unwrap(), one_way, seed)
+    }
+
+    /// The same in a population that has no name.
+    pub(crate) fn drawn(hosts: usize, population: &Population, one_way: Duration, seed: u8) -> Self {
         let seed = [seed; 32];
         let latency = Latency::Constant(one_way);
-        let population = Population::named(population).unwrap();
-        let topology = Topology::draw(&population, hosts, latency, seed).unwrap();
+        let topology = Topology::draw(population, hosts, latency, seed).unwrap();
         let internet = Internet::new(topology, seed).unwrap();
         let mut world = World::new(internet, Settings { checked: true, ..Settings::new(seed) });
         let follower = Arc::new(Mutex::new(Follower::new(OVERLAY)));
@@ -85,6 +91,7 @@ impl Town {
             vouch: None,
             strangers: BTreeSet::new(),
             salts: BTreeMap::new(),
+            relay: RelayConfig::default(),
         }
     }
 
@@ -110,6 +117,11 @@ impl Town {
         // What QUIC's library draws is not ours to seed; times and sizes are.
         self.world.trace_contents(security != "quic");
         Self { security, ..self }
+    }
+
+    /// The same with members that relay no more than this.
+    pub(crate) fn relaying(self, relay: RelayConfig) -> Self {
+        Self { relay, ..self }
     }
 
     /// The same with TCP where UDP does not come through.
@@ -222,11 +234,12 @@ impl Town {
             overlay.security = overlay.security.around(around);
         }
         overlay.broadcast = true;
+        overlay.relay = self.relay.clone();
         let mut overlays = vec![overlay];
         if self.group.contains(&host) {
             overlays.push(self.membership(host));
         }
-        let (unix_seconds, tcp) = (self.world.unix_seconds(), self.tcp);
+        let (unix_seconds, tcp) = (self.world.wall_clock(host), self.tcp);
         let config = Config { unix_seconds, tcp, ..Config::new(overlays) };
         let node = Node::new(&config, self.world.pool(), self.world.seed(host), self.world.now());
         self.lock().started(host, address);
@@ -381,6 +394,24 @@ impl Town {
         let wrong: Vec<_> = self.lock().ring().wrong_members().take(5).collect();
         assert!(done, "after {limit:?}: {} with wrong neighbours, such as {wrong:?}", self.wrong());
         self.world.now().since(start)
+    }
+
+    /// The place of a host's member in the private ring.
+    pub(crate) fn group_member(&self, host: HostId) -> Address {
+        self.group_follower.lock().unwrap().member(host).unwrap()
+    }
+
+    /// The host of a member of the private ring.
+    pub(crate) fn group_host(&self, member: Address) -> Option<HostId> {
+        self.group_follower.lock().unwrap().host(member)
+    }
+
+    /// The peers of a host's member in an overlay.
+    pub(crate) fn peers_in(&mut self, host: HostId, overlay: &str) -> Vec<Peer> {
+        match self.world.command(host, Command::Peers { overlay: overlay.to_owned() }) {
+            Reply::Peers(peers) => peers,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The two true neighbours of a host's member, as hosts.

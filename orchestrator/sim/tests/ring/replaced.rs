@@ -1,0 +1,175 @@
+//! Carried edges of a private overlay that give way to a better one: nothing that is sent meanwhile is lost or comes twice,
+//! and no connection ends.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use atoll_core::Time;
+use atoll_core::control::EventKind;
+use atoll_core::wire::Address;
+use atoll_topology::{Fault, HostId};
+
+use crate::town::Town;
+
+const GROUP: &str = "group";
+/// The private overlay's place in each configuration.
+const SLOT: u8 = 1;
+/// How often each end sends something to each of its peers.
+const EVERY: Duration = Duration::from_millis(50);
+/// Long enough for whatever is under way.
+const REST: Duration = Duration::from_secs(10);
+
+/// One direction between two members of the private overlay.
+#[derive(Debug, Default)]
+struct Course {
+    /// The kinds of way that it took, one after the other.
+    ways: Vec<String>,
+    sent: u32,
+    /// What arrived, in its order.
+    arrived: Vec<u32>,
+}
+
+impl Course {
+    fn was_replaced(&self) -> bool {
+        self.ways.first().is_some_and(|way| way == "carried") && self.ways.len() > 1
+    }
+
+    fn is_whole(&self) -> bool {
+        let mut numbers = self.arrived.clone();
+        numbers.sort_unstable();
+        numbers == (0..self.sent).collect::<Vec<_>>()
+    }
+}
+
+/// Members of a private overlay who all talk to each other.
+struct Talk {
+    town: Town,
+    members: Vec<HostId>,
+    courses: BTreeMap<(HostId, HostId), Course>,
+    since: Time,
+}
+
+impl Talk {
+    /// The public ring is settled; these become members of the private one as well.
+    fn begin(mut town: Town, members: Vec<HostId>) -> Self {
+        for host in &members {
+            town.join_group(*host);
+            town.restart(*host);
+        }
+        let since = town.world.now();
+        Self { town, members, courses: BTreeMap::new(), since }
+    }
+
+    /// Goes on talking for so long.
+    fn go_on(&mut self, span: Duration) {
+        let end = self.town.world.now() + span;
+        while self.town.world.now() < end {
+            for host in self.members.clone() {
+                self.talk(host);
+            }
+            self.town.world.run_for(EVERY).unwrap();
+            self.listen();
+        }
+    }
+
+    /// Sends the next payload to each peer, once the first one has come to it: more than a few do not wait for keys.
+    fn talk(&mut self, from: HostId) {
+        for peer in self.town.peers_in(from, GROUP) {
+            let Some(to) = self.town.group_host(peer.address) else { continue };
+            let course = self.courses.entry((from, to)).or_default();
+            if course.ways.last() != Some(&peer.edge) {
+                course.ways.push(peer.edge);
+            }
+            if course.sent == 0 || !course.arrived.is_empty() {
+                self.town.world.send(from, (SLOT, peer.address), &course.sent.to_be_bytes());
+                course.sent += 1;
+            }
+        }
+    }
+
+    fn listen(&mut self) {
+        for one in self.town.world.take_received() {
+            let from = self.town.group_host(one.author.address).unwrap();
+            let number = u32::from_be_bytes(one.payload.try_into().unwrap());
+            self.courses.get_mut(&(from, one.host)).unwrap().arrived.push(number);
+        }
+    }
+
+    /// Peers that members of the private overlay lost, and why.
+    fn lost(&self) -> Vec<(HostId, Address, String)> {
+        let of = |host: &HostId| {
+            let told = self.town.told_in(*host, GROUP, self.since).into_iter();
+            let host = *host;
+            told.filter_map(move |kind| match kind {
+                EventKind::PeerLost { peer, why } => Some((host, peer, why)),
+                _ => None,
+            })
+        };
+        self.members.iter().flat_map(of).collect()
+    }
+
+    /// Ends the talk; how many directions found a better way than the carried one that they had first.
+    fn end(mut self, what: &str) -> usize {
+        self.town.world.run_for(REST).unwrap();
+        self.listen();
+        assert_eq!(self.lost(), [], "{what}");
+        for (direction, course) in &self.courses {
+            assert!(course.is_whole(), "{what}: {direction:?}: {}", course.describe());
+        }
+        let replaced = self.courses.values().filter(|course| course.was_replaced());
+        let (replaced, all) = (replaced.count(), self.courses.len());
+        println!("{what}: {replaced} of {all} replaced");
+        replaced
+    }
+}
+
+impl Course {
+    fn describe(&self) -> String {
+        let missing: Vec<u32> = (0..self.sent).filter(|number| !self.arrived.contains(number)).collect();
+        let (sent, arrived) = (self.sent, self.arrived.len());
+        format!("{:?}: {arrived} of {sent} arrived, missing {missing:?}", self.ways)
+    }
+}
+
+/// A settled public ring.
+fn town(population: &str, seed: u8) -> Town {
+    let mut town = Town::new(30, population, seed).secured("modelled");
+    town.start_all();
+    town.completes_within(Duration::from_secs(60));
+    town.world.run_for(Duration::from_secs(30)).unwrap();
+    town
+}
+
+fn are_public(town: &Town, is: bool) -> Vec<HostId> {
+    let public = |host: &HostId| town.world.internet().host(*host).is_public() == is;
+    town.hosts().into_iter().filter(public).collect()
+}
+
+#[test]
+fn a_carried_edge_behind_symmetric_nats_becomes_a_relayed_one_without_loss() {
+    let mut replaced = 0;
+    for seed in 1..5 {
+        let town = town("symmetric", seed);
+        let (public, others) = (are_public(&town, true), are_public(&town, false));
+        let members = public.into_iter().take(2).chain(others.into_iter().skip(3).step_by(5).take(4));
+        let mut talk = Talk::begin(town, members.collect());
+        talk.go_on(Duration::from_secs(60));
+        replaced += talk.end(&format!("seed {seed}"));
+    }
+    assert!(replaced > 10, "only {replaced}");
+}
+
+#[test]
+fn a_carried_edge_becomes_a_direct_one_without_loss_once_the_two_reach_each_other() {
+    for (population, seed) in [("cones", 1), ("cones", 2), ("none", 3)] {
+        let mut town = town(population, seed);
+        let members = vec![HostId(12), HostId(21)];
+        let sides = [vec![members[0]], vec![members[1]]];
+        town.world.apply(&Fault::PartitionHosts { name: "cut".to_owned(), sides });
+        let mut talk = Talk::begin(town, members);
+        talk.go_on(Duration::from_secs(20));
+        talk.town.world.apply(&Fault::Heal { name: "cut".to_owned() });
+        talk.go_on(Duration::from_secs(100));
+        assert_eq!(talk.end(&format!("{population}, seed {seed}")), 2, "both directions are direct");
+    }
+}
