@@ -50,7 +50,8 @@ impl Memory {
     pub(crate) fn say_outdated(&self, (group, name): (i64, &str), number: i64) {
         let mut outdated = self.outdated.lock().unwrap_or_else(PoisonError::into_inner);
         if outdated.len() < OUTDATED_MAX && outdated.insert(group) {
-            let hint = "if the database was restored, the watermark was as well or is missing: let a node bring its list home";
+            let hint =
+                "if the database was restored, the watermark was as well: let a node bring its list home";
             tracing::warn!(
                 group = name,
                 number,
