@@ -14,7 +14,7 @@ use atoll_core::security::address_of;
 use atoll_site::{Enrol, MemberFile, keys};
 use common::group::{now, text};
 use common::site::{Site, hex};
-use common::verb;
+use common::{until, verb};
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::rand::rand_bytes;
@@ -78,6 +78,123 @@ fn a_node_enrols_at_a_real_site_beside_a_member_of_the_public_overlay() {
     assert!(site.child.wait().unwrap().success());
 }
 
+/// The key of the member beside the site among it.
+#[test]
+fn the_folder_of_the_database_of_a_site_with_a_member_holds_no_private_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("node.yaml");
+    fs::write(&config, "listen: 127.0.0.1:0\ncontrol: off\n").unwrap();
+    let flags = ["--config", text(&config), "--bootstrap", "192.0.2.1:4001"];
+    let site = Site::start(folder.path(), &flags);
+    let token = site.account("ann");
+    site.ask("POST", "/api/v1/groups", (&token, &json!({"name": "chess"})));
+    let key = folder.path().join("key.member");
+    until("the member has its key", || key.exists().then_some(()));
+    drop(site);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder.path().join("data")).unwrap() {
+        let entry = entry.unwrap();
+        let bytes = fs::read(entry.path()).unwrap();
+        let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        // The beginning of every one in PKCS #8 on P-256, and any in PEM.
+        assert!(!holds(
+            b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04\x6d\x30\x6b"
+        ));
+        assert!(!holds(b"PRIVATE KEY"));
+        names.push(entry.file_name().into_string().unwrap());
+    }
+    assert!(names.iter().any(|name| name == "site.sqlite"), "{names:?}");
+    let pem = fs::read(&key).unwrap();
+    assert!(pem.starts_with(b"-----BEGIN PRIVATE KEY"), "it is where it is said to be");
+    // One that was made in the folder before goes on to be used, and that is said.
+    fs::rename(&key, folder.path().join("data/member.key")).unwrap();
+    let site = Site::start(folder.path(), &flags);
+    let said =
+        |line: &Value| line["message"].as_str().unwrap().contains("in the clear") && line["hint"].is_string();
+    assert!(site.began.iter().any(said), "{:?}", site.began);
+    drop(site);
+    assert!(!key.exists());
+}
+
+/// What a person was answered who lets people sign up and in, and revokes them.
+#[derive(Default)]
+struct Deeds {
+    /// Who signed up, with their tokens.
+    accounts: Vec<(String, String)>,
+    admitted: BTreeSet<String>,
+    /// Those that are not revoked yet.
+    left: Vec<String>,
+    revoked: BTreeSet<String>,
+}
+
+impl Deeds {
+    /// Revokes somebody, and lets somebody new in; nothing if the site went away.
+    fn go_on(&mut self, site: &Site, (ann, name): (&str, &str)) -> Option<()> {
+        if let Some(user) = self.left.pop() {
+            Self::ask(site, ("DELETE", &format!("/api/v1/groups/chess/members/{user}")), (ann, ""))?;
+            self.revoked.insert(user);
+        }
+        self.let_in(site, (ann, name))
+    }
+
+    /// Has somebody sign up, ask and be let in.
+    fn let_in(&mut self, site: &Site, (ann, name): (&str, &str)) -> Option<()> {
+        let body = json!({"name": name, "password": "correct horse"}).to_string();
+        let said = Self::ask(site, ("POST", "/api/v1/accounts"), ("", &body))?;
+        let said: Value = serde_json::from_str(&said).unwrap();
+        let token = said["token"].as_str().unwrap().to_owned();
+        self.accounts.push((name.to_owned(), token.clone()));
+        Self::ask(site, ("POST", "/api/v1/groups/chess/requests"), (&token, ""))?;
+        let place = format!("/api/v1/groups/chess/requests/{name}");
+        Self::ask(site, ("PUT", &place), (ann, "{\"admitted\": true}"))?;
+        self.admitted.insert(name.to_owned());
+        self.left.push(name.to_owned());
+        Some(())
+    }
+
+    fn ask(site: &Site, (method, path): (&str, &str), who: (&str, &str)) -> Option<String> {
+        let (status, said) = site.try_ask(method, path, who)?;
+        assert!((200..300).contains(&status), "{method} {path}: {status} {said}");
+        Some(said)
+    }
+
+    #[track_caller]
+    fn are_known(&self, site: &Site, file: &MemberFile) {
+        for (name, token) in &self.accounts {
+            let said = site.ask("GET", "/api/v1/groups/chess", (token, &Value::Null));
+            let said: Value = serde_json::from_str(&said).unwrap();
+            // What was not answered may have been done all the same.
+            let fits: &[&str] = match name {
+                name if self.revoked.contains(name) => &["revoked"],
+                name if self.admitted.contains(name) => &["member", "revoked"],
+                _ => continue,
+            };
+            assert!(fits.contains(&said["state"].as_str().unwrap_or_default()), "{name}: {said}");
+        }
+        let list = site.list(file);
+        let listed: BTreeSet<&String> = list.users.iter().map(|(user, _)| user).collect();
+        let lost: Vec<&String> = self.revoked.iter().filter(|user| !listed.contains(user)).collect();
+        assert!(lost.is_empty(), "not on the list: {lost:?}");
+    }
+}
+
+/// Nodes with this file enrol, one after the other; the serial numbers that were answered.
+fn enrol_until(site: &Site, file: &MemberFile, stop: &AtomicBool) -> Vec<String> {
+    let mut own = Vec::new();
+    while !stop.load(Ordering::Relaxed) && own.len() < 6 {
+        let body = enrol(file, &keys::generate().unwrap());
+        match site.try_ask("POST", "/api/v1/enrol", ("", &body)) {
+            Some((200, said)) => {
+                let said: Value = serde_json::from_str(&said).unwrap();
+                own.push(said["serial"].as_str().unwrap().to_owned());
+            }
+            Some((status, said)) => panic!("{status} {said}"),
+            None => break,
+        }
+    }
+    own
+}
+
 /// Everything that a site answered before it was killed, at any moment of many requests at once.
 #[test]
 fn killed_at_any_moment_a_site_has_lost_nothing_that_it_answered() {
@@ -85,45 +202,33 @@ fn killed_at_any_moment_a_site_has_lost_nothing_that_it_answered() {
     let mut site = Site::start(folder.path(), &[]);
     let token = site.account("ann");
     site.ask("POST", "/api/v1/groups", (&token, &json!({"name": "chess"})));
-    let files: Vec<(String, MemberFile)> = (0..4)
-        .map(|n| {
-            let user = site.account(&format!("user{n}"));
-            site.ask("POST", "/api/v1/groups/chess/requests", (&user, &Value::Null));
-            let place = format!("/api/v1/groups/chess/requests/user{n}");
-            site.ask("PUT", &place, (&token, &json!({"admitted": true})));
-            let file = member_file(&site, &user, "chess");
-            (user, file)
-        })
-        .collect();
-    let mut serials: BTreeSet<String> = BTreeSet::new();
+    let files = ["a", "b", "c", "d"].map(|name| {
+        let user = site.account(name);
+        site.ask("POST", "/api/v1/groups/chess/requests", (&user, &Value::Null));
+        let place = format!("/api/v1/groups/chess/requests/{name}");
+        site.ask("PUT", &place, (&token, &json!({"admitted": true})));
+        member_file(&site, &user, "chess")
+    });
+    let (mut serials, mut deeds) = (BTreeSet::<String>::new(), Deeds::default());
+    (0..8).for_each(|number| deeds.let_in(&site, (&token, &format!("early{number}"))).unwrap());
     for round in 0..8_u64 {
         let stop = AtomicBool::new(false);
         let answered: Vec<String> = std::thread::scope(|scope| {
-            let (site, stop) = (&site, &stop);
-            let threads: Vec<_> = files
-                .iter()
-                .map(|(_, file)| {
-                    scope.spawn(move || {
-                        let mut own = Vec::new();
-                        while !stop.load(Ordering::Relaxed) && own.len() < 6 {
-                            let body = enrol(file, &keys::generate().unwrap());
-                            match site.try_ask("POST", "/api/v1/enrol", ("", &body)) {
-                                Some((200, said)) => {
-                                    let said: Value = serde_json::from_str(&said).unwrap();
-                                    own.push(said["serial"].as_str().unwrap().to_owned());
-                                }
-                                Some((status, said)) => panic!("{status} {said}"),
-                                None => break,
-                            }
-                        }
-                        own
-                    })
-                })
-                .collect();
+            let (site, stop, token, deeds) = (&site, &stop, &token, &mut deeds);
+            let enrols = |file| scope.spawn(move || enrol_until(site, file, stop));
+            let threads: Vec<_> = files.iter().map(enrols).collect();
+            let people = scope.spawn(move || {
+                let mut names = (0..6).map(|number| format!("user{round}-{number}"));
+                while !stop.load(Ordering::Relaxed)
+                    && names.next().and_then(|name| deeds.go_on(site, (token, &name))).is_some()
+                {
+                }
+            });
             // Another moment in every round.
-            std::thread::sleep(Duration::from_millis(10 + 17 * round));
+            std::thread::sleep(Duration::from_millis(10 + 40 * round));
             site.signal("KILL");
             stop.store(true, Ordering::Relaxed);
+            people.join().unwrap();
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
         for serial in answered {
@@ -134,8 +239,11 @@ fn killed_at_any_moment_a_site_has_lost_nothing_that_it_answered() {
         let known = audit(&site, &token);
         let lost: Vec<&String> = serials.iter().filter(|serial| !known.contains(*serial)).collect();
         assert!(lost.is_empty(), "round {round}: lost {lost:?}");
+        deeds.are_known(&site, &files[0]);
     }
-    assert!(!serials.is_empty(), "some were answered before the end");
+    assert!(!serials.is_empty() && !deeds.revoked.is_empty(), "some were answered before the end");
+    let counts = [deeds.accounts.len(), deeds.admitted.len(), deeds.revoked.len()];
+    println!("answered: {} certificates, {counts:?} sign-ups, admissions and revocations", serials.len());
 }
 
 /// The serial numbers that the audit log names.

@@ -83,6 +83,14 @@ pub fn replace(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     sync_folder_of(path)
 }
 
+/// Writes what [`replace`] would write before it takes the file's place, and removes it again.
+///
+/// # Errors
+/// It cannot be written.
+pub fn rehearse(path: &Path) -> io::Result<()> {
+    write(&Draft::new(path)?.0, b"{}", Access::Private)
+}
+
 /// A file of a folder that is to be made.
 #[derive(Debug)]
 pub struct Page<'a> {

@@ -1,8 +1,8 @@
-//! How often somebody may try: a bounded table of buckets that fill up again with time.
+//! How often somebody may try: a bounded table of buckets that fill up again with time. Who may do at once what takes memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use atoll_core::wire::Address;
@@ -92,6 +92,37 @@ impl<K: Ord> Limiter<K> {
     }
 }
 
+/// Groups at once that something long is read for.
+const TURNS_MAX: usize = 4;
+
+/// Whose turn it is to send something long: one of each group, and few of all.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(Mutex<BTreeSet<String>>);
+
+/// A group's turn, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    turns: Arc<Turns>,
+    group: String,
+}
+
+impl Turns {
+    /// Takes the turn of a group, unless somebody has it or there are as many as there may be.
+    pub(crate) fn take(self: &Arc<Self>, group: &str) -> Option<Turn> {
+        // Names of groups are the same in all letters.
+        let group = group.to_ascii_lowercase();
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = turns.len() < TURNS_MAX && turns.insert(group.clone());
+        may.then(|| Turn { turns: Arc::clone(self), group })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.turns.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.group);
+    }
+}
+
 /// What counts as one place: a member, an IPv4 address, or the network of an IPv6 address that one customer has.
 pub(crate) fn place(remote: Remote) -> Remote {
     let Remote::Ip(address) = remote else { return remote };
@@ -146,6 +177,19 @@ mod tests {
         assert!(limiter.table.lock().unwrap().own.len() <= BUCKETS_MAX);
         let later = now + Duration::from_secs(60);
         assert!(limiter.take(BUCKETS_MAX * 3, later), "who is filled up again makes room");
+    }
+
+    #[test]
+    fn one_of_each_group_has_a_turn_four_of_all_and_they_get_it_back() {
+        let turns = Arc::new(Turns::default());
+        let first = turns.take("a").unwrap();
+        assert!(turns.take("a").is_none() && turns.take("A").is_none(), "it is one group");
+        let others: Vec<Turn> = ["b", "c", "d"].iter().map(|group| turns.take(group).unwrap()).collect();
+        assert!(turns.take("e").is_none());
+        drop(first);
+        let last = turns.take("e").unwrap();
+        drop((others, last));
+        assert!(turns.0.lock().unwrap().is_empty(), "nobody is remembered who has none");
     }
 
     #[test]

@@ -98,9 +98,9 @@ pub enum Refusal {
     /// The authority has ended.
     #[error("the group's authority has ended")]
     AuthorityEnded,
-    /// The database is older than what the site has signed.
+    /// The database is older than what the site has signed, or nobody knows whether it is.
     #[error(
-        "the site's database was restored from an older copy: nothing is signed until its revocations are back"
+        "the site's database was restored from an older copy, or may have been: nothing is signed until its revocations are back"
     )]
     Restored,
     /// Another authority signed the list.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::accounts::Hasher;
 use crate::enrolment::VALID;
 use crate::known::{Guesser, Places as KnownPlaces};
-use crate::limits::{Limiter, Rate, Remote, place};
+use crate::limits::{Limiter, Rate, Remote, Turns, place};
 use crate::refusal::Refusal;
 use crate::revocation::{Memory, hex};
 use crate::store::{self, Store};
@@ -120,6 +120,8 @@ pub struct Site {
     pub(crate) founded: watch::Sender<()>,
     /// From where accounts logged in.
     pub(crate) places: KnownPlaces,
+    /// Who gives a long list back.
+    pub(crate) turns: Arc<Turns>,
     clock: Clock,
     limits: Limits,
 }
@@ -184,8 +186,8 @@ impl Site {
         let watermark = Watermark::open(&places.watermark)?;
         let (store, memory) = (Arc::new(store), Arc::new(Memory::new(watermark)));
         let (hasher, limits, valid, founded) = (Hasher::new()?, Limits::new(), VALID, watch::Sender::new(()));
-        let places = KnownPlaces::default();
-        let site = Self { store, vault, told, hasher, memory, valid, founded, places, clock, limits };
+        let (places, turns) = (KnownPlaces::default(), Arc::default());
+        let site = Self { store, vault, told, hasher, memory, valid, founded, places, turns, clock, limits };
         site.hold_restored().await?;
         Ok(site)
     }

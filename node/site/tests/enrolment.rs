@@ -191,23 +191,6 @@ fn a_key_belongs_to_one_user() {
 }
 
 #[test]
-fn one_member_has_a_bounded_number_of_nodes_and_of_requests() {
-    let served = Served::new();
-    let ann = founder(&served, "chess");
-    let node = Node::of(&ann, "chess");
-    let enrol = || Node { key: keys::generate().unwrap(), file: node.file.clone() }.enrol(&served);
-    let reasons: Vec<String> = (0..70)
-        .map(|_| enrol())
-        .filter(|answer| answer.status != 200)
-        .map(|answer| answer.reason())
-        .collect();
-    assert!(
-        !reasons.is_empty() && reasons.iter().all(|reason| ["too_many", "too_often"].contains(&&**reason)),
-        "{reasons:?}"
-    );
-}
-
-#[test]
 fn a_link_fetches_the_file_once_and_within_its_time() {
     let served = Served::new();
     let ann = founder(&served, "chess");

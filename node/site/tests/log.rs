@@ -99,9 +99,28 @@ fn a_restored_database_is_said_at_each_start_and_when_it_is_over() {
     assert_eq!(runtime.block_on(served.site.release()).unwrap(), ["chess"]);
     lines.said(Level::WARN, &["the operator lets the group sign again", "chess", "hint="]);
 
-    // The watermark was put back as well, so that the site sees nothing by itself; a node does.
+    // Without the watermark the site does not know whether anything is missing.
     let folder = served.end();
     fs::remove_file(folder.path().join("watermark")).unwrap();
+    lines.forget();
+    let served = restored(folder, backup.path(), START);
+    let lost = ["no watermark", "chess", "hint=", "let members ask", "--release-restored", "number=1"];
+    assert_eq!(lines.said(Level::WARN, &lost), 1);
+    let served = Served::on(served.end(), START);
+    assert_eq!(lines.said(Level::WARN, &lost), 1, "at the next start as well");
+    for _ in 0..2 {
+        give_back(&own, &served, &said);
+    }
+    assert_eq!(
+        lines.said(Level::INFO, &["the group stays held", "chess", "given=2"]),
+        1,
+        "once for each list"
+    );
+    assert_eq!(runtime.block_on(served.site.release()).unwrap(), ["chess"]);
+
+    // The watermark was put back as well, so that the site sees nothing by itself; a node does.
+    let folder = served.end();
+    fs::write(folder.path().join("watermark"), "{\"chess\":1}").unwrap();
     let served = restored(folder, backup.path(), START);
     lines.forget();
     let ask = || {

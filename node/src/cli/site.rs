@@ -10,8 +10,8 @@ use std::sync::Arc;
 use atoll_core::control::Reply;
 use atoll_core::security::Wall;
 use atoll_site::{
-    Clock as SiteClock, KeyFile, NoVault, NotOpened, Places, Say, Site as Opened, TlsFiles, Told, serve,
-    serve_calls,
+    Clock as SiteClock, KeyFile, NoVault, NoWatermark, NotOpened, Places, Say, Site as Opened, TlsFiles,
+    Told, serve, serve_calls,
 };
 use clap::{Args, Parser};
 use tokio::net::TcpListener;
@@ -29,8 +29,11 @@ use crate::logging;
 const LISTEN: &str = "[::]:4433";
 /// The same if members reach it through the overlay alone: the pages are for this host.
 const LISTEN_HERE: &str = "127.0.0.1:4433";
-/// The key of the member beside the site if its configuration names none: the site stays at one address.
-const MEMBER_KEY: &str = "member.key";
+/// The key of the member beside the site if its configuration names none: the site stays at one address. It lies beside the key
+/// file, or the watermark if that is handed over.
+const MEMBER_KEY: &str = ".member";
+/// Where earlier versions made it, in the folder of the database.
+const OLD_MEMBER_KEY: &str = "member.key";
 /// The name of the key among the credentials that systemd hands over.
 const CREDENTIAL: &str = "atoll-site.key";
 const WORKERS: usize = 2;
@@ -123,6 +126,7 @@ impl Site {
             level: self.log.unwrap_or(log.level),
             format: self.log_format.unwrap_or(log.format),
         });
+        self.say_old_member_key(member.as_ref());
         let (announce, announcements) = mpsc::channel(1);
         let announce = member.is_some().then_some(announce);
         let mut running = Running::start(self, (member.as_ref(), announce), clock).await?;
@@ -145,7 +149,9 @@ impl Site {
     fn member(&self) -> Result<Option<Settings>, Failure> {
         let Some(file) = &self.config else { return Ok(None) };
         let mut settings = Settings::load(file)?.with_defaults();
-        settings.identity.get_or_insert_with(|| self.data.join(MEMBER_KEY));
+        if settings.identity.is_none() {
+            settings.identity = Some(self.member_key(&self.places_here()?));
+        }
         let first = settings.overlays.first();
         let is_public = first.is_some_and(|first| first.group.is_none() && first.security != Engine::None);
         if self.overlay_only && !is_public {
@@ -161,6 +167,28 @@ impl Site {
                 .hint("name a member of it with --bootstrap, which may be this one"));
         }
         Ok(Some(settings))
+    }
+
+    /// Whoever has it answers in the site's place: a copy of the database's folder holds it no more.
+    fn member_key(&self, places: &Places) -> PathBuf {
+        let old = self.data.join(OLD_MEMBER_KEY);
+        match &places.key {
+            _ if old.exists() => old,
+            KeyFile::Own(path) => with_suffix(path, MEMBER_KEY),
+            KeyFile::Handed(_) => with_suffix(&places.watermark, MEMBER_KEY),
+        }
+    }
+
+    fn say_old_member_key(&self, member: Option<&Settings>) {
+        let old = self.data.join(OLD_MEMBER_KEY);
+        if member.and_then(|settings| settings.identity.as_ref()) == Some(&old) {
+            let hint = "stop the site, and move it beside the key file: KEY-FILE.member";
+            tracing::warn!(file = %old.display(), hint, "the member's key lies in the clear in the folder of the database");
+        }
+    }
+
+    fn places_here(&self) -> Result<Places, Failure> {
+        self.places(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())
     }
 
     /// `credentials` is the folder of what systemd hands over: nobody writes to it.
@@ -265,7 +293,7 @@ async fn start(
     stopped: watch::Receiver<()>,
 ) -> Result<(JoinHandle<()>, Hosted), Failure> {
     let clock = SiteClock::new(move || Wall(clock.wall()));
-    let places = site.places(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
+    let places = site.places_here()?;
     let mut opened = Opened::open(&places, told, clock).await.map_err(|why| explain(&why))?;
     if let Some(Validity(seconds)) = site.valid {
         opened = opened.with_validity(seconds);
@@ -358,9 +386,12 @@ fn explain(why: &NotOpened) -> Failure {
         NotOpened::Vault(_) => {
             failure.hint("--key-file needs a folder that exists and that this user may write to")
         }
-        NotOpened::Watermark(_) => {
-            failure.hint("move the file away: then the site does not know whether its database was restored")
+        NotOpened::Watermark(NoWatermark::Unwritten { .. }) => {
+            failure.hint("--watermark needs a folder that exists and that this user may write to")
         }
+        NotOpened::Watermark(_) => failure.hint(
+            "move the file away: then nothing is signed until --release-restored, as revocations may be missing",
+        ),
         NotOpened::Refused(_) => failure.hint("is the disk full, or the file damaged?"),
     }
 }
@@ -384,6 +415,20 @@ mod tests {
         assert_eq!(handed.watermark, Path::new("/var/mark"));
         assert!(places(&[], Some("/run/credentials")).unwrap_err().to_string().contains("watermark"));
         assert!(places(&[], None).unwrap_err().to_string().contains("key file"));
+    }
+
+    #[test]
+    fn the_member_s_key_is_made_outside_of_the_database_s_folder_and_used_where_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().to_str().unwrap();
+        let at = |key: KeyFile| {
+            let line = Line::parse_from(["x", "--data", data]);
+            line.site.member_key(&Places { data: data.into(), key, watermark: "/var/mark".into() })
+        };
+        assert_eq!(at(KeyFile::Own("/etc/key".into())), Path::new("/etc/key.member"));
+        assert_eq!(at(KeyFile::Handed("/run/key".into())), Path::new("/var/mark.member"));
+        std::fs::write(folder.path().join("member.key"), "").unwrap();
+        assert_eq!(at(KeyFile::Own("/etc/key".into())), folder.path().join("member.key"));
     }
 
     #[test]

@@ -126,7 +126,9 @@ fn advice(reason: &str) -> &'static str {
         "other_node" => "give the node a folder of its own with --data",
         "too_many" => "revoke nodes that are no more on the group's page",
         "stale" => "set the clock that is wrong; more than 5 minutes apart nothing is signed",
-        "restored" => "the site's operator has to give the newest revocation list back",
+        "restored" => {
+            "members give their revocation lists back by themselves; the site's operator sees in its log what is to do"
+        }
         "authority_ended" => "the group has to be founded anew",
         _ => "the site's operator can find the reason in its log",
     }

@@ -6,8 +6,12 @@ use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::mpsc;
 
+use atoll_core::security::UserList;
+use atoll_site::MemberFile;
+use openssl::base64::decode_block;
 use openssl::sha::sha256;
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use openssl::x509::X509;
 use serde_json::{Value, json};
 
 use super::group::text;
@@ -77,6 +81,30 @@ impl Site {
 
     /// One request; nothing if the site went away before it answered.
     pub fn try_ask(&self, method: &str, path: &str, (token, body): (&str, &str)) -> Option<(u16, String)> {
+        self.exchange(method, path, (&format!("Authorization: Bearer {token}"), body))
+    }
+
+    /// What the site says of a group's newest list to whoever has a member's file.
+    pub fn lists(&self, file: &MemberFile) -> String {
+        let secret = &file.group.secret;
+        let byte = |at: usize| u8::from_str_radix(&secret[at..at + 2], 16).unwrap();
+        let secret: Vec<u8> = (0..secret.len()).step_by(2).map(byte).collect();
+        let header = format!("Atoll-Reader: {}", atoll_site::reader_proof(&secret).unwrap());
+        let path = format!("/api/v1/groups/{}/revocations", file.group.name);
+        let (status, said) = self.exchange("GET", &path, (&header, "")).unwrap();
+        assert_eq!(status, 200, "{said}");
+        said
+    }
+
+    /// That list, whose signature is the authority's.
+    pub fn list(&self, file: &MemberFile) -> UserList {
+        let said: Value = serde_json::from_str(&self.lists(file)).unwrap();
+        let root = X509::from_pem(file.group.authority.as_bytes()).unwrap();
+        let signature = decode_block(said["signature"].as_str().unwrap()).unwrap();
+        UserList::verified(&root.public_key().unwrap(), said["text"].as_str().unwrap(), &signature).unwrap()
+    }
+
+    fn exchange(&self, method: &str, path: &str, (header, body): (&str, &str)) -> Option<(u16, String)> {
         let mut builder = SslConnector::builder(SslMethod::tls()).unwrap();
         builder.set_verify(SslVerifyMode::NONE);
         let stream = TcpStream::connect(self.place).ok()?;
@@ -87,7 +115,7 @@ impl Site {
         assert_eq!(hex(&sha256(&shown)), self.pin);
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\
-             Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\r\n{body}",
+             {header}\r\nContent-Type: application/json\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(head.as_bytes()).ok()?;

@@ -56,7 +56,7 @@ pub struct Inside {
     pub list: i64,
     /// When the authority ends, in seconds since 1970 (UTC).
     pub ends: i64,
-    /// Nothing is signed: the database was restored and revocations are missing.
+    /// Nothing is signed: the database was restored, or may have been, and revocations are missing.
     pub held: bool,
 }
 

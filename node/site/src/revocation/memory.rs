@@ -2,11 +2,15 @@
 //! whoever asked has gone meanwhile.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::Notify;
 use tokio::task::{spawn, spawn_blocking};
+use tokio::time::sleep;
 
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -14,6 +18,9 @@ use crate::watermark::Watermark;
 
 /// Groups that are said to be outdated at most; of further ones nothing is said.
 const OUTDATED_MAX: usize = 1024;
+/// When numbers that could not be kept are written again; then after twice as long, and so on.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// A list that was signed.
 #[derive(Clone, Debug)]
@@ -30,18 +37,21 @@ pub(crate) struct Memory {
     pub(crate) signed: Notify,
     /// Groups of which a node knows a newer list than the site, so that each is said once.
     outdated: Mutex<BTreeSet<i64>>,
+    /// Whether a task tries to keep numbers.
+    trying: AtomicBool,
 }
 
 impl Memory {
     pub(crate) fn new(watermark: Watermark) -> Self {
-        Self { watermark, signed: Notify::new(), outdated: Mutex::default() }
+        Self { watermark, signed: Notify::new(), outdated: Mutex::default(), trying: AtomicBool::new(false) }
     }
 
     /// A member's node has shown a newer list than the site has signed as far as it knows.
     pub(crate) fn say_outdated(&self, (group, name): (i64, &str), number: i64) {
         let mut outdated = self.outdated.lock().unwrap_or_else(PoisonError::into_inner);
         if outdated.len() < OUTDATED_MAX && outdated.insert(group) {
-            let hint = "if the database was restored, the watermark was as well or is missing: let a node bring its list home";
+            let hint =
+                "if the database was restored, the watermark was as well: let a node bring its list home";
             tracing::warn!(
                 group = name,
                 number,
@@ -51,15 +61,47 @@ impl Memory {
         }
     }
 
-    /// Keeps the number of a list that is on the disk, and lets members be told.
+    /// Keeps the number of a list that is on the disk, and lets members be told. What cannot be kept is tried again.
     pub(super) async fn keep(self: Arc<Self>, Listed { group, number }: Listed) {
         self.signed.notify_one();
         let name = group.clone();
-        let raised = spawn_blocking(move || self.watermark.raise(&name, number)).await;
-        if let Err(why) = raised.unwrap_or_else(|why| Err(std::io::Error::other(why))) {
+        if let Err(why) = self.write(move |watermark| watermark.raise(&name, number)).await {
             let hint = "let the site write there, or it does not know when its database is restored";
-            tracing::warn!(group, %why, hint, "the list's number is not kept");
+            tracing::warn!(group, number, %why, hint, "the list's number is not kept yet");
+            self.keep_trying();
         }
+    }
+
+    async fn write(
+        self: &Arc<Self>,
+        act: impl FnOnce(&Watermark) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let memory = Arc::clone(self);
+        let written = spawn_blocking(move || act(&memory.watermark)).await;
+        written.unwrap_or_else(|why| Err(io::Error::other(why)))
+    }
+
+    /// One task is enough for all numbers.
+    fn keep_trying(self: Arc<Self>) {
+        if !self.trying.swap(true, Ordering::SeqCst) {
+            spawn(self.try_again());
+        }
+    }
+
+    async fn try_again(self: Arc<Self>) {
+        let mut wait = RETRY_MIN;
+        loop {
+            sleep(wait).await;
+            wait = (2 * wait).min(RETRY_MAX);
+            if self.write(Watermark::keep).await.is_ok() {
+                self.trying.store(false, Ordering::SeqCst);
+                // Another one may have failed before this was said.
+                if self.watermark.is_kept() || self.trying.swap(true, Ordering::SeqCst) {
+                    break;
+                }
+            }
+        }
+        tracing::info!("the numbers of all lists are kept again");
     }
 }
 

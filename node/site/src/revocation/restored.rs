@@ -1,4 +1,7 @@
 //! What happens when the database is older than what the site has signed: the group is held until what is missing is back.
+//!
+//! Without the watermark nobody knows what is missing. Then whatever list a member brings may be an old one: what it says is kept, and
+//! only the operator frees the group.
 
 use std::sync::Arc;
 
@@ -9,7 +12,7 @@ use super::notices::Desk;
 use super::{Listed, check_reader, last};
 use crate::groups::{Group, group, note};
 use crate::refusal::Refusal;
-use crate::site::Site;
+use crate::site::{NotOpened, Site};
 use crate::vault::Vault;
 
 /// Who stands in the audit log for what the site does by itself, and its operator.
@@ -18,6 +21,9 @@ const SITE: &str = "(site)";
 /// What to do about a group that is held.
 const HELD: &str =
     "a node that brings its newest list home frees the group; if none has it, start with --release-restored";
+/// What to do about a group of which the watermark says nothing.
+const UNKNOWN: &str = "let members ask the site for a while, so that they give back what they know; then start it with \
+    --release-restored";
 const RELEASED: &str = "who was revoked after the copy is a member again: revoke them anew";
 
 /// Notices that are taken with one list at most.
@@ -103,33 +109,47 @@ fn set_held(db: &Connection, group: i64, held: bool) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The highest number of a list that was given back while the group was held.
+fn given(db: &Connection, group: i64) -> Result<i64, Refusal> {
+    Ok(db.query_row("SELECT given FROM groups WHERE id = ?1", [group], |row| row.get(0))?)
+}
+
 impl Site {
-    /// Holds every group whose newest list the database does not know.
-    pub(crate) async fn hold_restored(&self) -> Result<(), Refusal> {
-        for one in self.store.read(|db| numbered(db, true)).await? {
-            self.say_held(&one);
+    /// Holds every group whose newest list the database does not know, and each of which that is not known.
+    pub(crate) async fn hold_restored(&self) -> Result<(), NotOpened> {
+        let held = self.store.read(|db| numbered(db, true)).await?;
+        let free = self.store.read(|db| numbered(db, false)).await?;
+        let watermark = &self.memory.watermark;
+        if watermark.was_missing() && held.is_empty() && free.is_empty() {
+            return Ok(watermark.make()?);
         }
-        for one in self.store.read(|db| numbered(db, false)).await? {
-            let newest = self.memory.watermark.of(&one.name);
-            if one.number > newest {
-                if newest == 0 {
-                    tracing::warn!(
-                        group = one.name,
-                        "no watermark: whether the database was restored is not known"
-                    );
-                }
-                let listed = Listed { group: one.name.clone(), number: one.number };
-                Arc::clone(&self.memory).keep(listed).await;
-            }
-            if one.number < newest {
-                self.say_held(&one);
-                let now = self.now();
-                let hold = move |db: &Connection| {
-                    set_held(db, one.id, true)?;
-                    note(db, (one.id, now), [SITE, "hold", "the database was restored"])
-                };
-                self.store.write(hold).await?;
-            }
+        watermark.check()?;
+        if watermark.was_missing() {
+            held.iter().chain(&free).for_each(|one| watermark.lose(&one.name));
+        }
+        held.iter().for_each(|one| self.say_held(one));
+        for one in free {
+            self.hold_or_keep(one).await?;
+        }
+        Ok(())
+    }
+
+    async fn hold_or_keep(&self, one: Numbered) -> Result<(), Refusal> {
+        let watermark = &self.memory.watermark;
+        let (newest, is_lost) = (watermark.of(&one.name), watermark.is_lost(&one.name));
+        if is_lost || one.number < newest {
+            self.say_held(&one);
+            let why = if is_lost { "the watermark is missing" } else { "the database was restored" };
+            let now = self.now();
+            let hold = move |db: &Connection| {
+                set_held(db, one.id, true)?;
+                note(db, (one.id, now), [SITE, "hold", why])
+            };
+            return self.store.write(hold).await;
+        }
+        if one.number > newest {
+            // It was killed between the write and this.
+            Arc::clone(&self.memory).keep(Listed { group: one.name, number: one.number }).await;
         }
         Ok(())
     }
@@ -137,13 +157,22 @@ impl Site {
     /// Said at each start, for as long as it lasts.
     fn say_held(&self, Numbered { name, number, .. }: &Numbered) {
         let newest = self.memory.watermark.of(name);
-        tracing::warn!(
-            group = name,
-            number,
-            newest,
-            hint = HELD,
-            "the database was restored: nothing is signed"
-        );
+        if newest == 0 {
+            tracing::warn!(
+                group = name,
+                number,
+                hint = UNKNOWN,
+                "no watermark: whether revocations are missing is not known, and nothing is signed"
+            );
+        } else {
+            tracing::warn!(
+                group = name,
+                number,
+                newest,
+                hint = HELD,
+                "the database was restored: nothing is signed"
+            );
+        }
     }
 
     /// Lets every held group sign again although revocations may be missing; gives their names. It is for the operator to
@@ -170,7 +199,7 @@ impl Site {
             set_held(db, one.id, false)?;
             note(db, (one.id, now), [SITE, "release", "by the operator"])?;
             let group = group(db, &one.name)?.ok_or(Refusal::Broken)?;
-            let before = newest.max(last(db, group.id)?.number);
+            let before = newest.max(last(db, group.id)?.number).max(given(db, group.id)?);
             let number = Desk { db, vault: &vault, group: &group, now }.sign_fresh(before)?;
             Ok((number, Some(Listed { group: one.name, number })))
         };
@@ -197,63 +226,76 @@ impl Site {
         let take = move |db: &Connection| {
             let group = group(db, &proved.list.group)?.ok_or(Refusal::NotFound)?;
             let newest = memory.watermark.of(&group.name);
-            let number = take(db, &vault, (&group, now), (&proved, newest))?;
-            let back =
-                Back { group: group.name.clone(), was_held: group.held, given: proved.number(), newest };
-            Ok(((back, number), number.map(|number| Listed { group: group.name, number })))
+            let back = take(db, &vault, (&group, now), (&proved, newest))?;
+            let listed = back.signed.map(|number| Listed { group: group.name, number });
+            Ok((back, listed))
         };
-        let (back, number) = self.write_list(take).await?;
-        back.say(number);
-        Ok(number.is_some())
+        let back = self.write_list(take).await?;
+        back.say();
+        Ok(back.signed.is_some())
     }
 }
 
-/// What a member gave back, for the log.
+/// What came of a list that a member gave back.
 struct Back {
     group: String,
     was_held: bool,
     given: i64,
     newest: i64,
+    /// Whether anything in it was not known.
+    fresh: bool,
+    /// The number of the list that was signed of both.
+    signed: Option<i64>,
 }
 
 impl Back {
-    fn say(&self, signed: Option<i64>) {
-        let Self { group, was_held, given, newest } = self;
-        match signed {
-            Some(number) if *was_held => {
+    fn say(&self) {
+        let Self { group, given, newest, .. } = self;
+        match self.signed {
+            Some(number) if self.was_held => {
                 tracing::info!(group, given, number, "the revocation list came back: the group signs again");
             }
             Some(number) => {
-                tracing::info!(group, given, number, "a member knew more revocations than the site")
+                tracing::info!(group, given, number, "a member knew more revocations than the site");
             }
-            None if *was_held => {
-                tracing::info!(
-                    group,
-                    given,
-                    newest,
-                    "a list came back that is not the newest: the group stays held"
-                );
-            }
-            None => {}
+            // Every member brings one each time it asks.
+            None if !self.was_held || !self.fresh => {}
+            None if *newest == 0 => tracing::info!(
+                group,
+                given,
+                "a list came back: what it says is kept, and the group stays held, as there may be a newer one"
+            ),
+            None => tracing::info!(
+                group,
+                given,
+                newest,
+                "a list came back that is not the newest: the group stays held"
+            ),
         }
     }
 }
 
-/// Merges what was given into what is known; gives the number of the list that was signed of both, if there was anything new.
+/// Merges what was given into what is known, and signs a list of both if there was anything new.
 fn take(
     db: &Connection,
     vault: &Vault,
     (group, now): (&Group, i64),
     (proved, newest): (&Proved, i64),
-) -> Result<Option<i64>, Refusal> {
-    let (fresh, number) = (merge(db, group.id, proved)?, proved.number());
+) -> Result<Back, Refusal> {
+    let (facts, number) = (merge(db, group.id, proved)?, proved.number());
     let own = last(db, group.id)?.number;
-    if fresh == 0 && number <= own && !group.held {
-        return Ok(None);
+    let fresh = facts > 0 || number > own.max(given(db, group.id)?);
+    let back =
+        Back { group: group.name.clone(), was_held: group.held, given: number, newest, fresh, signed: None };
+    if group.held {
+        db.execute("UPDATE groups SET given = ?2 WHERE id = ?1 AND given < ?2", params![group.id, number])?;
     }
-    if group.held && number < newest {
-        // Newer ones are still missing; what this one says stays.
-        return Ok(None);
+    // Without a watermark any list may be an old one.
+    let is_newest = newest > 0 && number >= newest;
+    let stays = if group.held { !is_newest } else { !fresh };
+    if stays {
+        // Newer ones may be missing still; what this one says stays.
+        return Ok(back);
     }
     if group.held {
         set_held(db, group.id, false)?;
@@ -261,8 +303,9 @@ fn take(
     note(db, (group.id, now), [SITE, "take list back", &number.to_string()])?;
     let free = group.freed();
     // Members may know a salt of which the database knows nothing.
-    let before = own.max(number).max(newest);
-    Desk { db, vault, group: &free, now }.sign_fresh(before).map(Some)
+    let before = own.max(number).max(newest).max(given(db, group.id)?);
+    let signed = Desk { db, vault, group: &free, now }.sign_fresh(before)?;
+    Ok(Back { signed: Some(signed), ..back })
 }
 
 /// How many facts were new.

@@ -5,11 +5,12 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::Unopened;
 
 /// Each brings the tables from one version to the next; none is ever changed once it was released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema.sql"),
     include_str!("notices.sql"),
     include_str!("told.sql"),
     include_str!("spellings.sql"),
+    include_str!("given.sql"),
 ];
 
 /// Brings the tables to this version.

@@ -215,7 +215,7 @@ pub fn exchange(stream: &mut SslStream<TcpStream>, place: SocketAddr, request: &
     read_answer(stream)
 }
 
-fn read_answer(stream: &mut impl Read) -> Answer {
+pub fn read_answer(stream: &mut impl Read) -> Answer {
     let mut bytes = Vec::new();
     let mut piece = [0; 16 * 1024];
     loop {

@@ -2,42 +2,23 @@
 
 use std::sync::Arc;
 
-use atoll_core::security::{LIST_MAX, NOTICE_MAX};
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Json, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{Failed, Operation, Origin, Path, READER, Sent, Told, operation};
+use super::given::give_back;
+use super::{Failed, Operation, Origin, Path, READER, Sent, operation};
 use crate::enrolment::{Enrol, Enrolled};
 use crate::refusal::Refusal;
-use crate::revocation::{GIVEN_NOTICES_MAX, Given};
 use crate::site::Site;
 use crate::token::Token;
-
-#[derive(Deserialize)]
-struct GivenBack {
-    text: String,
-    signature: String,
-    /// Of revocations after it, in Base64.
-    #[serde(default)]
-    notices: Vec<String>,
-}
 
 /// Of a link.
 #[derive(Deserialize)]
 struct Shown {
     token: String,
-}
-
-#[derive(Serialize)]
-struct Taken {
-    /// Whether the site did not know all of it.
-    new: bool,
 }
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -68,7 +49,7 @@ async fn enrol(
     Ok((status, Json(answer)).into_response())
 }
 
-fn proof(headers: &HeaderMap) -> Result<&str, Refusal> {
+pub(super) fn proof(headers: &HeaderMap) -> Result<&str, Refusal> {
     headers.get(READER).and_then(|value| value.to_str().ok()).ok_or(Refusal::Forged)
 }
 
@@ -85,25 +66,4 @@ async fn list(
         Some(list) => (tagged, Json(list)).into_response(),
         None => (StatusCode::NOT_MODIFIED, tagged).into_response(),
     })
-}
-
-/// A list may be long: it is read only after its bringer has shown that it knows the group's secret.
-async fn give_back(
-    State(site): State<Arc<Site>>,
-    Path(group): Path<String>,
-    Origin(from): Origin,
-    headers: HeaderMap,
-    body: Body,
-) -> Told<Taken> {
-    let proof = proof(&headers)?;
-    site.check_reader(&group, proof, from).await?;
-    // As JSON a line's end takes two letters, and in Base64 three bytes take four.
-    let most = 2 * (LIST_MAX + GIVEN_NOTICES_MAX * NOTICE_MAX);
-    let bytes = axum::body::to_bytes(body, most).await.map_err(|_| Refusal::TooLong)?;
-    let given: GivenBack = serde_json::from_slice(&bytes).map_err(|_| Refusal::Malformed)?;
-    let signature = STANDARD.decode(given.signature).map_err(|_| Refusal::Malformed)?;
-    let notices: Result<Vec<Vec<u8>>, _> = given.notices.iter().map(|one| STANDARD.decode(one)).collect();
-    let notices = notices.map_err(|_| Refusal::Malformed)?;
-    let given = Given { text: given.text, signature, notices };
-    Ok(Json(Taken { new: site.give_back(&group, proof, given).await? }))
 }

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod enrolment;
+mod given;
 mod groups;
 
 use std::sync::Arc;
