@@ -19,7 +19,11 @@ fn key(number: usize) -> String {
 
 /// A town with values under forty keys.
 fn filled(hosts: usize, seed: u8) -> Town {
-    let mut town = Town::settled(hosts, "none", seed);
+    filled_where(hosts, "none", seed)
+}
+
+fn filled_where(hosts: usize, population: &str, seed: u8) -> Town {
+    let mut town = Town::settled(hosts, population, seed);
     for number in 0..KEYS {
         let host = HostId((number % hosts) as u32);
         stored(&town.put(host, (&key(number), &format!("value {number}")), 2 * HOUR));
@@ -103,6 +107,27 @@ fn members_that_leave_take_nothing_with_them() {
     finds_all(&mut town, 45);
     town.world.run_for(Duration::from_secs(400)).unwrap();
     assert_eq!(held(&mut town), (120.0, 240.0));
+}
+
+#[test]
+fn where_nats_keep_members_apart_copies_are_handed_over_as_well() {
+    let mut town = filled_where(60, "symmetric", 2);
+    for turn in 0..16 {
+        let host = HostId(3 * turn + 2);
+        town.stop(host, if turn % 2 == 0 { Stop::Leave } else { Stop::Kill });
+        town.world.run_for(Duration::from_secs(1)).unwrap();
+        town.world.stop(host, Stop::Kill);
+        town.world.run_for(Duration::from_secs(9)).unwrap();
+        if turn % 4 > 1 {
+            town.restart(host);
+            town.world.run_for(Duration::from_secs(10)).unwrap();
+        }
+    }
+    finds_all(&mut town, 4);
+    town.completes_within(Duration::from_secs(60));
+    town.world.run_for(Duration::from_secs(400)).unwrap();
+    assert_eq!(held(&mut town), (120.0, 240.0));
+    finds_all(&mut town, 10);
 }
 
 #[test]
