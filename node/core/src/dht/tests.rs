@@ -234,7 +234,7 @@ fn one_peer_brings_its_share_whatever_writers_it_names_and_what_is_held_is_renew
         flood(&mut store, peer);
     }
     assert!(store.bytes() <= BYTES_MAX / 2 && store.bytes() + 2 * VALUE_MAX > BYTES_MAX / 2);
-    assert_eq!(put(&mut store, (4, 1), plain(b"new", 1000), now), Err(Denial::Full));
+    assert_eq!(put(&mut store, (4, 1), plain(&[4; VALUE_MAX], 1000), now), Err(Denial::Full));
     for (turn, peer) in [(2, 1), (3, 7)] {
         let source = Source { writer: at(1), peer: at(peer) };
         let item = Item { stamp: turn, lease: 1000 * turn, ..held.clone() };

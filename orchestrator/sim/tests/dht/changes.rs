@@ -19,7 +19,11 @@ fn key(number: usize) -> String {
 
 /// A town with values under forty keys.
 fn filled(hosts: usize, seed: u8) -> Town {
-    let mut town = Town::settled(hosts, "none", seed);
+    filled_where(hosts, "none", seed)
+}
+
+fn filled_where(hosts: usize, population: &str, seed: u8) -> Town {
+    let mut town = Town::settled(hosts, population, seed);
     for number in 0..KEYS {
         let host = HostId((number % hosts) as u32);
         stored(&town.put(host, (&key(number), &format!("value {number}")), 2 * HOUR));
@@ -106,6 +110,27 @@ fn members_that_leave_take_nothing_with_them() {
 }
 
 #[test]
+fn where_nats_keep_members_apart_copies_are_handed_over_as_well() {
+    let mut town = filled_where(60, "symmetric", 2);
+    for turn in 0..16 {
+        let host = HostId(3 * turn + 2);
+        town.stop(host, if turn % 2 == 0 { Stop::Leave } else { Stop::Kill });
+        town.world.run_for(Duration::from_secs(1)).unwrap();
+        town.world.stop(host, Stop::Kill);
+        town.world.run_for(Duration::from_secs(9)).unwrap();
+        if turn % 4 > 1 {
+            town.restart(host);
+            town.world.run_for(Duration::from_secs(10)).unwrap();
+        }
+    }
+    finds_all(&mut town, 4);
+    town.completes_within(Duration::from_secs(60));
+    town.world.run_for(Duration::from_secs(400)).unwrap();
+    assert_eq!(held(&mut town), (120.0, 240.0));
+    finds_all(&mut town, 10);
+}
+
+#[test]
 fn a_newcomer_takes_over_what_it_is_nearest_to() {
     let mut town = Town::new(60, "none", 1);
     for host in 0..10 {
@@ -161,20 +186,26 @@ fn a_tenth_of_all_datagrams_lost_loses_no_value() {
 
 #[test]
 fn at_rest_without_values_it_sends_nothing_and_with_some_little() {
-    let sent = |town: &mut Town| {
-        let before: u64 = town.hosts().iter().map(|host| town.world.traffic(*host).sent_bytes).sum();
+    let sent =
+        |town: &Town| -> u64 { town.hosts().iter().map(|host| town.world.traffic(*host).sent_bytes).sum() };
+    // Members rest ever more, so that those with values are compared with others of the same age.
+    let at_rest = |values: usize| {
+        let mut town = Town::settled(50, "none", 1);
+        for number in 0..values {
+            town.world.request(HostId((number % 50) as u32), put(&key(number), "value", 4 * HOUR));
+        }
         town.world.run_for(Duration::from_secs(1800)).unwrap();
-        let after: u64 = town.hosts().iter().map(|host| town.world.traffic(*host).sent_bytes).sum();
-        (after - before) as f64 / 1800.0 / town.hosts().len() as f64
+        let before = sent(&town);
+        town.world.run_for(Duration::from_secs(1800)).unwrap();
+        assert_eq!(held(&mut town), (3.0 * values as f64, 6.0 * values as f64));
+        (sent(&town) - before) as f64 / 1800.0 / 50.0
     };
-    let mut town = Town::settled(50, "none", 1);
-    let empty = sent(&mut town);
-    for number in 0..KEYS {
-        stored(&town.put(HostId(3), (&key(number), "value"), 2 * HOUR));
-    }
-    let full = sent(&mut town);
-    println!("bytes a second and member at rest: {empty:.1} without values, {full:.1} with {KEYS}");
-    assert!(full - empty < 12.0, "{empty} {full}");
+    let [empty, some, many] = [0, KEYS, 10 * KEYS].map(at_rest);
+    println!(
+        "bytes a second and member at rest: {empty:.1} without values, {some:.1} with {KEYS}, {many:.1} with {}",
+        10 * KEYS
+    );
+    assert!(some - empty < 8.0 && many - empty < 12.0, "{empty} {some} {many}");
 }
 
 #[test]

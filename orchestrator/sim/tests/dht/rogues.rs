@@ -1,5 +1,6 @@
 //! Members that lie, forge and flood.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atoll_core::control::{Command, OwnerProof, Reply, State};
@@ -16,6 +17,8 @@ use crate::ask::{HOUR, OVERLAY, put, put_owned, stored};
 use crate::town::Town;
 use crate::values::{held, said};
 
+/// The point for which a rogue reads whatever shall be written, and writes nothing, as long as there is one.
+type Deaf = Arc<Mutex<Option<Address>>>;
 type Twist = Box<dyn FnMut(&mut PacketHeader, Vec<u8>) -> Vec<u8> + Send>;
 
 /// A node whose own packets of the DHT are changed before they leave.
@@ -24,8 +27,7 @@ struct Rogue {
     own: Address,
     pool: Pool,
     twist: Twist,
-    /// Where it reads whatever shall be written, and writes nothing.
-    deaf: Option<Address>,
+    deaf: Deaf,
 }
 
 impl Rogue {
@@ -66,7 +68,7 @@ impl Rogue {
     /// The same request as a reading.
     fn harmless(&mut self, payload: Buffer) -> Buffer {
         self.changed(payload, |rogue, packet, body| match DhtRequest::read(&body) {
-            Ok(request) if Some(packet.destination) == rogue.deaf => {
+            Ok(request) if Some(packet.destination) == *rogue.deaf.lock().unwrap() => {
                 let request = DhtRequest { ask: Ask::Get(None), ..request };
                 written(|body| request.write(body))
             }
@@ -78,7 +80,7 @@ impl Rogue {
 impl Machine for Rogue {
     fn handle_input(&mut self, input: Input, now: Time) {
         let input = match input {
-            Input::Datagram { from, payload } if self.deaf.is_some() => {
+            Input::Datagram { from, payload } if self.deaf.lock().unwrap().is_some() => {
                 Input::Datagram { from, payload: self.harmless(payload) }
             }
             input => input,
@@ -111,10 +113,10 @@ impl Town {
 
     /// Starts a host again as a rogue, and waits until it has its place.
     fn corrupt(&mut self, host: HostId, twist: Twist) {
-        self.corrupt_deaf(host, None, twist);
+        self.corrupt_deaf(host, Deaf::default(), twist);
     }
 
-    fn corrupt_deaf(&mut self, host: HostId, deaf: Option<Address>, twist: Twist) {
+    fn corrupt_deaf(&mut self, host: HostId, deaf: Deaf, twist: Twist) {
         let own = self.member(host);
         self.stop(host, Stop::Kill);
         self.completes_within(Duration::from_secs(30));
@@ -239,10 +241,13 @@ fn a_point_that_answers_with_an_older_value_of_the_owner_is_not_believed() {
     }
 }
 
-/// Says the same whatever is asked.
-fn says(lie: Said) -> Twist {
+/// Says the same whatever is asked, as long as it is deaf.
+fn says(lie: Said, deaf: &Deaf) -> Twist {
+    let deaf = Arc::clone(deaf);
     Box::new(move |packet, body| match DhtAnswer::read(&body) {
-        Ok(DhtAnswer { id, .. }) if packet.kind == PacketKind::DhtAnswer => {
+        Ok(DhtAnswer { id, .. })
+            if packet.kind == PacketKind::DhtAnswer && deaf.lock().unwrap().is_some() =>
+        {
             let answer = DhtAnswer { id, said: lie.clone() };
             written(|body| answer.write(body))
         }
@@ -259,8 +264,8 @@ fn a_point_that_lies_about_what_it_stored_claims_no_value_and_denies_none() {
             let [free, open] = ["created", "put"].map(|what| format!("{what} {number} {point}"));
             for (key, other) in [(&free, &open), (&open, &free)] {
                 let liar = town.root(&Key::named(key), point);
-                let deaf = points(Key::named(key).place())[point];
-                town.corrupt_deaf(liar, Some(deaf), says(lie.clone()));
+                let deaf = Deaf::new(Mutex::new(Some(points(Key::named(key).place())[point])));
+                town.corrupt_deaf(liar, Arc::clone(&deaf), says(lie.clone(), &deaf));
                 let hosts: Vec<HostId> = town.hosts().into_iter().filter(|host| *host != liar).collect();
                 let told = format!("{lie:?} at point {point} of {key}, not {other}");
                 if *key == free {
@@ -308,7 +313,9 @@ fn a_bootstrap_that_lies_for_all_points_makes_up_no_value_of_an_owner() {
         });
         town.stop(HostId(0), Stop::Kill);
         let pool = town.world.pool().clone();
-        town.restart_as(HostId(0), |node| Box::new(Rogue { node, own, pool, twist: lie, deaf: None }));
+        town.restart_as(HostId(0), |node| {
+            Box::new(Rogue { node, own, pool, twist: lie, deaf: Deaf::default() })
+        });
         town.world.run_for(Duration::from_secs(5)).unwrap();
         town.start(HostId(1));
         town.world.run_for(Duration::from_millis(420)).unwrap();
@@ -346,6 +353,32 @@ fn puts(mut change: impl FnMut(DhtRequest, Item) -> Vec<u8> + Send + 'static) ->
     })
 }
 
+#[test]
+fn a_key_whose_creation_failed_can_be_created_at_once() {
+    let mut town = Town::settled(30, "none", 1);
+    let key = Key::named("a");
+    let mut ears = Vec::new();
+    for point in 0..2 {
+        let deaf = Deaf::new(Mutex::new(Some(points(key.place())[point])));
+        let lie = says(Said::Refused(Denial::Exists), &deaf);
+        let liar = town.root(&key, point);
+        town.corrupt_deaf(liar, Arc::clone(&deaf), lie);
+        ears.push((liar, deaf));
+    }
+    let is_honest = |host: &HostId| ears.iter().all(|(liar, _)| liar != host);
+    let hosts: Vec<HostId> = town.hosts().into_iter().filter(is_honest).collect();
+    assert_eq!(town.create(hosts[3], ("a", "half"), HOUR), Reply::DhtExists);
+    ears.iter().for_each(|(_, deaf)| *deaf.lock().unwrap() = None);
+    // What it claimed at the third point is given back, long before the claim ends by itself.
+    town.world.run_for(Duration::from_secs(1)).unwrap();
+    stored(&town.create(hosts[9], ("a", "whole"), HOUR));
+    town.world.run_for(Duration::from_secs(5)).unwrap();
+    let contended: f64 =
+        hosts.iter().map(|host| town.metric(*host, "atoll_dht_requests_total", "contended")).sum();
+    assert_eq!((contended, held(&mut town)), (0.0, (3.0, 6.0)));
+    assert_eq!(town.get(hosts[15], "a").texts(), ["whole"]);
+}
+
 /// Requests that all members but the rogue refused, or did not read.
 fn turned_away(town: &mut Town, rogue: HostId) -> f64 {
     let honest: Vec<HostId> = town.hosts().into_iter().filter(|host| *host != rogue).collect();
@@ -354,14 +387,14 @@ fn turned_away(town: &mut Town, rogue: HostId) -> f64 {
     refused + honest.iter().map(|host| town.metric(*host, "atoll_drops_total", "malformed")).sum::<f64>()
 }
 
-#[test]
-fn writes_that_are_wrong_are_stored_nowhere() {
+/// Puts that nobody may store, each wrong in another way.
+fn wrong_writes() -> [Twist; 6] {
     let write = |request: &DhtRequest, item: Item| {
         let request = DhtRequest { ask: Ask::Put(item), ..request.clone() };
         written(|body| request.write(body))
     };
     let proof = || Proof { public: vec![4; 91], sequence: 9, lease: 1000, signature: vec![5; 70] };
-    let changes: [Twist; 6] = [
+    [
         puts(move |request, item| write(&request, Item { lease: 0, ..item })),
         puts(move |request, _| {
             let content = Content::Owned { value: vec![1], proof: proof() };
@@ -386,10 +419,14 @@ fn writes_that_are_wrong_are_stored_nowhere() {
             body.truncate(body.len() / 2);
             body
         }),
-    ];
-    let mut town = Town::settled(20, "none", 1);
+    ]
+}
+
+#[test]
+fn writes_that_are_wrong_are_stored_nowhere() {
     let keys: Vec<String> = (0..8).map(|key| format!("key {key}")).collect();
     // Where it is the root itself nothing changes its writes, and it may hold what it likes.
+    let town = Town::settled(20, "none", 1);
     let rogue = town.root(&Key::named(&keys[0]), 0);
     let own_points = |town: &Town, key: &String| {
         (0..3).filter(|point| town.root(&Key::named(key), *point) == rogue).count()
@@ -398,7 +435,8 @@ fn writes_that_are_wrong_are_stored_nowhere() {
     let own: usize = keys.iter().map(|key| own_points(&town, key)).sum();
     assert!(keys.iter().any(|key| own_points(&town, key) == 1), "one point alone is not believed");
     let foreign = (3 * keys.len() - own) as f64;
-    for (number, change) in changes.into_iter().enumerate() {
+    for (number, change) in wrong_writes().into_iter().enumerate() {
+        let mut town = Town::settled(20, "none", 1);
         town.corrupt(rogue, change);
         let lost = |town: &mut Town| town.metric(reader, "atoll_peers_lost_total", "public");
         let before = (lost(&mut town), turned_away(&mut town, rogue));
@@ -415,9 +453,9 @@ fn writes_that_are_wrong_are_stored_nowhere() {
             assert_eq!(town.get(reader, key).texts(), expected, "change {number}");
         }
         assert!(town.get(reader, "elsewhere").values.is_empty());
+        stored(&town.put(writer, ("a", "good"), HOUR));
+        assert_eq!(town.get(reader, "a").texts(), ["good"]);
     }
-    stored(&town.put(writer, ("a", "good"), HOUR));
-    assert_eq!(town.get(reader, "a").texts(), ["good"]);
 }
 
 #[test]
