@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use atoll_core::control::State;
 use common::group::text;
 use common::town::{Town, certificate, enrolment, meet};
-use common::{get, until, verb};
+use common::{Running, get, until, verb};
 use serde_json::{Value, json};
 
 #[track_caller]
@@ -254,6 +254,38 @@ fn a_certificate_is_renewed_by_itself_and_shown_without_a_restart() {
     meet(&[&ann, &bob]);
     assert_eq!(enrolment(&ann)["failures"], 0);
     assert_eq!(town.nodes("ann").len(), 1);
+}
+
+#[test]
+fn a_renewal_that_falls_due_while_the_site_is_away_is_made_up_for_also_past_the_end() {
+    let mut town = Town::with(&["--valid", "20 s"]);
+    let own = town.file(&town.token, "ann.atoll");
+    let bob = town.file(&town.member("bob"), "bob.atoll");
+    let (ann, bob) = (town.join(text(&own), "ann"), town.join(text(&bob), "bob"));
+    let nodes = [&ann, &bob];
+    let ends = |node: &Running| enrolment(node)["expires_seconds"].as_u64();
+    for wanted in ["renewing", "asking"] {
+        meet(&nodes);
+        town.site.kill();
+        let before = nodes.map(|node| ends(node).unwrap());
+        until("it is time for another certificate", || {
+            let is_so = |node: &Running| {
+                let shown = enrolment(node);
+                let is_in = wanted == "asking" || node.peers_in("chess").len() == 1;
+                let is_away = shown["why"].as_str().is_some_and(|why| why.contains("does not answer"));
+                shown["state"] == wanted && is_in && is_away
+            };
+            nodes.iter().all(|node| is_so(node)).then_some(())
+        });
+        town.restart_site();
+        until("both have a later one", || {
+            let is_later = |(node, before): (&&Running, &u64)| ends(node) > Some(*before);
+            nodes.iter().zip(&before).all(is_later).then_some(())
+        });
+    }
+    meet(&nodes);
+    assert!(nodes.iter().all(|node| enrolment(node)["state"] == "enrolled"));
+    assert_eq!((town.nodes("ann").len(), town.nodes("bob").len()), (1, 1), "they are the same nodes");
 }
 
 #[test]

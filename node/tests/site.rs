@@ -284,6 +284,11 @@ fn every_mistake_is_named_with_a_way_out() {
     says(refused(&["--data", &data, "--key-file", &path("data/key")]), "lies in the folder of the database");
     says(refused(&["--data", &data, "--key-file", &path("missing/key")]), "cannot be written");
     says(refused(&["--data", &data, "--key-file", &key, "--url", "http://x"]), "no URL of a site");
+    let mark = path("missing/mark");
+    says(
+        refused(&["--data", &data, "--key-file", &key, "--watermark", &mark]),
+        "missing/mark cannot be written",
+    );
     let tls = ["--tls-certificate", "/nowhere", "--tls-key", "/nowhere"];
     says(refused(&[&["--data", &data, "--key-file", &key][..], &tls].concat()), "/nowhere");
     let site = Site::start(folder.path(), &[]);

@@ -12,7 +12,7 @@ use atoll_core::security::{UserList, Wall};
 use atoll_site::{Clock, NoWatermark, NotOpened, Site, Told};
 use common::club::{give_back, group, restored, revoke, with_backup};
 use common::node::Node;
-use common::{Program, START, Served, places};
+use common::{PASSWORD, Program, START, Served, places};
 use serde_json::{Value, json};
 
 /// A group whose database and watermark are those of before a revocation and gone.
@@ -75,6 +75,10 @@ impl Lost {
 fn without_a_watermark_only_the_operator_has_the_site_sign_again() {
     let lost = Lost::new();
     lost.is_held();
+    let mut ann = lost.served.browser();
+    ann.post(("/login", "/login"), &[("name", "ann"), ("password", PASSWORD)]);
+    let page = ann.get("/groups/chess").body;
+    assert!(page.contains("was restored from an older copy, or may have been"), "{page}");
     let [old, newest] = lost.lists.clone();
     assert_eq!(give_back(&lost.bob, &lost.served, &old).json()["new"], false, "anybody may have an old one");
     lost.is_held();

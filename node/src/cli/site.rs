@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::Verdict;
-use crate::config::{Bootstrap, Engine, Listen, Log, LogFormat, LogLevel, Settings, Validity, flag};
+use crate::config::{Bootstrap, Engine, Listen, Log, LogFormat, LogLevel, Settings, Url, Validity, flag};
 use crate::driver::{self, Announce, Clock, Hosted};
 use crate::failure::Failure;
 use crate::logging;
@@ -112,10 +112,10 @@ fn url(text: &str) -> Result<String, String> {
         !host.is_empty()
             && host.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"-.:[]".contains(&letter))
     };
-    let host = host.filter(fits).ok_or_else(|| {
-        format!("`{text}` is no URL of a site\nhint: write https://HOST or https://HOST:PORT")
-    })?;
-    Ok(format!("https://{host}"))
+    // Members have to be able to read it, and a link with it has to fit into a QR code.
+    let url = host.filter(fits).map(|host| format!("https://{host}"));
+    url.filter(|url| url.parse::<Url>().is_ok())
+        .ok_or_else(|| format!("`{text}` is no URL of a site\nhint: write https://HOST or https://HOST:PORT"))
 }
 
 impl Site {
@@ -435,7 +435,10 @@ mod tests {
     fn a_site_has_a_url_of_https_without_a_path() {
         assert_eq!(url("https://site.example:4433/"), Ok("https://site.example:4433".to_owned()));
         assert_eq!(url("https://[2001:db8::1]"), Ok("https://[2001:db8::1]".to_owned()));
-        for wrong in ["http://a", "https://", "https://a/b", "https://a b", "site.example", "https://a?x"] {
+        let long = format!("https://{}", "a".repeat(254));
+        let unreadable = ["https://a:b", "https://a:0", "https://a:1:2", "https://[a", &long];
+        let others = ["http://a", "https://", "https://a/b", "https://a b", "site.example", "https://a?x"];
+        for wrong in unreadable.into_iter().chain(others) {
             assert!(url(wrong).is_err(), "{wrong}");
         }
     }

@@ -206,6 +206,7 @@ impl Enrolments {
                 poll,
                 share,
                 is_in: life.is_some(),
+                had_one: life.is_some(),
                 is_refused: false,
                 failures: 0,
                 decisions: 0,
@@ -357,6 +358,8 @@ struct Keeper {
     share: f64,
     /// Whether the loop knows that there is a certificate.
     is_in: bool,
+    /// Whether there was one when it was looked last.
+    had_one: bool,
     /// Whether the last answer to a request is that only people can change something.
     is_refused: bool,
     /// Questions in a row that came to nothing.
@@ -380,6 +383,9 @@ impl Keeper {
                 self.complain(&Trouble::Unkept(failure));
                 None
             });
+            if std::mem::replace(&mut self.had_one, life.is_some()) && life.is_none() {
+                self.begin_anew();
+            }
             let due = life.map(|life| life.renewal(self.share));
             self.show(life, due, now);
             // A node that the list withdraws hears from the site why.
@@ -394,6 +400,13 @@ impl Keeper {
             } else {
                 self.rest(due, now).await;
             }
+        }
+    }
+
+    /// The certificate has ended: the waits that it left time for suit no longer.
+    fn begin_anew(&mut self) {
+        if !self.is_refused {
+            (self.failures, self.next_ask) = (0, Instant::now());
         }
     }
 

@@ -54,6 +54,7 @@ const WORDS: [Word; 13] = [
             ("orchestrator/sim/tests/ring/spoiler.rs", "the same"),
             ("node/site/src/web/mod.rs", "HTML's word for a page inside of another one"),
             ("node/src/", "hyper's word for a part of a body"),
+            ("node/site/src/web/api/given.rs", "the same"),
         ],
     },
     Word {

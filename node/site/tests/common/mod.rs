@@ -54,6 +54,11 @@ impl Served {
 
     /// A site over a folder, as it is.
     pub fn on(folder: TempDir, wall: u64) -> Self {
+        Self::telling((folder, wall), None)
+    }
+
+    /// The same whose members are told this, and not where it is.
+    pub fn telling((folder, wall): (TempDir, u64), told: Option<Told>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let clock = Arc::new(AtomicU64::new(wall));
@@ -66,7 +71,8 @@ impl Served {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let local = listener.local_addr().unwrap();
-        let told = Told::new(vec![format!("https://{local}")], vec!["192.0.2.1:4001".to_owned()]);
+        let own = || Told::new(vec![format!("https://{local}")], vec!["192.0.2.1:4001".to_owned()]);
+        let told = told.unwrap_or_else(own);
         let (stop, stopped) = watch::channel(());
         let (site, served) = runtime.block_on(async {
             let mut site = Site::open(&places(folder.path()), told, read).await.unwrap();

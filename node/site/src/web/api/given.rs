@@ -94,8 +94,8 @@ async fn read(mut body: Body, (turns, group): (&Arc<Turns>, &str)) -> Result<Rea
         _ => Err(Refusal::TooLong),
     };
     take_turn(body.size_hint().lower())?;
-    while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame.map_err(|_| Refusal::Malformed)?.into_data() else { continue };
+    while let Some(part) = body.frame().await {
+        let Ok(piece) = part.map_err(|_| Refusal::Malformed)?.into_data() else { continue };
         take_turn(bytes.len() as u64 + piece.len() as u64)?;
         bytes.extend_from_slice(&piece);
     }
