@@ -386,10 +386,7 @@ impl Overlay {
             lent.paths.on_reached_over_tcp();
         }
         for other in self.linker.on_linked(peer, (way, id)) {
-            // One that is up may be linked at the other end, which then sends on it: it goes as replaced edges do.
-            if self.edges.get(other).is_some_and(|edge| edge.stage == Stage::Handshake) {
-                self.drop_edge(other, "another edge was faster", lent);
-            }
+            self.give_up_edge(other, lent);
         }
         if let Some(connection) = self.connections.get_mut(peer) {
             connection.ours = connection.ours.union(roles);
@@ -463,12 +460,12 @@ impl Overlay {
         true
     }
 
-    /// An edge that came to nothing goes: with a word, if its peer may think that it stands.
+    /// An edge of an attempt is of no more use. One that is up may be linked at its other end, which then sends on it: it goes
+    /// as those do that were replaced, or if it is abandoned.
     fn give_up_edge(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
-        if self.edges.get(id).is_some_and(|edge| edge.stage != Stage::Handshake) {
-            self.say_close(id, CloseReason::Duplicate, lent);
+        if self.edges.get(id).is_some_and(|edge| edge.stage == Stage::Handshake) {
+            self.drop_edge(id, "another edge was faster", lent);
         }
-        self.drop_edge(id, "the attempt is over", lent);
     }
 
     fn on_connected_to(&mut self, peer: Address, lent: &mut Lent<'_>) {

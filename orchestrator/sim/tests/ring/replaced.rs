@@ -7,7 +7,7 @@ use std::time::Duration;
 use atoll_core::Time;
 use atoll_core::control::EventKind;
 use atoll_core::wire::Address;
-use atoll_topology::{Fault, HostId};
+use atoll_topology::{Fault, HostId, Loss};
 
 use crate::town::Town;
 
@@ -177,5 +177,22 @@ fn a_carried_edge_becomes_a_direct_one_without_loss_once_the_two_reach_each_othe
         talk.heal();
         talk.go_on(Duration::from_secs(120));
         assert_eq!(talk.end(&format!("{population}, seed {seed}")), 2, "both directions are direct");
+    }
+}
+
+#[test]
+fn nobody_loses_a_peer_because_a_better_edge_stands_though_much_is_lost() {
+    for (population, seed) in
+        [("none", 1), ("cones", 2), ("symmetric", 3), ("default", 4), ("none", 5), ("cones", 6)]
+    {
+        let group = (0..60).step_by(3).map(HostId);
+        let mut town = Town::new(60, population, seed).secured("modelled").grouped(group);
+        town.world.apply(&Fault::Loss { sites: None, loss: Loss { independent: 0.05, burst: None } });
+        town.start_all();
+        town.world.run_for(Duration::from_secs(60)).unwrap();
+        let told = town.hosts().into_iter().flat_map(|host| town.told_since(host, Time::ZERO));
+        let is_replaced = |kind: &EventKind| matches!(kind, EventKind::PeerLost { why, .. } if why == "replaced by a better edge");
+        let lost: Vec<EventKind> = told.filter(is_replaced).collect();
+        assert!(lost.is_empty(), "{population}: {lost:?}");
     }
 }
