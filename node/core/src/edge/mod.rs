@@ -15,7 +15,7 @@ pub use reliable::{Acked, Again, Overdue, Receipt, Reliable, ack_delay};
 use crate::path::PathId;
 use crate::security::{ChannelId, Identity};
 use crate::time::Time;
-use crate::wire::{Address, EdgeId, Remote};
+use crate::wire::{Address, EdgeId, FrameKind, Remote};
 
 /// Edges of one overlay at most, half-open ones included; beyond, new ones are refused.
 pub const EDGES_MAX: usize = 1 << INDEX_BITS;
@@ -62,6 +62,8 @@ pub struct Edge {
     pub stage: Stage,
     /// When it came to that stage.
     pub since: Time,
+    /// Since when we know that the peer has our link frame, and so sends on this edge if there is no better one.
+    pub agreed: Option<Time>,
     /// Whether the acknowledgement that is owed is for what all members are told.
     pub was_told: bool,
     /// Acknowledged frames.
@@ -88,6 +90,7 @@ impl Edge {
             identity: None,
             stage: Stage::Handshake,
             since: now,
+            agreed: None,
             was_told: false,
             reliable: Reliable::default(),
             probe: Probe::new(Duration::from_secs(25), now),
@@ -115,6 +118,16 @@ impl Edge {
     pub fn is_overdue(&self, rto: Duration, now: Time) -> bool {
         let times = 1 << self.vain.saturating_sub(1).min(DOUBLINGS_MAX);
         self.moved + rto * times <= now
+    }
+
+    /// The peer acknowledged something.
+    pub fn on_acked(&mut self, now: Time) {
+        if self.agreed.is_none()
+            && self.stage != Stage::Handshake
+            && !self.reliable.waits_for(FrameKind::Link)
+        {
+            self.agreed = Some(now);
+        }
     }
 
     /// Moves to a stage.

@@ -119,6 +119,12 @@ impl Reliable {
         acked
     }
 
+    /// Whether a frame of this kind waits for its acknowledgement.
+    #[must_use]
+    pub fn waits_for(&self, kind: FrameKind) -> bool {
+        self.unacked.iter().any(|frame| frame.kind == kind)
+    }
+
     /// A reliable frame arrived.
     pub fn on_sequence(&mut self, sequence: u16, delay: Duration, now: Time) -> Receipt {
         let ahead = sequence.wrapping_sub(self.received.next);

@@ -61,6 +61,7 @@ impl Overlay {
         if let Some(ack) = header.ack
             && let Some(acked) = edge.reliable.on_ack(ack, lent.now)
         {
+            edge.on_acked(lent.now);
             lent.paths.guess(edge.path, acked.waited, acked.once);
             self.trust_again(id);
         }
@@ -224,6 +225,8 @@ impl Overlay {
         let Some(peer) = self.edges.get(id).and_then(Edge::peer) else { return };
         if let Some(connection) = self.connections.get_mut(peer) {
             connection.suspected = false;
+            // What it replaced may go, if that was our link frame.
+            self.dirty |= connection.edges.len() > 1;
         }
     }
 

@@ -8,7 +8,7 @@ use crate::connection::Connection;
 use crate::edge::{Edge, Probe, Stage, Wanted};
 use crate::machine::Deadline;
 use crate::time::Time;
-use crate::wire::{Address, EdgeId, FrameKind, Ping, Way};
+use crate::wire::{Address, CloseReason, EdgeId, FrameKind, Ping, Way};
 
 /// How long a connection at least keeps an edge that a newer one replaced.
 const DUPLICATE_GRACE: Duration = Duration::from_millis(400);
@@ -157,7 +157,8 @@ impl Overlay {
         let peer = match edge.stage {
             Stage::Handshake => return,
             Stage::Up(_) if edge.is_abandoned(lent.now) => {
-                return self.drop_edge(id, "the peer said nothing", lent);
+                // The peer may think that it stands.
+                return self.close_edge(id, CloseReason::Duplicate, lent);
             }
             Stage::Up(_) => return,
             Stage::Linked(peer) => peer,
@@ -199,16 +200,17 @@ impl Overlay {
         (at < Time::MAX).then_some(Deadline { at, reason: "edge" })
     }
 
-    /// The edges of a connection that a newer one replaced, and when they may go: whatever the peer sent on them before it knew
-    /// of the newer one is here by then, also where the public ring carried it. The higher address closes them, so that only
-    /// one does.
+    /// The edges of a connection that a newer one replaced, and when they may go: the peer has the newer one, and whatever it
+    /// sent on these before is here, also where the public ring carried it. The higher address closes them, so that only one
+    /// does.
     pub(super) fn replaced_edges(&self, connection: &Connection, lent: &Lent<'_>) -> Vec<(EdgeId, Time)> {
         let Some(((_, own), rest)) = connection.edges.split_last() else { return Vec::new() };
-        let Some(newer) = self.edges.get(*own).filter(|_| self.own > connection.peer) else {
+        let newer = self.edges.get(*own).filter(|_| self.own > connection.peer);
+        let Some((newer, agreed)) = newer.and_then(|newer| Some((newer, newer.agreed?))) else {
             return Vec::new();
         };
         let rto = |edge: &Edge| lent.paths.get(edge.path).map(crate::path::Path::rto).unwrap_or_default();
-        let due = |edge: &Edge| newer.since + DUPLICATE_GRACE.max(rto(newer) + rto(edge));
+        let due = |edge: &Edge| newer.since.max(agreed) + DUPLICATE_GRACE.max(rto(edge));
         rest.iter().filter_map(|(_, id)| Some((*id, due(self.edges.get(*id)?)))).collect()
     }
 }

@@ -460,12 +460,12 @@ impl Overlay {
         true
     }
 
-    /// An edge that another made useless goes: with a word, if its peer may think that it stands.
+    /// An edge of an attempt is of no more use. One that is up may be linked at its other end, which then sends on it: it goes
+    /// as those do that were replaced, or if it is abandoned.
     fn give_up_edge(&mut self, id: EdgeId, lent: &mut Lent<'_>) {
-        if self.edges.get(id).is_some_and(|edge| edge.stage != Stage::Handshake) {
-            self.say_close(id, CloseReason::Duplicate, lent);
+        if self.edges.get(id).is_some_and(|edge| edge.stage == Stage::Handshake) {
+            self.drop_edge(id, "another edge was faster", lent);
         }
-        self.drop_edge(id, "another edge was faster", lent);
     }
 
     fn on_connected_to(&mut self, peer: Address, lent: &mut Lent<'_>) {

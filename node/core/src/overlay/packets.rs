@@ -71,7 +71,7 @@ impl Overlay {
             }
             Route::Next(_)
                 if header.kind == PacketKind::Relayed
-                    && !self.passes_on(&header, from, packet.len(), lent.now) =>
+                    && !self.passes_on(&header, from, (&packet, offset), lent.now) =>
             {
                 self.counters.drop(DropReason::NotRelayed);
                 self.refuse_to_relay(&header, from, lent);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Lent, Overlay};
 use crate::buffer::Buffer;
 use crate::counters::DropReason;
+use crate::relay::Content;
 use crate::time::Time;
 use crate::wire::codec::Write as _;
 use crate::wire::{Address, Malformed, Mode, PacketHeader, PacketKind, Part, Relayed, Remote};
@@ -116,10 +117,18 @@ impl Overlay {
 
     /// Whether we pass a datagram on from one of our peers to another: both are ours without anybody in between, and
     /// neither it nor all of them want more than we give.
-    pub(super) fn passes_on(&mut self, header: &PacketHeader, from: Address, len: usize, now: Time) -> bool {
+    pub(super) fn passes_on(
+        &mut self,
+        header: &PacketHeader,
+        from: Address,
+        (packet, offset): (&[u8], usize),
+        now: Time,
+    ) -> bool {
         let [_, to] = header.route[..] else { return false };
         let is_between = header.mode == Mode::Sourced && header.source == from;
         let direct = self.has_direct(from) && self.has_direct(to);
-        is_between && direct && self.relay.admit((from, to), len, now)
+        let is_record = header.is_bulk(&packet[offset..]);
+        let content = if is_record { Content::Record } else { Content::Handshake };
+        is_between && direct && self.relay.admit((from, to), (packet.len(), content), now)
     }
 }

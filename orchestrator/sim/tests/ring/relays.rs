@@ -180,7 +180,7 @@ fn nobody_relays_more_than_it_allows_and_the_ring_is_complete_all_the_same() {
     for seed in 1..3 {
         let mut town = narrow(seed);
         town.start_all();
-        let took = town.completes_within(Duration::from_secs(180));
+        let took = town.completes_within(Duration::from_secs(120));
         let hosts = town.hosts();
         let (mut most, mut before) = (0.0_f64, vec![0.0; hosts.len()]);
         let settled = town.world.now() + Duration::from_secs(120);
@@ -206,9 +206,14 @@ fn nobody_relays_more_than_it_allows_and_the_ring_is_complete_all_the_same() {
     }
 }
 
-/// Connections that ended since then although one of the two wants them.
+/// Connections that ended since then for another reason than that one of the two does without them.
 fn lost_for_a_fault(town: &Town, since: atoll_core::Time) -> Vec<(HostId, EventKind)> {
     let of = |host: HostId| town.told_in(host, OVERLAY, since).into_iter().map(move |kind| (host, kind));
-    let is_fault = |(_, kind): &(HostId, EventKind)| matches!(kind, EventKind::PeerLost { why, .. } if why != "no longer needed");
+    // A table is full, as it says, for shortcuts that nobody needs.
+    let fine = ["no longer needed", "the peer's connection table is full"];
+    let is_fault = |(_, kind): &(HostId, EventKind)| match kind {
+        EventKind::PeerLost { why, .. } => !fine.contains(&&**why),
+        _ => false,
+    };
     town.hosts().into_iter().flat_map(of).filter(is_fault).collect()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use atoll_core::Time;
 use atoll_core::control::EventKind;
 use atoll_core::wire::Address;
-use atoll_topology::{Fault, HostId};
+use atoll_topology::{Fault, HostId, Loss};
 
 use crate::town::Town;
 
@@ -50,14 +50,15 @@ struct Talk {
 }
 
 impl Talk {
-    /// The public ring is settled; these become members of the private one as well.
-    fn begin(mut town: Town, members: Vec<HostId>) -> Self {
-        for host in &members {
-            town.join_group(*host);
-            town.restart(*host);
-        }
+    /// Both rings are settled.
+    fn begin(town: Town, members: Vec<HostId>) -> Self {
         let since = town.world.now();
         Self { town, members, courses: BTreeMap::new(), since }
+    }
+
+    /// From now on all reach each other.
+    fn heal(&mut self) {
+        self.town.world.apply(&Fault::Heal { name: "cut".to_owned() });
     }
 
     /// Goes on talking for so long.
@@ -131,29 +132,37 @@ impl Course {
     }
 }
 
-/// A settled public ring.
-fn town(population: &str, seed: u8) -> Town {
-    let mut town = Town::new(30, population, seed).secured("modelled");
+/// Two settled rings, of all and of these. Of the latter the two sides do not reach each other, so that the public ring
+/// carries what they say.
+fn settled(mut town: Town, sides: [Vec<HostId>; 2]) -> Talk {
+    let members: Vec<HostId> = sides.concat();
+    members.iter().for_each(|host| town.join_group(*host));
+    town.world.apply(&Fault::PartitionHosts { name: "cut".to_owned(), sides });
     town.start_all();
     town.completes_within(Duration::from_secs(60));
-    town.world.run_for(Duration::from_secs(30)).unwrap();
-    town
+    town.group_completes_within(Duration::from_secs(60));
+    town.world.run_for(Duration::from_secs(15)).unwrap();
+    Talk::begin(town, members)
 }
 
-fn are_public(town: &Town, is: bool) -> Vec<HostId> {
-    let public = |host: &HostId| town.world.internet().host(*host).is_public() == is;
-    town.hosts().into_iter().filter(public).collect()
+fn behind_nats(town: &Town, are: bool) -> Vec<HostId> {
+    let fits = |host: &HostId| town.world.internet().host(*host).is_public() != are;
+    town.hosts().into_iter().filter(fits).collect()
 }
 
 #[test]
 fn a_carried_edge_behind_symmetric_nats_becomes_a_relayed_one_without_loss() {
     let mut replaced = 0;
-    for seed in 1..5 {
-        let town = town("symmetric", seed);
-        let (public, others) = (are_public(&town, true), are_public(&town, false));
-        let members = public.into_iter().take(2).chain(others.into_iter().skip(3).step_by(5).take(4));
-        let mut talk = Talk::begin(town, members.collect());
-        talk.go_on(Duration::from_secs(60));
+    for seed in 1..8 {
+        let town = Town::new(60, "symmetric", seed).secured("modelled");
+        // Once the public one reaches the others directly, it can relay for them.
+        let relay = behind_nats(&town, false).into_iter().skip(3).take(1).collect();
+        let others = behind_nats(&town, true).into_iter().skip(2).step_by(15).take(3).collect();
+        let mut talk = settled(town, [relay, others]);
+        talk.heal();
+        // The public ring closes connections that it needs no longer, and loses what is handed to these meanwhile.
+        talk.town.world.run_for(Duration::from_secs(8)).unwrap();
+        talk.go_on(Duration::from_secs(100));
         replaced += talk.end(&format!("seed {seed}"));
     }
     assert!(replaced > 10, "only {replaced}");
@@ -162,14 +171,28 @@ fn a_carried_edge_behind_symmetric_nats_becomes_a_relayed_one_without_loss() {
 #[test]
 fn a_carried_edge_becomes_a_direct_one_without_loss_once_the_two_reach_each_other() {
     for (population, seed) in [("cones", 1), ("cones", 2), ("none", 3)] {
-        let mut town = town(population, seed);
-        let members = vec![HostId(12), HostId(21)];
-        let sides = [vec![members[0]], vec![members[1]]];
-        town.world.apply(&Fault::PartitionHosts { name: "cut".to_owned(), sides });
-        let mut talk = Talk::begin(town, members);
-        talk.go_on(Duration::from_secs(20));
-        talk.town.world.apply(&Fault::Heal { name: "cut".to_owned() });
-        talk.go_on(Duration::from_secs(100));
+        let town = Town::new(30, population, seed).secured("modelled");
+        let mut talk = settled(town, [vec![HostId(12)], vec![HostId(21)]]);
+        talk.go_on(Duration::from_secs(10));
+        talk.heal();
+        talk.go_on(Duration::from_secs(120));
         assert_eq!(talk.end(&format!("{population}, seed {seed}")), 2, "both directions are direct");
+    }
+}
+
+#[test]
+fn nobody_loses_a_peer_because_a_better_edge_stands_though_much_is_lost() {
+    for (population, seed) in
+        [("none", 1), ("cones", 2), ("symmetric", 3), ("default", 4), ("none", 5), ("cones", 6)]
+    {
+        let group = (0..60).step_by(3).map(HostId);
+        let mut town = Town::new(60, population, seed).secured("modelled").grouped(group);
+        town.world.apply(&Fault::Loss { sites: None, loss: Loss { independent: 0.05, burst: None } });
+        town.start_all();
+        town.world.run_for(Duration::from_secs(60)).unwrap();
+        let told = town.hosts().into_iter().flat_map(|host| town.told_since(host, Time::ZERO));
+        let is_replaced = |kind: &EventKind| matches!(kind, EventKind::PeerLost { why, .. } if why == "replaced by a better edge");
+        let lost: Vec<EventKind> = told.filter(is_replaced).collect();
+        assert!(lost.is_empty(), "{population}: {lost:?}");
     }
 }
