@@ -229,8 +229,10 @@ impl Store {
     /// Takes what a neighbour holds; true if that changes anything.
     pub(super) fn merge(&mut self, peer: Address, copied: Copied, standing: Standing, now: Time) -> bool {
         let Copied { key, writer, item } = copied;
-        let source = Source { writer, peer };
         let (place, mark) = (key.place(), item.content.mark());
+        // A neighbour does not move what is there to another's account.
+        let writer = self.get(place, mark).map_or(writer, |kept| kept.writer);
+        let source = Source { writer, peer };
         if let Some(kept) = self.get(place, mark) {
             if kept.stamp == item.stamp || !supersedes(&item, kept, now) {
                 return false;

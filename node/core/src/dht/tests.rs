@@ -399,18 +399,22 @@ fn a_created_value_is_replaced_and_taken_back_only_by_whoever_is_nearer_and_take
 }
 
 #[test]
-fn a_neighbour_does_not_change_the_proof_of_a_value() {
+fn a_neighbour_changes_neither_the_proof_of_a_value_nor_whose_it_is() {
     let signer = derived_key([1; 32], "o").unwrap();
     let key = Key::owned(address_of(&signer).unwrap(), "name");
     let mut store = Store::default();
     let content = proof::sign(&signer, &key, vec![1], (5, 50_000)).unwrap();
     let item = Item { stamp: 1, lease: 10_000, content: content.clone() };
     store.put(Writing { key: &key, source: from(1), item }, Time::ZERO).unwrap();
-    let Content::Owned { value, mut proof } = content else { panic!("it is owned") };
+    let Content::Owned { value, mut proof } = content.clone() else { panic!("it is owned") };
     proof.signature[20] ^= 1;
-    let item = Item { stamp: 2, lease: 40_000, content: Content::Owned { value, proof } };
-    let copied = crate::wire::Copied { key, writer: at(1), item };
-    assert!(!store.merge(at(2), copied, Standing::Nearer, Time::ZERO));
+    let mut merge = |stamp: u32, content: Content| {
+        let copied = crate::wire::Copied { key, writer: at(9), item: Item { stamp, lease: 40_000, content } };
+        store.merge(at(2), copied, Standing::Nearer, Time::ZERO)
+    };
+    assert!(!merge(2, Content::Owned { value, proof }));
+    assert!(merge(3, content.clone()));
+    assert_eq!(store.get(key.place(), content.mark()).map(|kept| kept.writer), Some(at(1)));
     let there = store.page(key.place(), None, 2000, Time::ZERO);
     assert!(proof::holds(&key, &there.items[0].content));
 }
