@@ -314,9 +314,7 @@ fn who_was_away_learns_it_in_the_first_link_and_does_not_forget_it_when_it_is_aw
     assert_eq!((known.count, known.number), (3, 3));
     assert_eq!(club.linked(address, &[rogue]), []);
     println!("it knew {:.2} s after its start", known.learnt_seconds.unwrap());
-    let told = |kind: &atoll_core::control::EventKind| {
-        matches!(kind, atoll_core::control::EventKind::PeerConnected { .. })
-    };
+    let told = |kind: &EventKind| matches!(kind, EventKind::PeerConnected { .. });
     let linked = club.town.first(away, GROUP, told).map(|at| at.since(Time::ZERO));
     assert!(linked.is_some() && known.learnt_seconds.unwrap() < 20.0, "{since}");
 
