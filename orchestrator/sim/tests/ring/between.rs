@@ -1,4 +1,4 @@
-//! What members learn of that which they pass on for others: nothing of its content. Spoilers that only watch see every frame
+//! What members learn of that which they pass on for others: nothing of its content. Spoilers that only watch see every packet
 //! that they pass on in the clear.
 
 use std::time::Duration;
@@ -22,12 +22,12 @@ fn watch(town: &mut Town, kind: PacketKind) {
     }
 }
 
-/// Frames that were watched since then, and how many of them show what the ends said.
+/// Packets that were watched since then, and how many of them show what the ends said.
 fn seen(town: &mut Town) -> (usize, usize) {
     let hosts = town.hosts();
-    let frames: Vec<Vec<u8>> = hosts.into_iter().flat_map(|host| town.switch(host).take_seen()).collect();
-    let shows = |frame: &&Vec<u8>| frame.windows(SECRET.len()).any(|window| window == SECRET);
-    (frames.len(), frames.iter().filter(shows).count())
+    let packets: Vec<Vec<u8>> = hosts.into_iter().flat_map(|host| town.switch(host).take_seen()).collect();
+    let shows = |packet: &&Vec<u8>| packet.windows(SECRET.len()).any(|window| window == SECRET);
+    (packets.len(), packets.iter().filter(shows).count())
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn whoever_relays_for_two_peers_does_not_see_what_they_say_to_each_other() {
     watch(&mut town, PacketKind::Relayed);
     let pairs: Vec<_> = relayed(&mut town).into_iter().step_by(10).take(10).collect();
     for (host, peer, _) in &pairs {
-        // Neither the ring's carrier nor a payload before its first handshake seals what only the edge seals here.
+        // The first is sealed by the edge alone, the second one end to end as well.
         town.world.carry(*host, (0, *peer), SECRET);
         town.world.send(*host, (0, *peer), SECRET);
     }
@@ -44,9 +44,9 @@ fn whoever_relays_for_two_peers_does_not_see_what_they_say_to_each_other() {
     let carried = town.world.take_carried();
     assert_eq!(carried.iter().filter(|one| one.payload == SECRET).count(), pairs.len());
     assert_eq!(town.world.take_received().len(), pairs.len());
-    let (frames, plain) = seen(&mut town);
-    println!("{frames} frames");
-    assert!(frames >= 2 * pairs.len() && plain == 0, "{plain} of {frames} show it");
+    let (packets, plain) = seen(&mut town);
+    println!("{packets} packets");
+    assert!(packets >= 2 * pairs.len() && plain == 0, "{plain} of {packets} show it");
 }
 
 #[test]
@@ -58,8 +58,8 @@ fn whoever_hands_on_what_a_program_sends_sees_it_so_that_the_watch_is_worth_some
         town.world.carry(HostId(0), (0, to), SECRET);
     }
     town.world.run_for(WAIT).unwrap();
-    let (frames, plain) = seen(&mut town);
-    assert!(frames > 0 && plain == frames, "{plain} of {frames} show it");
+    let (packets, plain) = seen(&mut town);
+    assert!(packets > 0 && plain == packets, "{plain} of {packets} show it");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn the_public_ring_does_not_see_what_members_of_a_group_say_over_a_carried_edge(
     town.world.run_for(WAIT).unwrap();
     let [carried, received] = [town.world.take_carried().len(), town.world.take_received().len()];
     assert_eq!([carried, received, town.world.take_heard().len()], [10, 10, 2]);
-    let (frames, plain) = seen(&mut town);
-    println!("{begun} frames before, {frames} since");
-    assert!(begun > 0 && frames >= 22 && plain == 0, "{plain} of {frames} show it");
+    let (packets, plain) = seen(&mut town);
+    println!("{begun} packets before, {packets} since");
+    assert!(begun > 0 && packets >= 22 && plain == 0, "{plain} of {packets} show it");
 }
