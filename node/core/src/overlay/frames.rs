@@ -188,7 +188,7 @@ impl Overlay {
             }
         }
         let Some(connection) = peer.and_then(|peer| self.connections.get(peer)) else { return };
-        if reason != CloseReason::Duplicate {
+        if !reason.is_of_edge() {
             for (_, other) in connection.edges.clone() {
                 self.drop_edge(other, reason.describe(), lent);
             }

@@ -158,7 +158,7 @@ impl Overlay {
             Stage::Handshake => return,
             Stage::Up(_) if edge.is_abandoned(lent.now) => {
                 // The peer may think that it stands.
-                return self.close_edge(id, CloseReason::Duplicate, lent);
+                return self.close_edge(id, CloseReason::Abandoned, lent);
             }
             Stage::Up(_) => return,
             Stage::Linked(peer) => peer,

@@ -519,10 +519,10 @@ impl Overlay {
         self.transmit(to, farewell, lent);
     }
 
-    /// Ends a connection with all its edges.
+    /// Ends a connection with all edges to the peer, those too that only its end has linked yet.
     pub(super) fn close_connection(&mut self, peer: Address, reason: CloseReason, lent: &mut Lent<'_>) {
-        let edges = self.connections.get(peer).map(|connection| connection.edges.clone());
-        for (_, id) in edges.unwrap_or_default() {
+        let edges = self.edges.iter().filter(|(_, edge)| edge.peer() == Some(peer));
+        for id in edges.map(|(id, _)| id).collect::<Vec<_>>() {
             self.close_edge(id, reason, lent);
         }
     }
@@ -572,11 +572,11 @@ impl Overlay {
 
     /// Says goodbye to everybody.
     pub fn leave(&mut self, lent: &mut Lent<'_>) {
-        let peers: Vec<Address> = self.connections.iter().map(|connection| connection.peer).collect();
         self.close_senders(lent);
         self.leave_dht(lent);
-        for peer in peers {
-            self.close_connection(peer, CloseReason::Leaving, lent);
+        let standing = self.edges.iter().filter(|(_, edge)| edge.peer().is_some());
+        for id in standing.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.close_edge(id, CloseReason::Leaving, lent);
         }
         self.leaving = true;
         self.connected = false;

@@ -279,10 +279,12 @@ pub enum CloseReason {
     WrongGroup = 8,
     /// The receiver's membership has not begun.
     NotYetValid = 9,
+    /// No frame came on the edge for long after its handshake.
+    Abandoned = 10,
 }
 
 impl CloseReason {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Leaving,
         Self::Unwanted,
         Self::Duplicate,
@@ -293,6 +295,7 @@ impl CloseReason {
         Self::Revoked,
         Self::WrongGroup,
         Self::NotYetValid,
+        Self::Abandoned,
     ];
 
     /// Reads a body.
@@ -306,7 +309,13 @@ impl CloseReason {
     /// Whether the sender takes the receiver for no member.
     #[must_use]
     pub fn is_refusal(self) -> bool {
-        self as u8 >= Self::Refused as u8
+        self as u8 >= Self::Refused as u8 && self != Self::Abandoned
+    }
+
+    /// Whether it is about one edge, and not about all that the connection has.
+    #[must_use]
+    pub fn is_of_edge(self) -> bool {
+        matches!(self, Self::Duplicate | Self::Abandoned)
     }
 
     /// In words, for logs.
@@ -323,6 +332,7 @@ impl CloseReason {
             Self::Revoked => "the peer says that our membership is revoked",
             Self::WrongGroup => "the peer is in another group",
             Self::NotYetValid => "the peer says that our membership has not begun",
+            Self::Abandoned => "nothing of ours came to the peer",
         }
     }
 }

@@ -73,8 +73,9 @@ fn members_who_died_lately_hold_it_up_for_seconds_only() {
     let mut club = Club::with_site(2);
     let dead: Vec<HostId> = (0..MEMBERS).filter(|host| host % 3 != 0).map(HostId).collect();
     dead.iter().for_each(|host| club.town.stop(*host, Stop::Kill));
-    // The ring of the others has healed; the entries of the dead are there for minutes.
+    // The ring of the others heals; the entries of the dead are there for minutes.
     club.run(45);
+    club.town.group_completes_within(std::time::Duration::from_secs(60));
     let rogue = HostId(6);
     let notice = club.signed(rogue);
     let telling = club.telling(&[notice], &[rogue]);
