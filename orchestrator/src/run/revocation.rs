@@ -156,7 +156,19 @@ impl Stage<'_> {
         self.sample(None, metric::NOTICE_BYTES, bytes as f64);
         self.sample(None, metric::REVOCATION_BYTES, each);
         self.sample(None, metric::REVOCATION_OVERHEAD, each / (bytes + AROUND) as f64);
-        Ok(())
+        self.tell_those_who_did_not_subscribe(cast)
+    }
+
+    /// By the DHT alone nobody hears of a user whom nobody has for a peer. The others are told as well, so that afterwards all
+    /// lack the same notice.
+    fn tell_those_who_did_not_subscribe(&mut self, cast: &Cast) -> Result<(), Cut> {
+        if self.values.by != Spread::Dht {
+            return Ok(());
+        }
+        let notice = cast.authority.notice(1, NOBODY)?;
+        let command = Command::Revoke { overlay: GROUP.to_owned(), notice, by: Spread::Broadcast };
+        self.environment.command(cast.teller, command)?;
+        self.pass("telling those who did not subscribe", WINDOW)
     }
 
     /// Bytes that the members have sent. Of a broadcast the members themselves count what belongs to it, down to the
