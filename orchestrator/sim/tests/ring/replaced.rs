@@ -182,7 +182,7 @@ fn a_carried_edge_becomes_a_direct_one_without_loss_once_the_two_reach_each_othe
 
 /// Peers that were lost because another edge was better. One that was connected in the same moment does not count: the first word
 /// and the end of an edge came one after the other, and nothing went over it.
-fn replaced(told: Vec<EventKind>) -> Vec<EventKind> {
+fn replaced(told: &[EventKind]) -> Vec<EventKind> {
     let is_lost = |kind: &EventKind| matches!(kind, EventKind::PeerLost { why, .. } if why == "replaced by a better edge");
     let is_passing = |before: &EventKind, lost: &EventKind| match (before, lost) {
         (EventKind::PeerConnected { peer: new }, EventKind::PeerLost { peer, .. }) => new == peer,
@@ -205,7 +205,7 @@ fn nobody_loses_a_peer_because_a_better_edge_stands_though_much_is_lost() {
         let hosts = town.hosts().into_iter();
         let told =
             hosts.flat_map(|host| ["public", GROUP].map(|overlay| town.told_in(host, overlay, Time::ZERO)));
-        let lost: Vec<EventKind> = told.flat_map(replaced).collect();
+        let lost: Vec<EventKind> = told.flat_map(|told| replaced(&told)).collect();
         assert!(lost.is_empty(), "{population}: {lost:?}");
     }
 }
