@@ -209,7 +209,7 @@ impl Values {
     /// How many of the public members are members of a private overlay too; in a pool, the pairs that come at once.
     #[must_use]
     pub fn private(&self) -> u32 {
-        self.private.unwrap_or(match self.experiment {
+        self.private.unwrap_or_else(|| match self.experiment {
             Experiment::Join | Experiment::Relay => 0,
             Experiment::Pool | Experiment::Bandwidth => PAIRS,
             Experiment::Partition | Experiment::Churn => self.public / SHARED,
