@@ -304,7 +304,7 @@ mod tests {
             assert!(follows.spare(kept, follows.due()));
             assert_eq!([leads.due(), follows.due()], [kept + span + second, kept + span + second * 2]);
             spared += 1;
-            kept = kept + span;
+            kept += span;
         }
         assert_eq!(spared, SPARED_MAX);
         assert!(matches!(leads.handle_timeout(leads.due(), RTO), Some(Wanted::Ping(_))));
