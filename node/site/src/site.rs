@@ -171,6 +171,9 @@ impl Site {
         if is_inside(places.key.path(), &places.data) {
             return Err(NoVault::Beside(places.key.path().to_owned()).into());
         }
+        if is_inside(&places.watermark, &places.data) {
+            return Err(NoWatermark::Beside(places.watermark.clone()).into());
+        }
         let folder = places.data.clone();
         let store = Store::open(&places.data).map_err(|why| NotOpened::Store { folder, why })?;
         let sealed = store.read(sealed_check).await?;

@@ -32,10 +32,15 @@ pub enum NoWatermark {
     /// It says something else.
     #[error("watermark {}: not what the site writes", .0.display())]
     Malformed(PathBuf),
+    /// It lies in the folder of the database, and would be restored with it.
+    #[error("watermark {}: it lies in the folder of the database, and would be restored with it", .0.display())]
+    Beside(PathBuf),
 }
 
 /// What a group has in the file of which nobody knows how new its lists are.
 const LOST: i64 = 0;
+/// What one has that is being founded: of its lists there is the first one at most.
+const BEGUN: i64 = -1;
 
 /// The numbers.
 #[derive(Debug)]
@@ -88,14 +93,38 @@ impl Watermark {
         self.locked().of.insert(group.to_owned(), LOST);
     }
 
-    /// Whether that is so.
+    /// The same of a group that the file does not name.
+    pub(crate) fn lose_unknown(&self, group: &str) {
+        self.locked().of.entry(group.to_owned()).or_insert(LOST);
+    }
+
+    /// Whether that is so. A group that the file does not name came with another copy of the database.
     pub(crate) fn is_lost(&self, group: &str) -> bool {
-        self.locked().of.get(group) == Some(&LOST)
+        self.locked().of.get(group).is_none_or(|number| *number == LOST)
     }
 
     /// The newest number of a group's list; zero if there was none, or nobody knows.
     pub(crate) fn of(&self, group: &str) -> i64 {
-        self.locked().of.get(group).copied().unwrap_or(0)
+        self.locked().of.get(group).copied().unwrap_or(0).max(0)
+    }
+
+    /// A group is about to be founded; on the disk when this returns.
+    pub(crate) fn begin(&self, group: &str) -> io::Result<()> {
+        let mut numbers = self.locked();
+        if !numbers.of.contains_key(group) {
+            numbers.of.insert(group.to_owned(), BEGUN);
+            numbers.kept = false;
+        }
+        self.keep_locked(&mut numbers)
+    }
+
+    /// It was not founded.
+    pub(crate) fn give_up(&self, group: &str) {
+        let mut numbers = self.locked();
+        if numbers.of.get(group) == Some(&BEGUN) {
+            numbers.of.remove(group);
+            numbers.kept = false;
+        }
     }
 
     /// Notes a number; on the disk when this returns. If it fails it is known all the same, and [`Watermark::keep`] tries again.

@@ -72,6 +72,39 @@ impl Lost {
 }
 
 #[test]
+fn a_copy_in_the_place_of_a_site_that_was_started_without_it_is_held() {
+    let lost = Lost::new();
+    let (token, own, bob, lists) = (lost.token, lost.own, lost.bob, lost.lists);
+    let folder = lost.served.end();
+    // What a site without groups writes when it is started before the copy is in its place.
+    fs::write(folder.path().join("watermark"), "{}").unwrap();
+    let data = folder.path().join("data");
+    let free =
+        |db: &str| rusqlite::Connection::open(&data.join("site.sqlite")).unwrap().execute(db, []).unwrap();
+    free("UPDATE groups SET held = 0");
+    let lost = Lost { served: Served::on(folder, START), token, own, bob, lists };
+    lost.is_held();
+    lost.again().is_held();
+}
+
+#[test]
+fn a_watermark_that_was_only_elsewhere_frees_its_groups_when_it_is_back() {
+    let served = Served::new();
+    let (ann, others) = group(&served, &["bob"]);
+    let own = Node::of(&ann, "chess");
+    drop((ann, others));
+    let folder = served.end();
+    let (place, away) = (folder.path().join("watermark"), folder.path().join("away"));
+    fs::rename(&place, &away).unwrap();
+    let served = Served::on(folder, START);
+    assert_eq!(own.enrol(&served).reason(), "restored");
+    let folder = served.end();
+    fs::rename(&away, &place).unwrap();
+    let served = Served::on(folder, START);
+    own.certificate(&served);
+}
+
+#[test]
 fn without_a_watermark_only_the_operator_has_the_site_sign_again() {
     let lost = Lost::new();
     lost.is_held();

@@ -389,6 +389,9 @@ fn explain(why: &NotOpened) -> Failure {
         NotOpened::Watermark(NoWatermark::Unwritten { .. }) => {
             failure.hint("--watermark needs a folder that exists and that this user may write to")
         }
+        NotOpened::Watermark(NoWatermark::Beside(_)) => {
+            failure.hint("give --watermark a place outside --data, and move the file there")
+        }
         NotOpened::Watermark(_) => failure.hint(
             "move the file away: then nothing is signed until --release-restored, as revocations may be missing",
         ),

@@ -198,15 +198,16 @@ impl Stage<'_> {
         let began = self.environment.now();
         self.tell(cast, 2, &user)?;
         let Gone { dead, replaced } = self.going(cast);
+        let mut newcomers = Vec::new();
         if !dead.is_empty() || !replaced.is_empty() {
             self.wait(DEATH)?;
             self.environment.stop(&dead, Stop::Kill)?;
-            self.replace_members(cast, &replaced)?;
+            newcomers = self.replace_members(cast, &replaced)?;
         }
         let told: Vec<NodeIndex> =
             cast.members.iter().copied().filter(|one| *one != cast.rogue && !dead.contains(one)).collect();
         let known = self.wait_until_known(&told, began)?;
-        let (new, old): (Vec<_>, Vec<_>) = told.into_iter().partition(|one| replaced.contains(one));
+        let (new, old): (Vec<_>, Vec<_>) = told.into_iter().partition(|one| newcomers.contains(one));
         self.say_when_known(cast, (&old, &known), began);
         self.say_newcomers(&new, &known);
         let ignorant = |told: &[NodeIndex]| told.iter().filter(|one| !known.contains_key(one)).count();
@@ -215,31 +216,31 @@ impl Stage<'_> {
         Ok(dead)
     }
 
-    /// Of these every second one crashes, the others leave, and somebody else comes to each one's place at once.
-    fn replace_members(&mut self, cast: &mut Cast, going: &[NodeIndex]) -> Result<(), Cut> {
+    /// Of these every second one crashes, the others leave, and somebody else comes to each one's place at once; gives the places.
+    /// Those that are the only way in stay.
+    fn replace_members(&mut self, cast: &mut Cast, going: &[NodeIndex]) -> Result<Vec<NodeIndex>, Cut> {
         let rng = Rng::new(self.trial.internet_seed).fork("newcomers");
         let mut crowd = Crowd::new(self.trial, Duration::MAX, &rng);
         let statuses = self.environment.statuses(&crowd.all())?;
         for (node, status) in crowd.all().into_iter().zip(&statuses) {
             status.as_ref().map(|status| crowd.see(node, status));
         }
-        let mut stayed = 0;
+        let mut newcomers = Vec::new();
         for node in going {
             let (how, successor) = (crowd.way_out(), crowd.successor(*node)?);
-            let Some(member) = successor else {
-                stayed += 1;
-                continue;
-            };
+            let Some(member) = successor else { continue };
             self.environment.stop(&[*node], how)?;
             self.environment.replace(*node, &member)?;
             self.environment.start(&[*node])?;
             crowd.begin(*node, member, self.environment.now());
+            newcomers.push(*node);
         }
+        let stayed = going.len() - newcomers.len();
         if stayed > 0 {
             self.note(format!("{stayed} members stayed that were the only way in"));
         }
         cast.trial = crowd.trial;
-        Ok(())
+        Ok(newcomers)
     }
 
     /// Those who came meanwhile learn it from the first members that they are linked to.

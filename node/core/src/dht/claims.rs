@@ -19,7 +19,7 @@ impl Store {
     pub(super) fn claim(
         &mut self,
         key: &Key,
-        Source { writer: creator, peer }: Source,
+        Source { writer: creator, peer, .. }: Source,
         (token, value): (u64, Vec<u8>),
         now: Time,
     ) -> Result<(), Denial> {

@@ -58,8 +58,9 @@ pub(super) struct Kept {
     pub(super) stamp: u32,
     pub(super) ends: Time,
     pub(super) writer: Address,
-    /// The peer that brought it.
+    /// The peer that brought it, and whether it is a copy of what that holds.
     peer: Address,
+    copied: bool,
     pub(super) content: Content,
     /// Since when it is here, under whatever lease.
     pub(super) since: Time,
@@ -117,6 +118,25 @@ pub struct Source {
     pub writer: Address,
     /// Who brought it.
     pub peer: Address,
+    /// Whether it is a copy of what the peer holds, and not a request that came through it: those are accounts of their own.
+    pub copied: bool,
+}
+
+impl Source {
+    /// Whose bytes they are.
+    fn account(&self) -> (Address, bool) {
+        (self.peer, self.copied)
+    }
+}
+
+/// Less of what somebody uses, who is forgotten with the last of it.
+fn take_off<K: Ord>(of: &mut BTreeMap<K, usize>, who: K, bytes: usize) {
+    if let Some(used) = of.get_mut(&who) {
+        *used = used.saturating_sub(bytes);
+        if *used == 0 {
+            of.remove(&who);
+        }
+    }
 }
 
 /// A write, and on whose account.
@@ -134,7 +154,7 @@ pub(super) struct Store {
     ends: BTreeSet<(Time, Address, Option<Mark>)>,
     bytes: usize,
     writers: BTreeMap<Address, usize>,
-    peers: BTreeMap<Address, usize>,
+    peers: BTreeMap<(Address, bool), usize>,
     expired: u64,
     /// What changed and neighbours do not know yet.
     pub(super) fresh: Vec<(Address, Mark)>,
@@ -232,7 +252,7 @@ impl Store {
         let (place, mark) = (key.place(), item.content.mark());
         // A neighbour does not move what is there to another's account.
         let writer = self.get(place, mark).map_or(writer, |kept| kept.writer);
-        let source = Source { writer, peer };
+        let source = Source { writer, peer, copied: true };
         if let Some(kept) = self.get(place, mark) {
             if kept.stamp == item.stamp || !supersedes(&item, kept, now) {
                 return false;
@@ -306,8 +326,8 @@ impl Store {
         self.charge(source, cost(&item.content));
         self.ends.insert((ends, place, Some(mark)));
         let shelf = self.shelves.entry(place).or_insert_with(|| Shelf::new(*key));
-        let (Source { writer, peer }, Item { stamp, content, .. }) = (source, item);
-        shelf.items.insert(mark, Kept { stamp, ends, writer, peer, content, since, token: None });
+        let (Source { writer, peer, copied }, Item { stamp, content, .. }) = (source, item);
+        shelf.items.insert(mark, Kept { stamp, ends, writer, peer, copied, content, since, token: None });
         Ok(())
     }
 
@@ -322,7 +342,8 @@ impl Store {
         let shelf = self.shelves.get(&place);
         let all = freed.map_or(0, |freed| freed.bytes);
         let own = freed.filter(|freed| freed.source.writer == source.writer).map_or(0, |freed| freed.bytes);
-        let brought = freed.filter(|freed| freed.source.peer == source.peer).map_or(0, |freed| freed.bytes);
+        let brought =
+            freed.filter(|freed| freed.source.account() == source.account()).map_or(0, |freed| freed.bytes);
         let crowds = |shelf: &Shelf| {
             shelf.items.len() >= WRITER_ITEMS_PER_KEY_MAX && own == 0 && {
                 let own = shelf.items.values().filter(|kept| kept.writer == source.writer).count();
@@ -335,30 +356,25 @@ impl Store {
         let key_fits = shelf.is_some() || self.shelves.len() < KEYS_MAX;
         let item_fits = freed.is_some() || shelf.is_none_or(|shelf| shelf.items.len() < ITEMS_PER_KEY_MAX);
         let fits = |used: usize, freed: usize, share: usize| more <= freed || used + more <= share + freed;
-        let used = |of: &BTreeMap<Address, usize>, who: Address| of.get(&who).copied().unwrap_or_default();
+        let written = self.writers.get(&source.writer).copied().unwrap_or_default();
+        let used = self.peers.get(&source.account()).copied().unwrap_or_default();
         key_fits
             && item_fits
             && fits(self.bytes, all, share.bytes)
-            && fits(used(&self.writers, source.writer), own, share.writer)
-            && (all >= more || fits(used(&self.peers, source.peer), brought, share.peer))
+            && fits(written, own, share.writer)
+            && (all >= more || fits(used, brought, share.peer))
     }
 
     fn charge(&mut self, source: Source, bytes: usize) {
         self.bytes += bytes;
         *self.writers.entry(source.writer).or_default() += bytes;
-        *self.peers.entry(source.peer).or_default() += bytes;
+        *self.peers.entry(source.account()).or_default() += bytes;
     }
 
     fn discharge(&mut self, source: Source, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
-        for (of, who) in [(&mut self.writers, source.writer), (&mut self.peers, source.peer)] {
-            if let Some(used) = of.get_mut(&who) {
-                *used = used.saturating_sub(bytes);
-                if *used == 0 {
-                    of.remove(&who);
-                }
-            }
-        }
+        take_off(&mut self.writers, source.writer, bytes);
+        take_off(&mut self.peers, source.account(), bytes);
     }
 
     /// A value.
@@ -461,13 +477,13 @@ impl Freed {
 impl Claimed {
     /// On whose account it is.
     pub(super) fn source(&self) -> Source {
-        Source { writer: self.creator, peer: self.peer }
+        Source { writer: self.creator, peer: self.peer, copied: false }
     }
 }
 
 impl Kept {
     fn source(&self) -> Source {
-        Source { writer: self.writer, peer: self.peer }
+        Source { writer: self.writer, peer: self.peer, copied: self.copied }
     }
 
     /// The value as it goes on its way now.

@@ -14,7 +14,9 @@ use crate::machine::RequestId;
 use crate::rng::Rng;
 use crate::security::{address_of, derived_key};
 use crate::time::Time;
-use crate::wire::{Address, Content, Denial, DhtAnswer, Item, Key, Mark, Page, Said, Upkeep, VALUE_MAX};
+use crate::wire::{
+    Address, Content, Copied, Denial, DhtAnswer, Item, Key, Mark, Page, Said, Upkeep, VALUE_MAX,
+};
 
 fn at(byte: u8) -> Address {
     let mut bytes = [0; Address::LEN];
@@ -36,7 +38,7 @@ fn put(store: &mut Store, (number, writer): (u8, u8), item: Item, now: Time) -> 
 
 /// A writer next to us.
 fn from(writer: u8) -> Source {
-    Source { writer: at(writer), peer: at(writer) }
+    Source { writer: at(writer), peer: at(writer), copied: false }
 }
 
 fn values(store: &Store, number: u8, now: Time) -> Vec<Vec<u8>> {
@@ -216,7 +218,11 @@ fn one_peer_brings_its_share_whatever_writers_it_names_and_what_is_held_is_renew
         let mut stored = 0;
         for number in 0..=u16::MAX {
             let value = [vec![peer; VALUE_MAX - 2], number.to_be_bytes().to_vec()].concat();
-            let source = Source { writer: Address::from_bytes([number as u8 ^ peer; 20]), peer: at(peer) };
+            let source = Source {
+                writer: Address::from_bytes([number as u8 ^ peer; 20]),
+                peer: at(peer),
+                copied: false,
+            };
             let key = key(10 + (number % 100) as u8);
             let writing = Writing { key: &key, source, item: plain(&value, 1000) };
             match store.put(writing, Time::ZERO) {
@@ -236,12 +242,29 @@ fn one_peer_brings_its_share_whatever_writers_it_names_and_what_is_held_is_renew
     assert!(store.bytes() <= BYTES_MAX / 2 && store.bytes() + 2 * VALUE_MAX > BYTES_MAX / 2);
     assert_eq!(put(&mut store, (4, 1), plain(&[4; VALUE_MAX], 1000), now), Err(Denial::Full));
     for (turn, peer) in [(2, 1), (3, 7)] {
-        let source = Source { writer: at(1), peer: at(peer) };
+        let source = Source { writer: at(1), peer: at(peer), copied: false };
         let item = Item { stamp: turn, lease: 1000 * turn, ..held.clone() };
         assert_eq!(store.put(Writing { key: &key(1), source, item }, now), Ok(1000 * turn));
         store.claim(&key(2), source, (turn.into(), vec![1; VALUE_MAX]), now).unwrap();
         assert_eq!(store.commit(&key(2), turn.into(), (turn, 1000 * turn), now), Ok(1000 * turn));
     }
+}
+
+#[test]
+fn copies_of_what_a_neighbour_holds_take_no_room_from_requests_that_come_through_it() {
+    let (mut store, neighbour) = (Store::default(), at(7));
+    let mut copied = 0;
+    for number in 0..1100u32 {
+        let value = [vec![5; VALUE_MAX - 4], number.to_be_bytes().to_vec()].concat();
+        let writer = Address::from_bytes([number as u8; 20]);
+        let copy = Copied { key: key(10 + (number % 100) as u8), writer, item: plain(&value, 1000) };
+        copied += usize::from(store.merge(neighbour, copy, Standing::Farther, Time::ZERO))
+            * (ITEM_COST + VALUE_MAX);
+    }
+    assert!(copied > PEER_BYTES_MAX, "{copied}");
+    let source = Source { writer: at(3), peer: neighbour, copied: false };
+    let writing = Writing { key: &key(1), source, item: plain(b"a request", 1000) };
+    assert!(store.put(writing, Time::ZERO).is_ok());
 }
 
 #[test]
@@ -360,7 +383,7 @@ impl Held {
     }
 
     fn keep(&mut self, peer: u8, key: Key, item: Item, now: Time) {
-        self.hear(peer, Upkeep::Keep(vec![crate::wire::Copied { key, writer: at(7), item }]), now);
+        self.hear(peer, Upkeep::Keep(vec![Copied { key, writer: at(7), item }]), now);
     }
 
     fn value(&self, key: &Key, now: Time) -> Option<Vec<u8>> {
@@ -409,7 +432,7 @@ fn a_neighbour_changes_neither_the_proof_of_a_value_nor_whose_it_is() {
     let Content::Owned { value, mut proof } = content.clone() else { panic!("it is owned") };
     proof.signature[20] ^= 1;
     let mut merge = |stamp: u32, content: Content| {
-        let copied = crate::wire::Copied { key, writer: at(9), item: Item { stamp, lease: 40_000, content } };
+        let copied = Copied { key, writer: at(9), item: Item { stamp, lease: 40_000, content } };
         store.merge(at(2), copied, Standing::Nearer, Time::ZERO)
     };
     assert!(!merge(2, Content::Owned { value, proof }));
@@ -450,7 +473,7 @@ fn what_a_neighbour_sends_for_points_that_are_not_ours_is_not_taken() {
         crate::wire::points(key(number).place()).iter().any(|point| held.contains(*point))
     };
     for number in 0..=255 {
-        let copied = crate::wire::Copied { key: key(number), writer: at(7), item: plain(b"a", 1000) };
+        let copied = Copied { key: key(number), writer: at(7), item: plain(b"a", 1000) };
         copies.on_message(at(101), Upkeep::Keep(vec![copied]), &mut store, Time::ZERO);
         assert_eq!(store.shelves.contains_key(&key(number).place()), ours(number));
     }

@@ -157,7 +157,12 @@ impl Overlay {
 
     fn serve_ourselves(&mut self, request: &DhtRequest, lent: &Lent<'_>) {
         let room = self.packet_max() - PacketHeader::LEN - DhtAnswer::PAGE_LEN;
-        let said = self.dht.serve(Source { writer: self.own, peer: self.own }, request, room, lent.now);
+        let said = self.dht.serve(
+            Source { writer: self.own, peer: self.own, copied: false },
+            request,
+            room,
+            lent.now,
+        );
         self.dht.on_answer(DhtAnswer { id: request.id, said }, lent.now);
     }
 
@@ -174,7 +179,7 @@ impl Overlay {
             return Err(Malformed);
         }
         let (back, room) = self.way_back(header);
-        let source = Source { writer: header.source, peer };
+        let source = Source { writer: header.source, peer, copied: false };
         let said = self.dht.serve(source, &request, room, lent.now);
         if request.id != 0 {
             self.answer_dht(&back, request.id, said, lent);

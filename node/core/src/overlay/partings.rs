@@ -9,8 +9,9 @@ use crate::wire::{EdgeId, Remote};
 
 /// Closed edges that are remembered; beyond, the one that was closed first is forgotten.
 const PARTINGS_MAX: usize = 32;
-/// How long: whoever has nothing to send asks within the longest idle interval.
-const KEPT: Duration = Duration::from_secs(150);
+/// How long: whoever has nothing to send asks within the longest idle interval, or the fifth one if another edge of the path spares
+/// its pings.
+const KEPT: Duration = Duration::from_secs(600);
 /// How often one end is told again at most.
 const REPEATS_MAX: u8 = 6;
 

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::sync::Arc;
+use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::membership::{Admission, admit};
@@ -52,7 +53,17 @@ impl Site {
             let number = revocation::sign(db, &vault, (&group, now), number)?;
             Ok(((), Some(Listed { group: group.name, number })))
         };
-        self.write_list(write).await?;
+        // Whoever is killed between the write and its watermark finds that the group is new, and no other copy's.
+        let (memory, begun) = (Arc::clone(&self.memory), name.to_owned());
+        let begin = spawn_blocking(move || memory.watermark.begin(&begun)).await;
+        if let Err(why) = begin.unwrap_or_else(|why| Err(std::io::Error::other(why))) {
+            tracing::warn!(group = name, %why, "the watermark cannot be written: no group is founded");
+            return Err(Refusal::Unavailable);
+        }
+        if let Err(refusal) = self.write_list(write).await {
+            self.memory.watermark.give_up(name);
+            return Err(refusal);
+        }
         self.founded.send_replace(());
         Ok(())
     }

@@ -127,9 +127,40 @@ impl Site {
         if watermark.was_missing() {
             held.iter().chain(&free).for_each(|one| watermark.lose(&one.name));
         }
-        held.iter().for_each(|one| self.say_held(one));
+        for one in held {
+            self.hold_on_or_free(one).await?;
+        }
         for one in free {
             self.hold_or_keep(one).await?;
+        }
+        Ok(())
+    }
+
+    /// A group that was held for want of the watermark is held no longer once that is back and names nothing newer.
+    async fn hold_on_or_free(&self, one: Numbered) -> Result<(), Refusal> {
+        let newest = self.memory.watermark.of(&one.name);
+        if newest == 0 || one.number < newest {
+            self.say_held(&one);
+            return Ok(());
+        }
+        let (id, now) = (one.id, self.now());
+        // What members gave back meanwhile is on no list yet: the operator has one signed.
+        let free = move |db: &Connection| {
+            let is_free = given(db, id)? == 0;
+            if is_free {
+                set_held(db, id, false)?;
+                note(db, (id, now), [SITE, "release", "the watermark is back"])?;
+            }
+            Ok(is_free)
+        };
+        if self.store.write(free).await? {
+            tracing::info!(
+                group = one.name,
+                number = one.number,
+                "the watermark is back: nothing is missing"
+            );
+        } else {
+            self.say_held(&one);
         }
         Ok(())
     }
@@ -139,6 +170,7 @@ impl Site {
         let (newest, is_lost) = (watermark.of(&one.name), watermark.is_lost(&one.name));
         if is_lost || one.number < newest {
             self.say_held(&one);
+            watermark.lose_unknown(&one.name);
             let why = if is_lost { "the watermark is missing" } else { "the database was restored" };
             let now = self.now();
             let hold = move |db: &Connection| {
