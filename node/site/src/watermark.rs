@@ -195,10 +195,16 @@ mod tests {
         let mark = Watermark::open(&path).unwrap();
         mark.lose("chess");
         mark.check().unwrap();
-        assert!(mark.was_missing() && mark.is_lost("chess") && !mark.is_lost("go") && !path.exists());
+        assert!(mark.was_missing() && mark.is_lost("chess") && mark.is_lost("go") && !path.exists());
+        mark.begin("go").unwrap();
+        mark.begin("checkers").unwrap();
+        assert!(!mark.is_lost("go") && mark.of("go") == 0, "there is nothing that could be missing");
+        mark.give_up("checkers");
         mark.raise("go", 1).unwrap();
+        mark.give_up("go");
         let again = Watermark::open(&path).unwrap();
         assert!(!again.was_missing() && again.is_lost("chess") && !again.is_lost("go"));
+        assert!(again.is_lost("checkers") && again.of("go") == 1);
         again.raise("chess", 3).unwrap();
         assert!(!again.is_lost("chess") && again.of("chess") == 3);
     }

@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -77,7 +78,9 @@ fn a_copy_in_the_place_of_a_site_that_was_started_without_it_is_held() {
     let (token, own, bob, lists) = (lost.token, lost.own, lost.bob, lost.lists);
     let folder = lost.served.end();
     // What a site without groups writes when it is started before the copy is in its place.
-    fs::write(folder.path().join("watermark"), "{}").unwrap();
+    let place = folder.path().join("watermark");
+    fs::write(&place, "{}").unwrap();
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o600)).unwrap();
     let data = folder.path().join("data");
     let free =
         |db: &str| rusqlite::Connection::open(&data.join("site.sqlite")).unwrap().execute(db, []).unwrap();
@@ -153,7 +156,7 @@ fn a_group_that_is_founded_meanwhile_frees_no_other_one() {
 }
 
 #[test]
-fn a_group_of_which_the_watermark_says_nothing_goes_on() {
+fn a_group_that_was_being_founded_when_the_site_was_killed_goes_on() {
     let served = Served::new();
     let path = served.folder.as_ref().unwrap().path().join("watermark");
     assert_eq!(fs::read(&path).unwrap(), b"{}", "a site without groups makes it");
@@ -162,7 +165,7 @@ fn a_group_of_which_the_watermark_says_nothing_goes_on() {
     drop(ann);
     // It was killed between the founding and the number.
     let folder = served.end();
-    fs::write(&path, "{}").unwrap();
+    fs::write(&path, "{\"chess\":-1}").unwrap();
     let served = Served::on(folder, START);
     own.certificate(&served);
     assert_eq!(fs::read(&path).unwrap(), b"{\"chess\":1}");
