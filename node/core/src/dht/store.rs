@@ -130,11 +130,11 @@ impl Source {
 }
 
 /// Less of what somebody uses, who is forgotten with the last of it.
-fn take_off<K: Ord>(of: &mut BTreeMap<K, usize>, who: K, bytes: usize) {
-    if let Some(used) = of.get_mut(&who) {
+fn take_off<K: Ord>(of: &mut BTreeMap<K, usize>, who: &K, bytes: usize) {
+    if let Some(used) = of.get_mut(who) {
         *used = used.saturating_sub(bytes);
         if *used == 0 {
-            of.remove(&who);
+            of.remove(who);
         }
     }
 }
@@ -373,8 +373,8 @@ impl Store {
 
     fn discharge(&mut self, source: Source, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
-        take_off(&mut self.writers, source.writer, bytes);
-        take_off(&mut self.peers, source.account(), bytes);
+        take_off(&mut self.writers, &source.writer, bytes);
+        take_off(&mut self.peers, &source.account(), bytes);
     }
 
     /// A value.
