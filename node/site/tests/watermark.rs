@@ -82,9 +82,9 @@ fn a_copy_in_the_place_of_a_site_that_was_started_without_it_is_held() {
     fs::write(&place, "{}").unwrap();
     fs::set_permissions(&place, fs::Permissions::from_mode(0o600)).unwrap();
     let data = folder.path().join("data");
-    let free =
-        |db: &str| rusqlite::Connection::open(&data.join("site.sqlite")).unwrap().execute(db, []).unwrap();
-    free("UPDATE groups SET held = 0");
+    let database = rusqlite::Connection::open(data.join("site.sqlite")).unwrap();
+    database.execute("UPDATE groups SET held = 0", []).unwrap();
+    drop(database);
     let lost = Lost { served: Served::on(folder, START), token, own, bob, lists };
     lost.is_held();
     lost.again().is_held();
