@@ -1,7 +1,7 @@
 //! What happens when the database is older than what the site has signed: the group is held until what is missing is back.
 //!
 //! Without the watermark nobody knows what is missing. Then whatever list a member brings may be an old one: what it says is kept, and
-//! only the operator frees the group.
+//! only the watermark itself or the operator frees the group.
 
 use std::sync::Arc;
 

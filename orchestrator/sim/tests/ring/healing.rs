@@ -83,15 +83,26 @@ fn at_rest_nothing_is_lost_and_little_is_sent() {
 
 /// Cuts the town in two halves by their sites.
 fn cut(town: &mut Town) {
-    let mut sides = [Vec::new(), Vec::new()];
+    let mut halves = [Vec::new(), Vec::new()];
     for (number, host) in town.hosts().into_iter().enumerate() {
-        sides[number % 2].push(town.world.internet().host(host).site);
+        halves[number % 2].push(host);
     }
+    cut_off(town, &halves);
+}
+
+/// Cuts the two parts off from each other.
+fn cut_off(town: &mut Town, parts: &[Vec<HostId>; 2]) {
+    let site = |host: &HostId| town.world.internet().host(*host).site;
+    let sides = parts.each_ref().map(|part| part.iter().map(site).collect());
     town.world.apply(&Fault::Partition { name: "cut".to_owned(), sides });
 }
 
-fn mend(town: &mut Town) {
+/// The cut ends, and a minute later at most there is one ring.
+fn mend(town: &mut Town, which: &str) {
     town.world.apply(&Fault::Heal { name: "cut".to_owned() });
+    let took = town.completes_within(Duration::from_secs(300));
+    println!("{which}: {took:?}");
+    assert!(took < Duration::from_secs(60), "{which}: {took:?}");
 }
 
 #[test]
@@ -102,10 +113,7 @@ fn two_halves_are_one_ring_within_a_minute_of_the_end_of_a_cut() {
         cut(&mut town);
         town.world.run_for(Duration::from_secs(60 * minutes)).unwrap();
         assert!(town.wrong() > 30, "the cut does nothing");
-        mend(&mut town);
-        let took = town.completes_within(Duration::from_secs(300));
-        println!("{population}, {minutes} min: {took:?}");
-        assert!(took < Duration::from_secs(60), "{took:?}");
+        mend(&mut town, &format!("{population}, {minutes} min"));
     }
 }
 
@@ -117,10 +125,7 @@ fn a_cut_in_the_middle_of_a_mass_start_heals_too() {
         town.world.run_for(Duration::from_millis(700)).unwrap();
         cut(&mut town);
         town.world.run_for(Duration::from_secs(300)).unwrap();
-        mend(&mut town);
-        let took = town.completes_within(Duration::from_secs(300));
-        println!("{took:?}");
-        assert!(took < Duration::from_secs(60), "{took:?}");
+        mend(&mut town, &format!("seed {seed}"));
     }
 }
 
@@ -134,13 +139,6 @@ fn parts(town: &Town) -> [Vec<HostId>; 2] {
     let small: Vec<HostId> = alone.into_iter().take(5).collect();
     let large = town.hosts().into_iter().filter(|host| !small.contains(host)).collect();
     [small, large]
-}
-
-/// Cuts the two parts off from each other.
-fn cut_off(town: &mut Town, parts: &[Vec<HostId>; 2]) {
-    let site = |host: &HostId| town.world.internet().host(*host).site;
-    let sides = parts.each_ref().map(|part| part.iter().map(site).collect());
-    town.world.apply(&Fault::Partition { name: "cut".to_owned(), sides });
 }
 
 fn addresses(count: usize) -> Vec<Address> {
@@ -176,10 +174,7 @@ fn a_small_part_that_knows_nobody_of_the_other_is_found_by_it() {
         begin_anew(&mut town, (&parts[0], &addresses), None);
         town.world.run_for(Duration::from_secs(60 * minutes)).unwrap();
         assert!(town.wrong() > 4, "the cut does nothing");
-        mend(&mut town);
-        let took = town.completes_within(Duration::from_secs(300));
-        println!("{population}, {minutes} min: {took:?}");
-        assert!(took < Duration::from_secs(60), "{population}, {minutes} min: {took:?}");
+        mend(&mut town, &format!("{population}, {minutes} min"));
     }
 }
 
@@ -198,10 +193,7 @@ fn a_large_part_that_never_knew_the_other_is_found_by_it() {
         begin_anew(&mut town, (&parts[0], &addresses(5)), other);
         town.world.run_for(Duration::from_secs(60 * minutes)).unwrap();
         assert!(town.wrong() > 4, "the cut does nothing");
-        mend(&mut town);
-        let took = town.completes_within(Duration::from_secs(300));
-        println!("{population}, {minutes} min: {took:?}");
-        assert!(took < Duration::from_secs(60), "{population}, {minutes} min: {took:?}");
+        mend(&mut town, &format!("{population}, {minutes} min"));
     }
 }
 
