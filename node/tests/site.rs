@@ -289,6 +289,11 @@ fn every_mistake_is_named_with_a_way_out() {
         refused(&["--data", &data, "--key-file", &key, "--watermark", &mark]),
         "missing/mark cannot be written",
     );
+    let mark = path("data/mark");
+    says(
+        refused(&["--data", &data, "--key-file", &key, "--watermark", &mark]),
+        "data/mark: it lies in the folder of the database",
+    );
     let tls = ["--tls-certificate", "/nowhere", "--tls-key", "/nowhere"];
     says(refused(&[&["--data", &data, "--key-file", &key][..], &tls].concat()), "/nowhere");
     let site = Site::start(folder.path(), &[]);

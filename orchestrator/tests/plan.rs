@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use atoll::metric;
 use atoll::plan::{KEYS, Key, Overrides, Plan, Start};
 use tempfile::TempDir;
 
@@ -64,6 +65,8 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("experiment: revocation\nby: pigeon\n", "test.yaml:2:5: by: unknown way to tell members `pigeon` | known: dht, broadcast, both".into()),
         ("experiment: revocation\nsecurity: none\n", "security: none: without security no authority vouches for anybody, and none revokes | use `security: dtls`".into()),
         ("experiment: revocation\nprivate: 2\n", "private: one member tells, one is told, and one is revoked | raise `private` to 3 or more".into()),
+        ("experiment: revocation\nfrom: site\nprivate: 2\n", "private: two members are told, and one is revoked | raise `private` to 3 or more".into()),
+        ("experiment: revocation\ndeaths: 60 %\nchurn: 50 %\n", "deaths and churn: 60 % and 50 % of the members are more than there are | lower one of them".into()),
         ("experiment: churn\nsession: 0 s\n", "test.yaml:2:10: session: `0 s` is out of range | write a span of 1 s or more".into()),
         ("experiment: churn\nmeasure: 24 h\n", "measure: 24 h: values of the DHT have to outlive it, and none is kept for more than a day | at most 23 h; `repeats` runs it with other seeds".into()),
         ("latency: slow\n", "test.yaml:1:10: latency: `slow` is no latency | write a one-way delay like `100 ms`, `builtin`, or a matrix file like `rtt-ms.csv`".into()),
@@ -176,6 +179,15 @@ fn too_large_a_plan_is_refused_before_anything_starts() {
     let many = Overrides { repeats: Some(100_000), set: vec!["public=1,2".into()], ..Overrides::default() };
     let error = Plan::load("join", &many).expect_err("there are too many trials");
     assert_eq!(error.to_string(), "sweep and repeats: more than 100000 trials");
+}
+
+#[test]
+fn the_readme_explains_every_metric_and_every_key() {
+    let readme = include_str!("../../README.md");
+    let named = |name: &&str| !readme.contains(&format!("`{name}`"));
+    let metrics: Vec<&str> = metric::ALL.iter().map(|metric| metric.name).filter(named).collect();
+    let keys: Vec<&str> = KEYS.map(|(_, name)| name).into_iter().filter(named).collect();
+    assert!(metrics.is_empty() && keys.is_empty(), "not in the README: {metrics:?} {keys:?}");
 }
 
 #[test]

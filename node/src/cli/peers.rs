@@ -49,7 +49,7 @@ fn row(peer: &control::Peer, named: bool) -> Vec<String> {
     }
     row.extend([
         peer.roles.join(" "),
-        peer.edge.clone(),
+        if peer.avoided { format!("{}, avoided", peer.edge) } else { peer.edge.clone() },
         peer.transport
             .map(|one| one.to_string())
             .or_else(|| peer.via.map(|via| format!("via {via}")))

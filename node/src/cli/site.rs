@@ -372,7 +372,7 @@ fn explain(why: &NotOpened) -> Failure {
     let failure = Failure::new("the site", why);
     match why {
         NotOpened::Store { .. } => {
-            failure.hint("--data needs a folder that this user may write to, and one site alone")
+            failure.hint("--data needs a folder that this user may write to, room on its disk, and one site alone")
         }
         NotOpened::Vault(NoVault::Beside(_)) => {
             failure.hint("keep the key file in another folder than --data")
@@ -384,10 +384,10 @@ fn explain(why: &NotOpened) -> Failure {
             "put the key file back that this database was made with: without it no authority signs again",
         ),
         NotOpened::Vault(_) => {
-            failure.hint("--key-file needs a folder that exists and that this user may write to")
+            failure.hint("--key-file needs a folder that exists and that this user may write to, and room on its disk")
         }
         NotOpened::Watermark(NoWatermark::Unwritten { .. }) => {
-            failure.hint("--watermark needs a folder that exists and that this user may write to")
+            failure.hint("--watermark needs a folder that exists and that this user may write to, and room on its disk")
         }
         NotOpened::Watermark(NoWatermark::Beside(_)) => {
             failure.hint("give --watermark a place outside --data, and move the file there")
@@ -395,7 +395,7 @@ fn explain(why: &NotOpened) -> Failure {
         NotOpened::Watermark(_) => failure.hint(
             "move the file away: then nothing is signed until --release-restored, as revocations may be missing",
         ),
-        NotOpened::Refused(_) => failure.hint("is the disk full, or the file damaged?"),
+        NotOpened::Refused(_) => failure.hint("has its disk no room, or is the file damaged?"),
     }
 }
 

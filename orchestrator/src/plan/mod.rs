@@ -275,8 +275,16 @@ fn check_size(values: &Values) -> Result<()> {
         );
     }
     if values.experiment == Experiment::Revocation && values.private() < 3 {
-        let why = "one member tells, one is told, and one is revoked";
+        let why = match values.from {
+            Teller::Member => "one member tells, one is told, and one is revoked",
+            Teller::Site => "two members are told, and one is revoked",
+        };
         return Err(Error::new("private", why).with_hint("raise `private` to 3 or more"));
+    }
+    if values.experiment == Experiment::Revocation && values.deaths + values.churn > 1.0 {
+        let shares = format!("{} % and {} % of the members", values.deaths * 100.0, values.churn * 100.0);
+        return Err(Error::new("deaths and churn", format!("{shares} are more than there are"))
+            .with_hint("lower one of them"));
     }
     if matches!(values.experiment, Experiment::Partition | Experiment::Churn) && values.public < 2 {
         let why = format!("the experiment `{}` needs two members or more", values.experiment.name());

@@ -70,7 +70,7 @@ fn is_whole(town: &mut Town, what: &str) {
 
 #[test]
 fn members_at_rest_leave_a_relay_that_spoils_and_keep_their_connections() {
-    for spoil in [Spoil::Drop, Spoil::Alter, Spoil::Delay(Duration::from_secs(4))] {
+    for spoil in [Spoil::Drop, Spoil::Refuse, Spoil::Alter, Spoil::Delay(Duration::from_secs(4))] {
         let mut town = spoiled_town(2);
         let (relay, pairs) = busiest(&mut town);
         let (via, since) = (town.member(relay), town.world.now());
@@ -92,7 +92,9 @@ fn members_at_rest_leave_a_relay_that_spoils_and_keep_their_connections() {
 
 #[test]
 fn members_that_talk_leave_a_relay_that_spoils_within_seconds() {
-    for spoil in [Spoil::Drop, Spoil::Alter, Spoil::Delay(Duration::from_secs(4)), Spoil::Twice] {
+    for spoil in
+        [Spoil::Drop, Spoil::Refuse, Spoil::Alter, Spoil::Delay(Duration::from_secs(4)), Spoil::Twice]
+    {
         let mut town = spoiled_town(3);
         let (relay, pairs) = busiest(&mut town);
         let since = town.world.now();
@@ -108,6 +110,22 @@ fn members_that_talk_leave_a_relay_that_spoils_within_seconds() {
         assert!(lost.is_empty(), "{spoil:?}: {} of {} closed: {lost:?}", lost.len(), pairs.len());
         is_whole(&mut town, &format!("{spoil:?}"));
     }
+}
+
+#[test]
+fn a_relay_refuses_what_is_for_somebody_whom_it_does_not_know_and_serves_the_pair_as_before() {
+    let mut town = spoiled_town(5);
+    let (_, pairs) = busiest(&mut town);
+    let (host, peer) = pairs[0];
+    let since = town.world.now();
+    town.turn(host, Some((RELAYED, Spoil::Misdirect)));
+    town.world.run_for(Duration::from_secs(1)).unwrap();
+    answered(&mut town, (host, peer), Duration::from_secs(1));
+    assert!(town.switch(host).spoiled() > 0 && !town.switch(host).take_seen().is_empty(), "nobody refused");
+    town.turn(host, None);
+    answered(&mut town, (host, peer), PATIENCE).expect("it is answered");
+    assert_eq!(closed(&town, &pairs, since), []);
+    is_whole(&mut town, "misdirected");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Members that do not pass on as they should. An engine around their engine sees every frame in the clear, and spoils
 //! what is not theirs; all else they do as everybody does, so that nobody can tell from their own answers.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use atoll_core::security::{
     Action, Admission, Around, ChannelId, Credentials, Engine, Intent, Knock, SendError, Unusable,
 };
 use atoll_core::wire::{
-    Address, EdgeId, FrameHeader, FrameKind, Header, OverlayTag, PacketHeader, PacketKind, Part,
+    Address, EdgeId, FrameHeader, FrameKind, Header, Mode, OverlayTag, PacketHeader, PacketKind, Part,
 };
 use atoll_core::{Buffer, Deadline, Pool, Rng, Time};
 
@@ -32,6 +32,10 @@ pub(crate) enum Spoil {
     Flood,
     /// It passes it on, and keeps what it sees of it.
     Watch,
+    /// It says to whoever sent it that it passes nothing on to there.
+    Refuse,
+    /// It passes on what others send; what it sends itself is for somebody whom nobody knows. It keeps the refusals.
+    Misdirect,
 }
 
 /// What a member does, and how often it has done it.
@@ -79,6 +83,7 @@ impl Switch {
                 rng,
                 late: VecDeque::new(),
                 peers: BTreeSet::new(),
+                asked: BTreeMap::new(),
                 flood_at: Time::ZERO,
             })
         })
@@ -94,11 +99,14 @@ struct Spoiler {
     rng: Rng,
     late: VecDeque<(Time, ChannelId, Buffer)>,
     peers: BTreeSet<ChannelId>,
+    /// From where came what others have relayed.
+    asked: BTreeMap<Address, ChannelId>,
     flood_at: Time,
 }
 
 impl Spoiler {
-    /// A frame that holds a packet of somebody else: what is to be done with it, its header, and the packet.
+    /// A frame that holds a packet of somebody else, or where own ones are spoiled one of our own: what is to be done with
+    /// it, its header, and the packet.
     fn caught(&self, payload: &Buffer) -> Option<(Spoil, FrameHeader, Buffer)> {
         let (kind, spoil) = self.switch.spoil()?;
         let mut packet = self.pool.copy(payload);
@@ -107,7 +115,8 @@ impl Spoiler {
             return None;
         }
         let (header, _) = PacketHeader::read(&packet).ok()?;
-        (header.kind == kind && header.source != self.own).then_some((spoil, frame, packet))
+        let is_meant = (header.source == self.own) == (spoil == Spoil::Misdirect);
+        (header.kind == kind && is_meant).then_some((spoil, frame, packet))
     }
 
     /// The packet in a frame that nobody acknowledges.
@@ -133,6 +142,47 @@ impl Spoiler {
             bytes[at] ^= 1 << self.rng.below(8);
         }
         let mut body = self.pool.copy(&bytes);
+        frame.prepend(&mut body);
+        body
+    }
+
+    /// Says to whoever sent a packet what a relay says of which more is wanted than it gives.
+    fn refuse(&mut self, packet: &Buffer, now: Time) {
+        let (header, _) = PacketHeader::read(packet).expect("it was read before");
+        let Some(asked) = self.asked.get(&header.source) else { return };
+        let mut body = self.pool.copy(&header.destination.to_bytes());
+        PacketHeader::new(PacketKind::NotRelayed, Mode::Exact, self.own, header.source).prepend(&mut body);
+        FrameHeader { kind: FrameKind::Packet, ack: None, sequence: None }.prepend(&mut body);
+        let _ = self.engine.send(*asked, body, now);
+    }
+
+    /// Notes who sends us what is for others, and where this one is misdirected that somebody refused it.
+    fn note(&mut self, channel: ChannelId, payload: &Buffer) {
+        let mut packet = self.pool.copy(payload);
+        if !FrameHeader::take(&mut packet).is_ok_and(|frame| frame.kind == FrameKind::Packet) {
+            return;
+        }
+        let Ok((header, _)) = PacketHeader::read(&packet) else { return };
+        match header.kind {
+            PacketKind::Relayed if header.source != self.own => {
+                self.asked.insert(header.source, channel);
+            }
+            PacketKind::NotRelayed if matches!(self.switch.spoil(), Some((_, Spoil::Misdirect))) => {
+                self.switch.0.lock().unwrap().seen.push(payload.to_vec());
+            }
+            _ => {}
+        }
+    }
+
+    /// The same frame with another end for its packet.
+    fn misdirected(&self, frame: FrameHeader, packet: &Buffer) -> Buffer {
+        let (header, offset) = PacketHeader::read(packet).expect("it was read before");
+        let mut nobody = header.destination.to_bytes();
+        nobody[Address::LEN - 1] ^= 1;
+        let route = vec![header.route[0], Address::from_bytes(nobody)];
+        let mut body = self.pool.copy(&packet[offset..]);
+        let elsewhere = PacketHeader::sourced(header.kind, self.own, route);
+        PacketHeader { position: header.position, ..elsewhere }.prepend(&mut body);
         frame.prepend(&mut body);
         body
     }
@@ -229,6 +279,14 @@ impl Engine for Spoiler {
                 self.engine.send(channel, payload, now)?;
                 self.engine.send(channel, Self::loose(&packet), now)
             }
+            Spoil::Refuse => {
+                self.refuse(&packet, now);
+                self.engine.send(channel, self.hush(frame), now)
+            }
+            Spoil::Misdirect => {
+                let misdirected = self.misdirected(frame, &packet);
+                self.engine.send(channel, misdirected, now)
+            }
             Spoil::Alter => {
                 let altered = self.altered(frame, &packet);
                 self.engine.send(channel, altered, now)
@@ -263,6 +321,7 @@ impl Engine for Spoiler {
         match &action {
             Some(Action::Up(channel, _)) => drop(self.peers.insert(*channel)),
             Some(Action::Down(channel, _)) => drop(self.peers.remove(channel)),
+            Some(Action::Opened(channel, payload)) => self.note(*channel, payload),
             _ => {}
         }
         action
