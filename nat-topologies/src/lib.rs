@@ -82,6 +82,7 @@ pub use path::{Burst, Link, Loss, Path, Rate};
 pub use population::{Population, Share};
 pub use preset::{preset, preset_names, preset_source};
 pub use topology::{Host, PlacedGateway, Site, Subnet, Topology};
+pub use yaml::hushed;
 
 /// Number of a host, in the order of the topology.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,6 +5,9 @@ use serde::de::DeserializeOwned;
 use crate::TopologyError;
 use crate::error::nearest;
 
+/// Longer values are not shown.
+const SHOWN_MAX: usize = 40;
+
 /// Reads a value; errors carry line, column, key and hint.
 pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, TopologyError> {
     let deserializer = serde_yaml::Deserializer::from_str(text);
@@ -23,8 +26,19 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, TopologyError> 
             message = rest;
         }
         let (line, column) = inner.location().map_or((1, 1), |place| (place.line(), place.column()));
-        TopologyError::new(message).at(line, column).key(key).hint(hint(message))
+        TopologyError::new(hushed(message)).at(line, column).key(key).hint(hint(message))
     })
+}
+
+/// The message without a long text in it: in the wrong file that may be a private key or a secret.
+#[must_use]
+pub fn hushed(message: &str) -> String {
+    let Some((before, rest)) = message.split_once("string \"") else { return message.to_owned() };
+    let Some((value, after)) = rest.rsplit_once('"') else { return message.to_owned() };
+    if value.chars().count() <= SHOWN_MAX {
+        return message.to_owned();
+    }
+    format!("{before}a text of {} characters{after}", value.chars().count())
 }
 
 /// For `unknown field ..., expected one of ...` the nearest of those.

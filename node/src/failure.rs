@@ -16,6 +16,12 @@ impl Failure {
         Self { what: what.into(), why: why.to_string(), hint: None }
     }
 
+    /// What is wrong, in one line, for a log.
+    #[must_use]
+    pub fn said(&self) -> String {
+        format!("{}: {}", self.what, self.why)
+    }
+
     /// Adds what the user may try.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -66,6 +66,34 @@ fn two_nodes_join_by_their_files_with_one_command_each_and_meet() {
     }
 }
 
+/// Nor is a link used up.
+#[test]
+fn a_node_whose_place_is_taken_says_so_before_it_asks_for_a_certificate() {
+    let town = Town::new();
+    let own = town.file(&town.token, "chess.atoll");
+    let link = town.link(&town.token);
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let place = taken.local_addr().unwrap().to_string();
+    let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let control = door.local_addr().unwrap().to_string();
+    for source in [text(&own), &link] {
+        for flags in
+            [["--listen", &*place, "--control", "off"], ["--listen", "127.0.0.1:0", "--control", &*control]]
+        {
+            let folder = town.path("late");
+            let words = [&["join", source, "--data", text(&folder)][..], &flags].concat();
+            let output = verb(&words);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            says(&said, &["Address already in use", "hint: "]);
+        }
+    }
+    assert_eq!(town.nodes("ann"), Vec::<Value>::new());
+    drop((taken, door));
+    let node = town.join(&link, "late");
+    until("it is connected", || (node.status_in("chess")?.state == State::Connected).then_some(()));
+}
+
 #[test]
 fn a_node_joins_by_a_link_once_and_the_same_command_goes_on_later() {
     let town = Town::new();

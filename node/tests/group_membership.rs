@@ -209,6 +209,10 @@ fn a_revoked_member_is_put_out_without_a_restart_and_stays_out() {
     assert!(since.elapsed() < Duration::from_secs(5), "it took {:?}", since.elapsed());
     mallory.wait_for_log("our own membership is revoked: no member takes it");
     chess.refuses(&mallory, "revoked");
+    let own = chess.nodes[0].status();
+    let known = own.revocations.unwrap();
+    assert_eq!((known.listed, known.list, known.count), (1, 2, 0), "{known:?}");
+    assert_eq!(chess.nodes[0].metric("atoll_revocation_list_certificates{"), 1.0);
     let before = chess.drops("revoked");
     until("it knocks again, in vain", || {
         assert!(!chess.nodes.iter().any(sees), "it came back");
@@ -313,7 +317,7 @@ fn a_renewed_certificate_is_taken_up_without_a_restart() {
     cert(&[&issue[..], &["--days", "700", "--out", text(&fresh)]].concat());
     let place = member.join("node.pem");
     put(&place, &fs::read(other.join("node.pem")).unwrap());
-    let line = node.wait_for_log("certificate not taken; the last good one stays");
+    let line = node.wait_for_log("the group's files are not taken; the last good ones stay");
     assert!(line["why"].as_str().unwrap().contains("another key"), "{line}");
     put(&place, &fs::read(&fresh).unwrap());
     node.wait_for_log("certificate renewed");

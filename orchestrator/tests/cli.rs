@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use atoll::plan::Experiment;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -338,7 +339,7 @@ fn what_cannot_be_done_is_exit_code_2_with_a_hint_and_leaves_nothing() {
         ),
         (
             &["run", "join", "--set", "public=8", "--set", "private=9"],
-            "error: private: 9 of 8 members are too many",
+            "error: --set private=9: private: 9 of 8 members are too many",
             "hint: it counts those of `public` that are in both overlays",
         ),
         (&["run", "join", "--on", "model"], "this version has no model environment", "hint: use `--on sim`"),
@@ -428,6 +429,11 @@ fn a_mistake_on_the_command_line_is_an_error_with_a_hint_and_exit_code_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.starts_with(&format!("{error}\n{hint}")), "{arguments:?}: {said}");
         assert!(said.lines().count() == 2 && output.stdout.is_empty(), "{arguments:?}: {said}");
+    }
+    for verb in ["run", "validate", "up"] {
+        let shown = text(&atoll(&[verb, "--help"]).stdout);
+        let is_named = |(_, name): &(Experiment, &str)| shown.contains(&format!("`{name}`"));
+        assert!(Experiment::ALL.iter().all(is_named), "{shown}");
     }
     for asked in ["--help", "--version"] {
         let output = atoll(&[asked]);
@@ -544,6 +550,20 @@ fn a_metric_of_one_run_alone_is_shown_and_makes_them_differ() {
     assert_eq!(alone.status.code(), Some(2), "{}", text(&alone.stdout));
     let strange = atoll(&["compare", &first, &second, "--fail-above", "nan"]);
     assert_eq!(strange.status.code(), Some(2), "{}", text(&strange.stdout));
+}
+
+#[test]
+fn runs_that_have_nothing_in_common_are_told_apart() {
+    let out = TempDir::new().expect("a folder for the test");
+    let [swept, single] = ["swept", "single"].map(|name| out.path().join(name));
+    let small = ["--quiet", "--set", "measure=0 s", "--set", "joiners=1"];
+    join(&swept, &[&small[..], &["--set", "public=3,4"]].concat());
+    join(&single, &small);
+    let compared = atoll(&["compare", &swept.display().to_string(), &single.display().to_string()]);
+    let said = text(&compared.stderr);
+    assert_eq!(compared.status.code(), Some(2), "{said}");
+    let hint = "hint: swept has public=3, public=4, and single has one point without a sweep: ";
+    assert!(said.contains(hint) && !said.contains("--metric"), "{said}");
 }
 
 #[test]

@@ -53,24 +53,30 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("sweep:\n  seed: [1, 2]\n", format!("test.yaml:2:3: sweep: unknown key `seed` | known: {keys}")),
         ("public: 9\nsweep: {public: [1, 2]}\n", "test.yaml:2:18: sweep.public[0]: `public` is set already | keep one of the two".into()),
         ("start: setled\n", "test.yaml:1:8: start: unknown start `setled` | did you mean `settled`? known: settled, together".into()),
-        ("private: 201\n", "private: 201 of 200 members are too many | it counts those of `public` that are in both overlays".into()),
-        ("experiment: pool\njoiners: 3\n", "joiners: it means nothing to the experiment `pool` | known there: public, private, security, latency, nat, loss, query_timer".into()),
-        ("experiment: relay\njoiners: 3\n", "joiners: it means nothing to the experiment `relay` | known there: public, security, latency, nat, loss, rest".into()),
+        ("private: 201\n", "test.yaml:1:1: private: 201 of 200 members are too many | it counts those of `public` that are in both overlays".into()),
+        ("experiment: pool\njoiners: 3\n", "test.yaml:2:1: joiners: it means nothing to the experiment `pool` | known there: public, private, security, latency, nat, loss, query_timer".into()),
+        ("experiment: relay\njoiners: 3\n", "test.yaml:2:1: joiners: it means nothing to the experiment `relay` | known there: public, security, latency, nat, loss, rest".into()),
         ("security: tls\n", "test.yaml:1:11: security: unknown security engine `tls` | did you mean `dtls`? known: none, dtls, quic, modelled, modelled-quic".into()),
         ("security: dtsl\n", "test.yaml:1:11: security: unknown security engine `dtsl` | did you mean `dtls`? known: none, dtls, quic, modelled, modelled-quic".into()),
         ("security: nonne\n", "test.yaml:1:11: security: unknown security engine `nonne` | did you mean `none`? known: none, dtls, quic, modelled, modelled-quic".into()),
         ("query_timer: often\n", "test.yaml:1:14: query_timer: `often` is no query timer | write `dynamic`, or a span from 1 s to 24 h like `5 min`".into()),
+        ("query_timer: 5\n", "test.yaml:1:14: query_timer: `5` has no unit | write `dynamic`, or a span from 1 s to 24 h like `5 min`".into()),
         ("experiment: vpn\n", "test.yaml:1:13: experiment: this version has no experiment `vpn` | known: join, pool, bandwidth, relay, partition, churn, revocation".into()),
-        ("experiment: pool\nsession: 1 min\n", "session: it means nothing to the experiment `pool` | known there: public, private, security, latency, nat, loss, query_timer".into()),
+        ("experiment: pool\nsession: 1 min\n", "test.yaml:2:1: session: it means nothing to the experiment `pool` | known there: public, private, security, latency, nat, loss, query_timer".into()),
         ("experiment: revocation\nby: pigeon\n", "test.yaml:2:5: by: unknown way to tell members `pigeon` | known: dht, broadcast, both".into()),
-        ("experiment: revocation\nsecurity: none\n", "security: none: without security no authority vouches for anybody, and none revokes | use `security: dtls`".into()),
-        ("experiment: revocation\nprivate: 2\n", "private: one member tells, one is told, and one is revoked | raise `private` to 3 or more".into()),
-        ("experiment: revocation\nfrom: site\nprivate: 2\n", "private: two members are told, and one is revoked | raise `private` to 3 or more".into()),
-        ("experiment: revocation\ndeaths: 60 %\nchurn: 50 %\n", "deaths and churn: 60 % and 50 % of the members are more than there are | lower one of them".into()),
+        ("experiment: revocation\nsecurity: none\n", "test.yaml:2:1: security: none: without security no authority vouches for anybody, and none revokes | use `security: dtls`".into()),
+        ("experiment: revocation\nprivate: 2\n", "test.yaml:2:1: private: one member tells, one is told, and one is revoked | raise `private` to 3 or more".into()),
+        ("experiment: revocation\nfrom: site\nprivate: 2\n", "test.yaml:3:1: private: two members are told, and one is revoked | raise `private` to 3 or more".into()),
+        ("experiment: revocation\ndeaths: 60 %\nchurn: 50 %\n", "test.yaml:2:1: deaths and churn: 60 % and 50 % of the members are more than there are | lower one of them".into()),
+        ("experiment: revocation\npublic: 2\n", "test.yaml: private: one member tells, one is told, and one is revoked | raise `private` to 3 or more".into()),
+        ("experiment: revocation\nfrom: site\nsweep:\n  # Two of three ways.\n  by: [both, dht]\n", "test.yaml:2:1: from: site: members that a site told tell others both ways | use `by: both`".into()),
+        ("experiment: revocation\nsweep:\n  deaths: [10 %, 20 %]\n  private: [9, 2]\n", "test.yaml:4:3: private: one member tells, one is told, and one is revoked | raise `private` to 3 or more".into()),
+        ("sweep: {loss: [1 %, 2 %], \"private\": [10, 201]}\n", "test.yaml:1:27: private: 201 of 200 members are too many | it counts those of `public` that are in both overlays".into()),
+        ("public: 3\nloss: [1 %, 1.0%]\n", "test.yaml:2:1: loss: `1 %` stands in the list twice | keep one of the two; `repeats` runs it several times".into()),
         ("experiment: churn\nsession: 0 s\n", "test.yaml:2:10: session: `0 s` is out of range | write a span of 1 s or more".into()),
-        ("experiment: churn\nmeasure: 24 h\n", "measure: 24 h: values of the DHT have to outlive it, and none is kept for more than a day | at most 23 h; `repeats` runs it with other seeds".into()),
+        ("experiment: churn\nmeasure: 24 h\n", "test.yaml:2:1: measure: 24 h: values of the DHT have to outlive it, and none is kept for more than a day | at most 23 h; `repeats` runs it with other seeds".into()),
         ("latency: slow\n", "test.yaml:1:10: latency: `slow` is no latency | write a one-way delay like `100 ms`, `builtin`, or a matrix file like `rtt-ms.csv`".into()),
-        ("latency: 100\n", "test.yaml:1:10: latency: `100` has no unit | write it like `50 ms`, `2 s`, `5 min` or `1 h`".into()),
+        ("latency: 100\n", "test.yaml:1:10: latency: `100` has no unit | write a one-way delay like `100 ms`, `builtin`, or a matrix file like `rtt-ms.csv`".into()),
         ("repeats: [1, 2]\n", "test.yaml:1:10: repeats: a list stands where one value is expected | write one value".into()),
         ("seed: -1\n", "test.yaml:1:7: seed: `-1` is no seed | write a whole number from 0 to 18446744073709551615".into()),
         ("name: a/b\n", "test.yaml:1:7: name: `a/b` is no name for a results folder | use up to 64 letters, digits, `-` and `_`".into()),
@@ -84,6 +90,53 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("expect: [public_join_seconds p50 =< 3 s]\n", "test.yaml:1:10: expect[0]: `=<` is no comparison | write `<=`".into()),
         ("public: [1, 2\n", "test.yaml:2:1: did not find expected ',' or ']', while parsing a flow sequence at line 1 column 9 | each line is `key: value`; close every bracket and quotation mark".into()),
     ]
+}
+
+#[test]
+fn a_mistake_between_keys_names_the_assignment_that_made_it() {
+    let error = |name: &str, set: &[&str]| {
+        let set = set.iter().map(|text| (*text).to_owned()).collect();
+        let error = Plan::load(name, &Overrides { set, ..Overrides::default() });
+        error.expect_err("the values do not go together").to_string()
+    };
+    for (set, said) in [
+        (vec!["public=20", "private=5,30"], "--set private=5,30: private: 30 of 20 members are too many"),
+        (vec!["session=1 min"], "--set session=1 min: session: it means nothing to the experiment `join`"),
+        // The file sets `public`, too.
+        (
+            vec!["joiners=999900"],
+            "--set joiners=999900: public, private and joiners: 1000600 members are too many",
+        ),
+    ] {
+        assert_eq!(error("join", &set), said);
+    }
+    let gone = error("revocation", &["public=20", "churn=100 %"]);
+    assert!(
+        gone.starts_with("--set churn=100 %: deaths and churn: 0 die and 18 are replaced of 18"),
+        "{gone}"
+    );
+}
+
+#[test]
+fn somebody_is_left_to_be_told_of_a_revocation() {
+    let plan = |lines: &str| load(&format!("experiment: revocation\n{lines}"));
+    for (lines, gone, raise) in [
+        ("deaths: 100 %\n", "198 die and 0 are replaced of 198", ""),
+        ("churn: 100 %\n", "0 die and 198 are replaced of 198", ""),
+        // Halves are rounded up.
+        ("deaths: 50 %\nprivate: 3\n", "1 die and 0 are replaced of 1", ", or raise `private`"),
+        ("deaths: 50 %\nchurn: 20 %\nprivate: 5\n", "2 die and 1 are replaced of 3", ", or raise `private`"),
+    ] {
+        let why = format!("{gone} that neither tell nor are revoked: nobody is left to be told");
+        let said = format!("test.yaml:2:1: deaths and churn: {why} | lower one of them{raise}");
+        assert_eq!(plan(lines), Err(said), "{lines}");
+    }
+    let site = plan("from: site\npublic: 9\ndeaths: 100 %\n").expect_err("nobody is left");
+    let said = "test.yaml:4:1: deaths and churn: 7 die and 0 are replaced of 7 that are not revoked: ";
+    assert!(site.starts_with(said), "{site}");
+    for lines in ["deaths: 49 %\nprivate: 3\n", "deaths: 50 %\nchurn: 20 %\nprivate: 6\n", "deaths: 99 %\n"] {
+        assert!(plan(lines).is_ok(), "{lines}");
+    }
 }
 
 #[test]
@@ -107,6 +160,15 @@ fn a_matrix_in_place_of_an_experiment_is_told_where_it_belongs() {
     let error = Plan::load(&file.display().to_string(), &Overrides::default()).expect_err("it is a matrix");
     assert!(error.what.ends_with("rtt.csv:1:1"), "{error}");
     assert!(error.hint.is_some_and(|hint| hint.contains("`latency: FILE`")));
+}
+
+#[test]
+fn what_may_be_a_private_key_is_not_shown() {
+    let key = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+    let error = load(&format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n"))
+        .expect_err("it is no experiment");
+    assert!(!error.contains(&key[..20]), "{error}");
+    assert!(error.starts_with("test.yaml:1:1: invalid type: a text of "), "{error}");
 }
 
 #[test]
@@ -156,7 +218,7 @@ fn a_sweep_is_the_product_of_its_lists_in_the_order_of_the_keys() {
     assert_eq!(labels[..3], ["public=100 nat=none", "public=100 nat=cones", "public=300 nat=none"]);
     assert_eq!(plan.swept, [Key::Public, Key::Nat]);
     let twice = with(&["loss=1 %,1.0%"]).expect_err("the two points would be one");
-    assert_eq!(twice, "loss: `1 %` stands in the list twice");
+    assert_eq!(twice, "--set loss=1 %,1.0%: loss: `1 %` stands in the list twice");
 }
 
 #[test]
@@ -178,7 +240,7 @@ fn too_large_a_plan_is_refused_before_anything_starts() {
     );
     let many = Overrides { repeats: Some(100_000), set: vec!["public=1,2".into()], ..Overrides::default() };
     let error = Plan::load("join", &many).expect_err("there are too many trials");
-    assert_eq!(error.to_string(), "sweep and repeats: more than 100000 trials");
+    assert_eq!(error.to_string(), "--set public=1,2: sweep and repeats: more than 100000 trials");
 }
 
 #[test]

@@ -185,6 +185,41 @@ fn figures_of_every_kind_of_sweep_are_well_formed() {
     }
 }
 
+/// Every text of a drawing with how far below its upper edge it stands, in pixels.
+fn texts(svg: &str) -> Vec<(f64, String)> {
+    let mut reader = Reader::from_str(svg);
+    let (mut texts, mut y) = (Vec::new(), None);
+    loop {
+        match reader.read_event().expect("well-formed") {
+            Event::Start(tag) if tag.name().as_ref() == "text" => {
+                let place = tag.try_get_attribute("y").expect("well-formed").expect("a text has a place");
+                y = place.value.parse().ok();
+            }
+            Event::Text(text) => {
+                texts.extend(y.take().map(|y| (y, text.trim().to_owned())));
+            }
+            Event::Eof => return texts,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn every_legend_stands_below_its_plot() {
+    for set in [&["private=3,20,100"][..], &["nat=none,cones"], &["public=100,300,700", "nat=none,cones"]] {
+        for Figure { name, svg, .. } in figure::draw(&record(set)).expect("there are samples") {
+            let texts = texts(&svg);
+            let axis = texts.iter().find(|(_, text)| text.ends_with(']')).map(|(y, _)| *y);
+            let is_legend = |text: &str| text.contains("median") || text.contains("95th percentile");
+            let legend: Vec<f64> =
+                texts.iter().filter(|(_, text)| is_legend(text)).map(|(y, _)| *y).collect();
+            // Above stand 500 pixels with the plot and the names of its axes.
+            assert!(axis.is_some_and(|y| y < 500.0), "{name}: {texts:?}");
+            assert!(!legend.is_empty() && legend.iter().all(|y| *y >= 500.0), "{name}: {texts:?}");
+        }
+    }
+}
+
 #[test]
 fn a_metric_that_never_varies_has_an_axis_that_can_be_read() {
     let mut record = record(&["public=100,300,700"]);

@@ -301,6 +301,12 @@ pub struct Revocations {
     /// The number of the notice since which the group has the salt that the member is found by; 0 if it was told none.
     #[serde(default)]
     pub epoch: u64,
+    /// Certificates on the last revocation list (RFC 5280), which the group's file or site brings.
+    #[serde(default)]
+    pub listed: u64,
+    /// The number of that list; 0 without one.
+    #[serde(default)]
+    pub list: u64,
     /// Seconds from the node's start until it last learnt of one.
     pub learnt_seconds: Option<f64>,
     /// Seconds from the node's start until it last closed an edge to a member that was revoked.

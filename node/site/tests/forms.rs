@@ -183,7 +183,8 @@ fn older_files_are_made_useless_and_invitations_are_ended() {
     assert_eq!(ann.post((page, &end), &[]).status, 404, "there is none any more");
     let mut bob = served.browser();
     bob.sign_up("bob");
-    assert_eq!(bob.post((&link, &link), &[]).status, 410);
+    assert_eq!(bob.get(&link).status, 410);
+    assert_eq!(bob.post(("/", &link), &[]).status, 410);
 }
 
 #[test]

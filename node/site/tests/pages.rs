@@ -51,12 +51,14 @@ fn an_invitation_lets_in_as_many_as_it_says_and_no_longer_than_it_says() {
     assert_eq!(bob.post((&link, &link), &[]).status, 303);
     assert!(bob.get("/groups/chess").body.contains("2 members"));
     eve.sign_up("eve");
-    assert_eq!(eve.post((&link, &link), &[]).status, 410, "it was for one");
+    assert_eq!(eve.get(&link).status, 410, "it was for one");
+    assert_eq!(eve.post(("/", &link), &[]).status, 410);
     let late = invite("5");
     served.pass(2 * 86_400);
     let mut eve = served.browser();
     eve.post(("/login", "/login"), &[("name", "eve"), ("password", PASSWORD)]);
-    assert_eq!(eve.post((&late, &late), &[]).status, 410);
+    assert_eq!(eve.get(&late).status, 410);
+    assert_eq!(eve.post(("/", &late), &[]).status, 410);
 }
 
 #[test]

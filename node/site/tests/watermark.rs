@@ -39,7 +39,7 @@ impl Lost {
         revoke(&Program { served: &served, token: token.clone() }, "bob");
         let newest = own.list(&served).json();
         let folder = served.end();
-        fs::remove_file(folder.path().join("watermark")).unwrap();
+        fs::rename(folder.path().join("watermark"), folder.path().join("away")).unwrap();
         let served = restored(folder, backup.path(), START);
         Self { served, token, own, bob, lists: [old, newest] }
     }
@@ -105,6 +105,64 @@ fn a_watermark_that_was_only_elsewhere_frees_its_groups_when_it_is_back() {
     fs::rename(&away, &place).unwrap();
     let served = Served::on(folder, START);
     own.certificate(&served);
+}
+
+/// Members do that by themselves, and it is in nobody's way.
+#[test]
+fn a_watermark_that_is_back_frees_its_group_though_a_list_was_given_back_meanwhile() {
+    let served = Served::new();
+    let (ann, others) = group(&served, &["bob"]);
+    let own = Node::of(&ann, "chess");
+    let token = ann.token.clone();
+    drop((ann, others));
+    let known = own.list(&served).json();
+    let without = |served: Served| {
+        let folder = served.end();
+        fs::rename(folder.path().join("watermark"), folder.path().join("away")).unwrap();
+        Served::on(folder, START)
+    };
+    let served = without(served);
+    assert_eq!(give_back(&own, &served, &known).json()["new"], false);
+    let served = with_watermark(served);
+    own.certificate(&served);
+    // Nothing is left of it, nor after the operator's word.
+    let served = without(served);
+    let lost = Lost { served, token, own: own.clone(), bob: own, lists: [known.clone(), known] };
+    lost.release();
+    let served = with_watermark(without(lost.served));
+    lost.own.certificate(&served);
+}
+
+/// The watermark that was away is back, in the place of what stands there now.
+fn with_watermark(served: Served) -> Served {
+    let folder = served.end();
+    fs::rename(folder.path().join("away"), folder.path().join("watermark")).unwrap();
+    Served::on(folder, START)
+}
+
+#[test]
+fn a_copy_is_freed_by_the_watermark_and_the_newest_list_whichever_comes_first() {
+    for newest_first in [true, false] {
+        let Lost { served, own, bob, lists: [old, newest], .. } = Lost::new();
+        assert_eq!(give_back(&own, &served, &old).json()["new"], false);
+        let served = if newest_first {
+            assert_eq!(give_back(&own, &served, &newest).json()["new"], false, "it may be an old one");
+            with_watermark(served)
+        } else {
+            let served = with_watermark(served);
+            assert_eq!(own.enrol(&served).reason(), "restored");
+            assert_eq!(give_back(&own, &served, &old).json()["new"], false);
+            assert_eq!(own.enrol(&served).reason(), "restored");
+            assert_eq!(give_back(&own, &served, &newest).json()["new"], true);
+            served
+        };
+        own.certificate(&served);
+        assert_eq!(bob.enrol(&served).reason(), "revoked");
+        let said = own.list(&served).json();
+        let list = UserList::read(said["text"].as_str().unwrap()).unwrap();
+        let number = newest["number"].as_i64().unwrap();
+        assert!(list.number > number && list.users.iter().any(|(user, _)| user == "bob"), "{list:?}");
+    }
 }
 
 #[test]

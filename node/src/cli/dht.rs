@@ -42,7 +42,7 @@ struct Place {
 struct Put {
     /// The key: any text
     key: String,
-    /// The value: any text of at most 1024 bytes
+    /// The value: any text of at most 1024 bytes; 832 with --owned
     value: String,
     /// How long it is held, from `1 s` to `24 h`
     #[arg(long, value_name = "TIME", default_value = "1 h", value_parser = flag::<Lease>)]

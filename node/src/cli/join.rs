@@ -50,6 +50,7 @@ impl Join {
         let (file, folder) = match &self.source {
             Source::File(path) => by_file(path, self.data.as_deref())?,
             Source::Link(link) => {
+                driver::rehearse(&settings)?;
                 let visitor = visitor(&settings, link, &self.bootstrap)?;
                 by_link(link, self.data.as_deref(), (visitor, clock)).await?
             }

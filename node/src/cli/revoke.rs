@@ -104,7 +104,8 @@ fn read(path: &Path) -> Result<Vec<(Vec<u8>, Notice)>, Failure> {
         std::io::stdin().take(SMALL).read_to_end(&mut bytes).map_err(|why| fail(&why))?;
         bytes
     } else {
-        files::read(path, Access::Public, SMALL).map_err(|why| fail(&why))?
+        let hint = "give the file with the notices, or `-` for the standard input";
+        files::read(path, Access::Public, SMALL).map_err(|why| fail(&why).hint(hint))?
     };
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());

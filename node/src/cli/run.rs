@@ -52,7 +52,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "ENDPOINT", value_parser = flag::<Endpoint>)]
     metrics: Option<Endpoint>,
     /// Where the control interface listens: IP:PORT, unix:PATH or off [default: 127.0.0.1:9101]
-    #[arg(long, value_name = "ENDPOINT", value_parser = flag::<Endpoint>, env = "ATOLL_CONTROL")]
+    #[arg(long, value_name = "ENDPOINT", value_parser = flag::<Endpoint>)]
     control: Option<Endpoint>,
     /// The folder for files that other members send [default: none is taken]
     #[arg(long, value_name = "FOLDER")]

@@ -57,7 +57,12 @@ impl Status {
         if self.control.json {
             show::json(&entries)?;
         } else {
-            entries.iter().for_each(Entry::show);
+            for (number, entry) in entries.iter().enumerate() {
+                if number > 0 {
+                    show::line("");
+                }
+                entry.show();
+            }
         }
         Ok(Verdict::Yes)
     }
@@ -126,9 +131,16 @@ fn joined(member: &control::Status) -> String {
     }
 }
 
-/// How many revocations a member knows, and the number of the authority that they go up to.
+/// How many revocations a member knows, and the number of the authority that they go up to; how many its list for single
+/// certificates has.
 fn known(revocations: control::Revocations) -> String {
-    format!("{} (up to number {})", revocations.count, revocations.number)
+    let told = format!("{} (up to number {})", revocations.count, revocations.number);
+    let listed = format!("{} certificates on list {}", revocations.listed, revocations.list);
+    match (revocations.number, revocations.list) {
+        (_, 0) => told,
+        (0, _) => listed,
+        _ => format!("{told}; {listed}"),
+    }
 }
 
 /// Which salt the member is found by; nothing as long as nobody was revoked.

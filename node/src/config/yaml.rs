@@ -8,16 +8,21 @@ use crate::failure::Failure;
 
 /// Names further than this from a known one get no suggestion.
 const LIKENESS_MIN: f64 = 0.7;
+/// Longer values are not shown.
+const SHOWN_MAX: usize = 40;
+const FORM: &str = "expected keys and values";
 
 /// Reads what a text says; `name` stands for the file in errors.
 pub(super) fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Failure> {
     let document = serde_yaml::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(document).map_err(|error| explain(name, error.path(), error.inner()))
+    serde_path_to_error::deserialize(document)
+        .map_err(|error| explain((name, text), error.path(), error.inner()))
 }
 
-fn explain(name: &str, path: &Path, error: &serde_yaml::Error) -> Failure {
-    let (line, column) = error.location().map_or((1, 1), |place| (place.line(), place.column()));
-    let message = bare(&error.to_string());
+fn explain((name, text): (&str, &str), path: &Path, error: &serde_yaml::Error) -> Failure {
+    let place = error.location().map_or((1, 1), |place| (place.line(), place.column()));
+    let message = hushed(&bare(&error.to_string()));
+    let (line, column) = second(text, &message, place).unwrap_or(place);
     let (why, hint) = match message.split_once(HINT) {
         Some((why, hint)) => (why.to_owned(), Some(hint.to_owned())),
         None => (message.clone(), suggestion(&message)),
@@ -47,6 +52,33 @@ fn bare(message: &str) -> String {
         Some(hint) => format!("{message}{HINT}{}", without_place(hint)),
         None => message,
     }
+}
+
+/// The message without a long text in it: in the wrong file that may be a private key or a secret.
+fn hushed(message: &str) -> String {
+    let message =
+        message.replace("expected struct Settings", FORM).replace("expected struct MemberFile", FORM);
+    let Some((before, rest)) = message.split_once("string \"") else { return message };
+    let Some((value, after)) = rest.rsplit_once('"') else { return message };
+    if value.chars().count() <= SHOWN_MAX {
+        return message;
+    }
+    format!("{before}a text of {} characters{after}", value.chars().count())
+}
+
+/// Where a key stands a second time, which the reader says of the section alone that begins at `from`.
+fn second(text: &str, message: &str, (line, column): (usize, usize)) -> Option<(usize, usize)> {
+    let key = message.strip_prefix("duplicate field `")?.strip_suffix('`')?;
+    let is_it = |line: &str| {
+        let name = line.trim_start_matches([' ', '-', '"', '\'']);
+        name.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches(['"', '\'']).starts_with(':'))
+    };
+    let at = |line: &str| line.find(key).map(|at| at + 1);
+    let mut lines = (line..).zip(text.lines().skip(line - 1)).filter(|(_, line)| is_it(line));
+    let own = |(_, line): &(usize, &str)| at(line) == Some(column);
+    lines.find(own)?;
+    let (line, found) = lines.find(own)?;
+    Some((line, at(found)?))
 }
 
 /// For a wrong key or word: the nearest that is known, else all of them.
@@ -135,14 +167,27 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_a_private_key_is_not_shown() {
+        let key = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n");
+        for text in [&pem, key, &format!("seed: {key}\n"), &format!("overlays: {key}\n")] {
+            let shown = read("node.key", text).unwrap_err().to_string();
+            assert!(!shown.contains(&key[..20]), "{shown}");
+        }
+        refused(&pem, &["node.yaml:1:1: invalid type: a text of ", " characters, expected keys and values"]);
+        refused("log: loud\n", &["\"loud\""]);
+    }
+
+    #[test]
     fn what_is_no_yaml_gives_its_place() {
         refused("overlays: [\n", &["node.yaml:"]);
         refused("a: b: c\n", &["node.yaml:1:"]);
         refused("- 1\n", &["node.yaml:1:1: invalid type"]);
-        refused(
-            "listen: \"0.0.0.0:1\"\nlisten: \"0.0.0.0:2\"\n",
-            &["node.yaml:", "duplicate field `listen`"],
-        );
+        let text = "listen: \"0.0.0.0:1\"\nseed: 1\nlisten: \"0.0.0.0:2\"\n";
+        refused(text, &["node.yaml:3:1: duplicate field `listen`"]);
+        let text = "seed: 1\noverlays:\n  - name: a\n    ring: {}\n    name: b\n";
+        refused(text, &["node.yaml:5:5: overlays[0]: duplicate field `name`"]);
+        refused("seed: 1\nlog: {level: off, level: off}\n", &["node.yaml:2:6: log: duplicate field `level`"]);
         refused("overlays: &a [*a]\n", &["node.yaml:"]);
     }
 

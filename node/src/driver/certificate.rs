@@ -41,7 +41,7 @@ impl Watched {
             Err(why) => {
                 if self.complaint.as_ref() != Some(&why) {
                     let (overlay, file) = (&*self.name, self.group.certificate.display());
-                    tracing::warn!(overlay, %file, why, "certificate not taken; the last good one stays");
+                    tracing::warn!(overlay, %file, why, "the group's files are not taken; the last good ones stay");
                     self.complaint = Some(why);
                 }
                 None
@@ -54,7 +54,7 @@ impl Watched {
         if self.stamps == Some(stamps) {
             return Ok(None);
         }
-        let papers = group::read(&self.group, self.engine, now).map_err(|failure| failure.to_string())?;
+        let papers = group::read(&self.group, self.engine, now).map_err(|failure| failure.said())?;
         if papers.member.address != self.own.address {
             return Err(format!("it is for another address than {}", self.own.address));
         }

@@ -594,8 +594,13 @@ impl Keeper {
             let (overlay, site) = (&*report.overlay, &*report.site);
             let life = self.enrolment.life(Wall(self.clock.wall())).ok().flatten();
             let goes_on = life.map(|life| format!("valid until {}", date::shown(life.until.0)));
-            let certificate = goes_on.as_deref().unwrap_or("none yet");
-            tracing::warn!(overlay, site, why, hint, certificate, "no news from the group's site");
+            let none = if self.enrolment.has_certificate() { "none that counts" } else { "none yet" };
+            let certificate = goes_on.as_deref().unwrap_or(none);
+            if matches!(trouble, Trouble::Refused(_)) {
+                tracing::warn!(overlay, site, why, hint, certificate, "the group's site refuses");
+            } else {
+                tracing::warn!(overlay, site, why, hint, certificate, "no news from the group's site");
+            }
             self.complaint = Some(why);
         }
     }

@@ -16,6 +16,8 @@ pub(super) struct Expiry(Vec<Dated>);
 struct Dated {
     overlay: String,
     ends: Wall,
+    /// Its site hands out the next one in time, and what keeps it from that is said elsewhere.
+    renews: bool,
     /// The last that was said.
     said: Option<Notice>,
 }
@@ -30,7 +32,8 @@ enum Notice {
 impl Expiry {
     pub(super) fn new(roster: &Roster) -> Self {
         let dated = roster.members().filter_map(|(name, place)| {
-            Some(Dated { overlay: name.to_owned(), ends: place.identity.as_ref()?.not_after?, said: None })
+            let (overlay, ends) = (name.to_owned(), place.identity.as_ref()?.not_after?);
+            Some(Dated { renews: roster.has_site(name), overlay, ends, said: None })
         });
         Self(dated.collect())
     }
@@ -67,8 +70,8 @@ impl Dated {
         } else {
             Notice::Soon { days: (self.ends.0 - now.0) / DAY }
         };
-        let is_due =
-            !matches!(notice, Notice::Soon { days } if days >= WARN_DAYS) && self.said != Some(notice);
+        let is_early = matches!(notice, Notice::Soon { days } if self.renews || days >= WARN_DAYS);
+        let is_due = !is_early && self.said != Some(notice);
         if is_due {
             self.said = Some(notice);
         }
@@ -83,7 +86,7 @@ mod tests {
     #[test]
     fn the_end_is_announced_from_fourteen_days_before_once_a_day() {
         let ends = Wall(100 * DAY);
-        let mut dated = Dated { overlay: "a".to_owned(), ends, said: None };
+        let mut dated = Dated { overlay: "a".to_owned(), ends, renews: false, said: None };
         let mut at = |seconds: u64| dated.notice(Wall(seconds));
         assert_eq!(at(86 * DAY), None);
         assert_eq!(at(86 * DAY + 1), Some(Notice::Soon { days: 13 }));
@@ -93,5 +96,8 @@ mod tests {
         assert_eq!(at(100 * DAY + 1), Some(Notice::Over { days: 0 }));
         assert_eq!(at(100 * DAY + 61), None);
         assert_eq!(at(101 * DAY + 1), Some(Notice::Over { days: 1 }));
+        let mut renews = Dated { overlay: "a".to_owned(), ends, renews: true, said: None };
+        assert_eq!(renews.notice(Wall(99 * DAY)), None);
+        assert_eq!(renews.notice(Wall(100 * DAY + 1)), Some(Notice::Over { days: 0 }));
     }
 }

@@ -46,7 +46,7 @@ pub use enrolments::{Report as EnrolmentReport, Standing};
 pub use journal::{EVENTS_MAX, Entry, Page};
 pub(crate) use requests::Announce;
 pub use run::run;
-pub(crate) use run::{run_beside, visit};
+pub(crate) use run::{rehearse, run_beside, visit};
 pub(crate) use signals::asked_to_leave;
 pub(crate) use sites::Hosted;
 pub use transfer::{Line, RECEIVED_MAX, Received, TRANSFERS_MAX};

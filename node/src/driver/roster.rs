@@ -77,6 +77,12 @@ impl Roster {
         names.zip(&self.places)
     }
 
+    /// Whether a site hands out the certificates of this overlay.
+    pub(super) fn has_site(&self, overlay: &str) -> bool {
+        let mut members = self.settings.overlays.iter().filter(|member| member.name.0 == overlay);
+        members.any(|member| member.group.as_ref().is_some_and(|group| group.site.is_some()))
+    }
+
     /// The name of the overlay at this place in the configuration.
     pub(super) fn name(&self, place: usize) -> Option<String> {
         self.settings.overlays.get(place).map(|member| member.name.0.clone())

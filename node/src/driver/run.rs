@@ -49,6 +49,18 @@ pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
     run_beside(settings, clock, (None, announcements)).await
 }
 
+/// Takes all places where the node is to listen, and gives them back: what is wrong with them is said before a certificate or the
+/// file of a link is asked for.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn rehearse(settings: &Settings) -> Result<(), Failure> {
+    let ports = bind_ports(settings)?;
+    let servers = bind_servers(settings)?;
+    drop((ports, servers));
+    Ok(())
+}
+
 /// The same beside a site, which members of the first overlay find and call if that is a public one, and which has members of
 /// its groups told something.
 ///
@@ -63,6 +75,7 @@ pub(crate) async fn run_beside(
     let clock = clock.dilated(settings.dilation.map_or(1, |dilation| dilation.0));
     // What is wrong there is said before anybody asks for a certificate.
     drop(Receipts::open(&settings, clock)?);
+    rehearse(&settings)?;
     let (enrolments, mut turns) = Enrolments::start(&settings, clock)?;
     enrolments.first_answers().await;
     let (seed, journal, known) = (seed(&settings)?, Journal::default(), Known::default());

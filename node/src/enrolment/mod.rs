@@ -197,6 +197,11 @@ impl Enrolment {
         life(&self.group, now)
     }
 
+    /// Whether there is one, good or not.
+    pub(crate) fn has_certificate(&self) -> bool {
+        self.group.certificate.exists()
+    }
+
     /// Whether the newest list withdraws the user.
     pub(crate) fn is_withdrawn(&self) -> bool {
         let is_it = |list: &UserList| list.users.iter().any(|(user, _)| user == self.user());

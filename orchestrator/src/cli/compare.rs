@@ -13,6 +13,9 @@ use crate::record::{self, Manifest, PointEntry, Record, RunSummary};
 use crate::report::table::table;
 use crate::stats::{median_interval, quantile, sorted};
 
+/// Most points of a run that a hint names.
+const POINTS_MAX: usize = 5;
+
 /// Arguments of `atoll compare`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -62,7 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let lines = pair.lines(&metrics);
     if lines.iter().all(|line| line.ratio().is_none()) {
         return Err(Error::new("cannot compare", "the two runs have no metric at the same values in common")
-            .with_hint("run the same plan twice, or leave `--metric` out"));
+            .with_hint(pair.nothing_in_common(&arguments.metric)));
     }
     print(&format!("{}{}\n{}", pair.legend(folders), pair.table(&lines), pair.remarks(&lines)))?;
     let Some(limit) = arguments.fail_above else { return Ok(Answer::Yes) };
@@ -132,6 +135,37 @@ impl Pair {
             }
         }
         lines
+    }
+
+    /// What to try where no metric can be compared.
+    fn nothing_in_common(&self, asked: &[String]) -> String {
+        let [first, second] = self.records.each_ref().map(|record| &record.manifest);
+        if first.experiment != second.experiment {
+            let [one, other] = &self.names;
+            let (kind, other_kind) = (&first.experiment, &second.experiment);
+            return format!("{one} is of `{kind}`, and {other} of `{other_kind}`: run the same one twice");
+        }
+        let is_shared = |point: &PointEntry| second.points.iter().any(|other| other.label == point.label);
+        if !first.points.iter().any(is_shared) {
+            let [one, other] = [0, 1].map(|i| format!("{} has {}", self.names[i], self.points(i)));
+            return format!("{one}, and {other}: give both the same values of what is swept");
+        }
+        match asked.is_empty() {
+            true => "run the same plan twice".to_owned(),
+            false => "run the same plan twice, or leave `--metric` out".to_owned(),
+        }
+    }
+
+    /// The points of one run in a few words.
+    fn points(&self, i: usize) -> String {
+        let points = &self.records[i].manifest.points;
+        let labels: Vec<&str> = points.iter().map(|point| point.label.as_str()).collect();
+        match &labels[..] {
+            [] => "no points".to_owned(),
+            [""] => "one point without a sweep".to_owned(),
+            few if few.len() <= POINTS_MAX => few.join(", "),
+            many => format!("{} and {} more", many[..POINTS_MAX].join(", "), many.len() - POINTS_MAX),
+        }
     }
 
     /// Which name stands for which folder, and which way the ratio goes.

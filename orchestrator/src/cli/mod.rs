@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
-use crate::plan::{Clock, Overrides, REPEATS_MAX};
+use crate::plan::{Clock, Overrides, REPEATS_MAX, built_in};
 
 /// The lab of Atoll: experiments on an overlay network behind emulated NATs.
 ///
@@ -83,6 +83,11 @@ struct Changes {
     /// Set a key; several values make a sweep: `--set public=100,300,700`. The last one of a key counts
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+/// What may be given as an experiment.
+fn experiment_help() -> String {
+    format!("A built-in experiment ({}) or a file", built_in().map(|name| format!("`{name}`")).join(", "))
 }
 
 fn seed(text: &str) -> std::result::Result<u64, String> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::console::{Console, colours};
-use super::{Answer, Changes, Format, On, interrupt, print};
+use super::{Answer, Changes, Format, On, experiment_help, interrupt, print};
 use crate::environment::docker::{Dilation, Options};
 use crate::environment::{Cancel, Progress};
 use crate::error::{Error, OrFail, Result};
@@ -18,8 +18,7 @@ use crate::run::{Place, Run, run as run_plan};
 /// Arguments of `atoll run`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A built-in experiment (`join`) or a file
-    #[arg(value_name = "NAME|FILE")]
+    #[arg(value_name = "NAME|FILE", help = experiment_help())]
     experiment: String,
     /// Where the members live
     #[arg(long, value_enum, default_value_t = On::Sim)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::console::Console;
-use super::{Answer, Changes, interrupt, print};
+use super::{Answer, Changes, experiment_help, interrupt, print};
 use crate::environment::docker::capture::FILE;
 use crate::environment::docker::{Docker, Options};
 use crate::environment::{Cancel, Environment, NodeIndex, Progress, Surroundings};
@@ -21,8 +21,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Arguments of `atoll up`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A built-in experiment (`join`) or a file
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "NAME|FILE", help = experiment_help())]
     experiment: String,
     #[command(flatten)]
     changes: Changes,

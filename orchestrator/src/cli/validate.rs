@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Answer, Changes, print};
+use super::{Answer, Changes, experiment_help, print};
 use crate::error::Result;
 use crate::plan::{Clock, Plan, Point};
 use crate::report::table::{Colours, table};
@@ -11,8 +11,7 @@ use crate::run::draw;
 /// Arguments of `atoll validate`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A built-in experiment (`join`) or a file
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "NAME|FILE", help = experiment_help())]
     experiment: String,
     #[command(flatten)]
     changes: Changes,

@@ -4,7 +4,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 use super::Series;
-use super::style::{GRID, canvas_with_legend, colour, font, refuse, tick, tick_in};
+use super::style::{Entry, GRID, Sign, canvas, colour, font, refuse, tick, tick_in};
 use crate::error::Result;
 use crate::metric::{Metric, Unit};
 use crate::stats::{quantile, sorted};
@@ -52,8 +52,17 @@ impl Figure<'_> {
         X: AsRangedCoord<Value = f64>,
         X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
-        let legend: Vec<String> = self.curves.iter().map(|(label, _)| label.clone()).collect();
-        let (area, _) = canvas_with_legend(svg, (self.metric.title, self.caption), &legend)?;
+        let legend: Vec<Entry> = self
+            .curves
+            .iter()
+            .enumerate()
+            .map(|(index, (label, _))| Entry {
+                text: label.clone(),
+                colour: colour(index, self.curves.len()),
+                sign: Sign::Line,
+            })
+            .collect();
+        let area = canvas(svg, (self.metric.title, self.caption), &legend)?;
         let mut chart = ChartBuilder::on(&area)
             .x_label_area_size(48)
             .y_label_area_size(64)

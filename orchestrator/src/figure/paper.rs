@@ -4,7 +4,7 @@
 
 use plotters::prelude::*;
 
-use super::style::{GRID, canvas_with_legend, colour, font, refuse, tick};
+use super::style::{Entry, GRID, Sign, canvas, colour, font, refuse, tick};
 use super::sweep::Places;
 use super::{Figure, Series, caption, series};
 use crate::error::Result;
@@ -157,12 +157,8 @@ fn try_draw(svg: &mut String, sheet: &Sheet, caption: &str, lines: &[Line]) -> D
     let (left, right) = range(&mut marks().map(|mark| mark.0));
     let (low, high) =
         range(&mut marks().map(|mark| mark.1).chain(sheet.claim.iter().map(|claim| claim.value)));
-    let legend: Vec<String> = lines
-        .iter()
-        .map(|line| format!("{}: median", line.label))
-        .chain(sheet.claim.iter().map(|claim| claim.text.to_owned()))
-        .collect();
-    let (area, _) = canvas_with_legend(svg, (sheet.title, caption), &legend)?;
+    let legend = legend(sheet, lines);
+    let area = canvas(svg, (sheet.title, caption), &legend)?;
     let (metric, _) = sheet.lines[0];
     let mut chart = ChartBuilder::on(&area)
         .x_label_area_size(48)
@@ -181,8 +177,7 @@ fn try_draw(svg: &mut String, sheet: &Sheet, caption: &str, lines: &[Line]) -> D
         .y_label_formatter(&|value| tick(*value))
         .draw()
         .map_err(|error| error.to_string())?;
-    for (index, line) in lines.iter().enumerate() {
-        let own = colour(index, legend.len());
+    for (line, Entry { colour: own, .. }) in lines.iter().zip(&legend) {
         let drawn = LineSeries::new(line.marks.iter().copied(), own.stroke_width(2));
         chart.draw_series(drawn).map_err(|error| error.to_string())?;
         let dots = line.marks.iter().map(|mark| Circle::new(*mark, 4, own.filled()));
@@ -194,6 +189,18 @@ fn try_draw(svg: &mut String, sheet: &Sheet, caption: &str, lines: &[Line]) -> D
         chart.draw_series(DashedLineSeries::new(ends, 6, 4, own)).map_err(|error| error.to_string())?;
     }
     Ok(area.present().map_err(|error| error.to_string())?)
+}
+
+/// A line for each series, then the claim.
+fn legend(sheet: &Sheet, lines: &[Line]) -> Vec<Entry> {
+    let texts: Vec<String> = lines
+        .iter()
+        .map(|line| format!("{}: median", line.label))
+        .chain(sheet.claim.iter().map(|claim| claim.text.to_owned()))
+        .collect();
+    let count = texts.len();
+    let entry = |(index, text)| Entry { text, colour: colour(index, count), sign: Sign::Line };
+    texts.into_iter().enumerate().map(entry).collect()
 }
 
 #[cfg(test)]

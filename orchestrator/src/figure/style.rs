@@ -38,40 +38,63 @@ pub(super) fn font(size: u32, grey: u8) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&RGBColor(grey, grey, grey))
 }
 
-/// A drawing under a title and a caption.
-pub(super) fn canvas<'a>(
-    svg: &'a mut String,
-    title: &str,
-    caption: &str,
-) -> Result<DrawingArea<SVGBackend<'a>, Shift>> {
-    let (area, _) = canvas_with_legend(svg, (title, caption), &[])?;
-    Ok(area)
+/// What a legend calls a series, and how it looks in the drawing.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) text: String,
+    pub(super) colour: RGBColor,
+    pub(super) sign: Sign,
 }
 
-/// A drawing under a title and a caption, with a line for each series below.
-pub(super) fn canvas_with_legend<'a>(
+/// How a series is drawn.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sign {
+    Line,
+    Dot,
+    Ring,
+}
+
+impl Entry {
+    fn draw(&self, below: &DrawingArea<SVGBackend<'_>, Shift>, y: i32) -> Result<()> {
+        let middle = (92, y + 5);
+        let drawn = match self.sign {
+            Sign::Line => {
+                let ends = [(82, y + 5), (102, y + 5)];
+                below.draw(&PathElement::new(ends, self.colour.stroke_width(3)))
+            }
+            Sign::Dot => below.draw(&Circle::new(middle, 4, self.colour.filled())),
+            Sign::Ring => below.draw(&Circle::new(middle, 4, self.colour.stroke_width(2))),
+        };
+        drawn.map_err(|error| refuse(&error))?;
+        write(below, &self.text, (112, y), font(13, 40))
+    }
+}
+
+/// A drawing under a title and a caption, with a line for each series below: there a legend hides nothing.
+pub(super) fn canvas<'a>(
     svg: &'a mut String,
     (title, caption): (&str, &str),
-    legend: &[String],
-) -> Result<(DrawingArea<SVGBackend<'a>, Shift>, DrawingArea<SVGBackend<'a>, Shift>)> {
-    let below = if legend.is_empty() { 0 } else { legend.len() as u32 * LINE + 10 };
-    let root = SVGBackend::with_string(svg, (SIZE.0, SIZE.1 + below)).into_drawing_area();
+    legend: &[Entry],
+) -> Result<DrawingArea<SVGBackend<'a>, Shift>> {
+    let height = legend.len() as u32 * LINE + 10;
+    let root = SVGBackend::with_string(svg, (SIZE.0, SIZE.1 + height)).into_drawing_area();
     root.fill(&WHITE).map_err(|error| refuse(&error))?;
     let (above, below) = root.split_vertically(SIZE.1);
-    let line =
-        |area: &DrawingArea<SVGBackend<'a>, Shift>, text: &str, at: (i32, i32), style: TextStyle<'static>| {
-            area.draw(&Text::new(text.to_owned(), at, style)).map_err(|error| refuse(&error))
-        };
-    line(&above, title, (24, 16), font(20, 20))?;
-    line(&above, caption, (24, 43), font(12, 110))?;
-    for (index, text) in legend.iter().enumerate() {
-        let y = (index as u32 * LINE) as i32;
-        let stroke = colour(index, legend.len()).stroke_width(3);
-        let mark = PathElement::new([(82, y + 5), (102, y + 5)], stroke);
-        below.draw(&mark).map_err(|error| refuse(&error))?;
-        line(&below, text, (112, y), font(13, 40))?;
+    write(&above, title, (24, 16), font(20, 20))?;
+    write(&above, caption, (24, 43), font(12, 110))?;
+    for (index, entry) in legend.iter().enumerate() {
+        entry.draw(&below, (index as u32 * LINE) as i32)?;
     }
-    Ok((above.margin(66, 14, 18, 26), below))
+    Ok(above.margin(66, 14, 18, 26))
+}
+
+fn write(
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
+    text: &str,
+    at: (i32, i32),
+    style: TextStyle<'static>,
+) -> Result<()> {
+    area.draw(&Text::new(text.to_owned(), at, style)).map_err(|error| refuse(&error))
 }
 
 /// A figure that could not be drawn.

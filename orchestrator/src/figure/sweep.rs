@@ -9,7 +9,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::Series;
-use super::style::{GRID, canvas, colour, font, refuse, tick, tick_in};
+use super::style::{Entry, GRID, Sign, canvas, colour, font, refuse, tick, tick_in};
 use crate::error::Result;
 use crate::metric::{Metric, Unit};
 use crate::stats::{median_interval, quantile, sorted};
@@ -96,7 +96,7 @@ impl Figure<'_> {
         X: AsRangedCoord<Value = f64>,
         X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
-        let area = canvas(svg, self.metric.title, self.caption)?;
+        let area = canvas(svg, (self.metric.title, self.caption), &self.legend())?;
         let crowded = self.places.letters() > LETTERS_MAX;
         let mut chart = ChartBuilder::on(&area)
             .x_label_area_size(if crowded { 170 } else { 48 })
@@ -126,15 +126,29 @@ impl Figure<'_> {
             [(_, marks)] => self.alone(&mut chart, marks)?,
             groups => self.side_by_side(&mut chart, groups)?,
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.85))
-            .border_style(GRID)
-            .label_font(font(13, 40))
-            .draw()
-            .map_err(|error| error.to_string())?;
         Ok(area.present().map_err(|error| error.to_string())?)
+    }
+
+    fn legend(&self) -> Vec<Entry> {
+        const MEDIAN: &str = "median, with its 95 % confidence interval";
+        let entry = |text: String, index, sign| Entry { text, colour: self.colour(index), sign };
+        match self.groups {
+            [_] => {
+                let tail = entry("95th percentile".to_owned(), 1, Sign::Ring);
+                vec![entry(MEDIAN.to_owned(), 0, Sign::Dot), tail]
+            }
+            groups => {
+                let groups = groups.iter().enumerate();
+                groups
+                    .map(|(index, (group, _))| entry(format!("{group}: {MEDIAN}"), index, Sign::Dot))
+                    .collect()
+            }
+        }
+    }
+
+    /// Of one group the medians and the tail have each a colour, else each group has one.
+    fn colour(&self, index: usize) -> RGBColor {
+        colour(index, self.groups.len().max(2))
     }
 
     /// The vertical axis: from just below zero, so that marks there are whole, to just above the highest mark.
@@ -167,7 +181,7 @@ impl Figure<'_> {
 
     /// One group: medians, and the tail above them.
     fn alone<X: Ranged<ValueType = f64>>(&self, chart: &mut Chart<'_, '_, X>, marks: &[Mark]) -> Drawn {
-        let tail = colour(1, 2);
+        let tail = self.colour(1);
         let tails = marks.iter().map(|mark| (mark.place, mark.tail));
         if !self.places.is_named() {
             chart
@@ -175,9 +189,8 @@ impl Figure<'_> {
                 .map_err(|e| e.to_string())?;
         }
         let dots = tails.map(|at| Circle::new(at, 4, tail.stroke_width(2)));
-        let drawn = chart.draw_series(dots).map_err(|e| e.to_string())?;
-        drawn.label("95th percentile").legend(move |(x, y)| Circle::new((x + 9, y), 4, tail.stroke_width(2)));
-        self.medians(chart, (marks, colour(0, 2)), "median, with its 95 % confidence interval")
+        chart.draw_series(dots).map_err(|e| e.to_string())?;
+        self.medians(chart, marks, self.colour(0))
     }
 
     /// Several groups: the medians of each.
@@ -186,7 +199,7 @@ impl Figure<'_> {
         chart: &mut Chart<'_, '_, X>,
         groups: &[(String, Vec<Mark>)],
     ) -> Drawn {
-        for (index, (group, marks)) in groups.iter().enumerate() {
+        for (index, (_, marks)) in groups.iter().enumerate() {
             // Side by side, so that one interval does not hide another.
             let aside = if self.places.is_named() {
                 0.06 * (index as f64 - (groups.len() - 1) as f64 / 2.0)
@@ -195,8 +208,7 @@ impl Figure<'_> {
             };
             let moved: Vec<Mark> =
                 marks.iter().map(|mark| Mark { place: mark.place + aside, ..*mark }).collect();
-            let label = format!("{group}: median, with its 95 % confidence interval");
-            self.medians(chart, (&moved, colour(index, groups.len())), &label)?;
+            self.medians(chart, &moved, self.colour(index))?;
         }
         Ok(())
     }
@@ -204,8 +216,8 @@ impl Figure<'_> {
     fn medians<X: Ranged<ValueType = f64>>(
         &self,
         chart: &mut Chart<'_, '_, X>,
-        (marks, colour): (&[Mark], RGBColor),
-        label: &str,
+        marks: &[Mark],
+        colour: RGBColor,
     ) -> Drawn {
         let medians = marks.iter().map(|mark| (mark.place, mark.median));
         if !self.places.is_named() {
@@ -218,8 +230,7 @@ impl Figure<'_> {
         });
         chart.draw_series(bars).map_err(|e| e.to_string())?;
         let dots = medians.map(|at| Circle::new(at, 4, colour.filled()));
-        let drawn = chart.draw_series(dots).map_err(|e| e.to_string())?;
-        drawn.label(label).legend(move |(x, y)| Circle::new((x + 9, y), 4, colour.filled()));
+        chart.draw_series(dots).map_err(|e| e.to_string())?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It reads files and starts nothing.
 
+mod check;
 mod expect;
 mod experiment;
 mod network;
@@ -15,12 +16,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use atoll_core::Rng;
-use atoll_core::control::Spread;
 
-use crate::environment::Security;
 use crate::error::{Error, OrFail, Result};
-use quantity::Span;
-use source::Setting;
+use check::Clash;
+use source::{Draft, Setting};
+use wrong::Wrong;
 
 pub use expect::{Expectation, Op};
 pub use experiment::Experiment;
@@ -120,45 +120,48 @@ impl Plan {
         draft.seed = overrides.seed.or(draft.seed);
         draft.repeats = overrides.repeats.or(draft.repeats);
         let stem = Path::new(&origin).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        Self::expand(draft, &stem.unwrap_or(origin), overrides.clock)
+        Self::expand(&draft, &stem.unwrap_or(origin), overrides.clock)
     }
 
-    fn expand(draft: source::Draft, stem: &str, clock: Clock) -> Result<Self> {
+    fn expand(draft: &Draft, stem: &str, clock: Clock) -> Result<Self> {
         let experiment = draft.experiment.unwrap_or_default();
         let mut plan = Self {
-            name: draft.name.unwrap_or_else(|| stem.to_owned()),
+            name: draft.name.clone().unwrap_or_else(|| stem.to_owned()),
             experiment,
             seed: draft.seed.unwrap_or(1),
             repeats: draft.repeats.unwrap_or(1),
             points: vec![Point { values: Values::new(experiment, clock), label: String::new() }],
             swept: Vec::new(),
-            expect: draft.expect,
+            expect: draft.expect.clone(),
         };
-        let mut settings = draft.settings;
-        settings.sort_by_key(|setting| setting.key);
-        for setting in &settings {
-            check_key(experiment, setting.key)?;
-            plan.spread(setting)?;
-        }
-        plan.check(clock)?;
+        plan.fill(&draft.settings, clock).map_err(|clash| draft.locate(clash))?;
         Ok(plan)
     }
 
+    /// Sets every key and checks what none can check alone.
+    fn fill(&mut self, settings: &[Setting], clock: Clock) -> Result<(), Clash> {
+        let mut settings: Vec<&Setting> = settings.iter().collect();
+        settings.sort_by_key(|setting| setting.key);
+        for setting in settings {
+            check::key(self.experiment, setting.key)?;
+            self.spread(setting)?;
+        }
+        self.points.iter().try_for_each(|point| check::values(&point.values, clock))?;
+        self.check_size(self.points.len())
+    }
+
     /// Replaces every point by one for each of the texts.
-    fn spread(&mut self, Setting { key, texts, files }: &Setting) -> Result<()> {
+    fn spread(&mut self, Setting { key, texts, files, .. }: &Setting) -> Result<(), Clash> {
         let sweep = texts.len() > 1;
         if sweep {
             self.swept.push(*key);
         }
-        if self.points.len() * texts.len() * self.repeats as usize > TRIALS_MAX {
-            return Err(too_many());
-        }
+        self.check_size(self.points.len() * texts.len())?;
         let mut points = Vec::with_capacity(self.points.len() * texts.len());
         for point in &self.points {
             for text in texts {
                 let mut point = point.clone();
-                let set = point.values.set(*key, text, files);
-                set.map_err(|wrong| Error { what: key.name().to_owned(), why: wrong.why, hint: wrong.hint })?;
+                point.values.set(*key, text, files).map_err(|wrong| Clash::of(*key, wrong))?;
                 if sweep {
                     let space = if point.label.is_empty() { "" } else { " " };
                     let _ = write!(point.label, "{space}{}={}", key.name(), point.values.show(*key));
@@ -171,26 +174,21 @@ impl Plan {
             .enumerate()
             .find(|(at, one)| points[..*at].iter().any(|other| other.label == one.label))
         {
-            let value = twice.1.values.show(*key);
-            return Err(Error::new(key.name(), format!("`{value}` stands in the list twice"))
-                .with_hint("keep one of the two; `repeats` runs it several times"));
+            let why = format!("`{}` stands in the list twice", twice.1.values.show(*key));
+            let hint = "keep one of the two; `repeats` runs it several times";
+            return Err(Clash::of(*key, Wrong::new(why).with_hint(hint)));
         }
         self.points = points;
         Ok(())
     }
 
-    /// What no key can check alone.
-    fn check(&self, clock: Clock) -> Result<()> {
-        for point in &self.points {
-            check_size(&point.values)?;
-            check_security(&point.values, clock)?;
-            check_measure(&point.values)?;
-            check_teller(&point.values, clock)?;
+    /// Whether so many points are not too many.
+    fn check_size(&self, points: usize) -> Result<(), Clash> {
+        if points * self.repeats as usize <= TRIALS_MAX {
+            return Ok(());
         }
-        if self.points.len() * self.repeats as usize > TRIALS_MAX {
-            return Err(too_many());
-        }
-        Ok(())
+        let wrong = Wrong::new(format!("more than {TRIALS_MAX} trials")).with_hint("sweep over less");
+        Err(Clash::new(self.swept.clone(), "sweep and repeats", wrong))
     }
 
     /// Every trial in its order: all repeats of a point, then the next point.
@@ -258,103 +256,9 @@ impl Plan {
     }
 }
 
-fn check_key(experiment: Experiment, key: Key) -> Result<()> {
-    if experiment.takes(key) {
-        return Ok(());
-    }
-    let known: Vec<&str> = experiment.keys().map(|(_, name)| name).collect();
-    Err(Error::new(key.name(), format!("it means nothing to the experiment `{}`", experiment.name()))
-        .with_hint(format!("known there: {}", known.join(", "))))
-}
-
-fn check_size(values: &Values) -> Result<()> {
-    if values.experiment.shares() && values.private() > values.public {
-        let why = format!("{} of {} members are too many", values.private(), values.public);
-        return Err(
-            Error::new("private", why).with_hint("it counts those of `public` that are in both overlays")
-        );
-    }
-    if values.experiment == Experiment::Revocation && values.private() < 3 {
-        let why = match values.from {
-            Teller::Member => "one member tells, one is told, and one is revoked",
-            Teller::Site => "two members are told, and one is revoked",
-        };
-        return Err(Error::new("private", why).with_hint("raise `private` to 3 or more"));
-    }
-    if values.experiment == Experiment::Revocation && values.deaths + values.churn > 1.0 {
-        let shares = format!("{} % and {} % of the members", values.deaths * 100.0, values.churn * 100.0);
-        return Err(Error::new("deaths and churn", format!("{shares} are more than there are"))
-            .with_hint("lower one of them"));
-    }
-    if matches!(values.experiment, Experiment::Partition | Experiment::Churn) && values.public < 2 {
-        let why = format!("the experiment `{}` needs two members or more", values.experiment.name());
-        return Err(Error::new("public", why).with_hint("raise `public`"));
-    }
-    if values.members() > values::MEMBERS_MAX {
-        return Err(Error::new(
-            "public, private and joiners",
-            format!("{} members are too many", values.members()),
-        )
-        .with_hint(format!("at most {} in one trial", values::MEMBERS_MAX)));
-    }
-    let Nat::File(file) = &values.nat else { return Ok(()) };
-    let hosts = topology(file, [0; 32]).or_fail(|| file.path.display().to_string())?.hosts.len();
-    if hosts < values.members() as usize {
-        let why = format!("{hosts} hosts for {} members", values.members());
-        return Err(Error::new(format!("nat: {}", file.name), why)
-            .with_hint("lower `public`, `private` or `joiners`, or add hosts to the file"));
-    }
-    Ok(())
-}
-
-/// The values of a churn are to outlive it, and no lease is longer than a day.
-fn check_measure(values: &Values) -> Result<()> {
-    if values.experiment != Experiment::Churn || values.measure <= values::CHURN_MAX {
-        return Ok(());
-    }
-    let what = format!("measure: {}", Span(values.measure));
-    let hint = format!("at most {}; `repeats` runs it with other seeds", Span(values::CHURN_MAX));
-    Err(Error::new(what, "values of the DHT have to outlive it, and none is kept for more than a day")
-        .with_hint(hint))
-}
-
-/// A site is in the public overlay alone, and has members told both ways.
-fn check_teller(values: &Values, clock: Clock) -> Result<()> {
-    if values.experiment != Experiment::Revocation || values.from != Teller::Site {
-        return Ok(());
-    }
-    let wrong = |why: &str, hint: &str| Err(Error::new("from: site", why).with_hint(hint));
-    if clock == Clock::Real {
-        return wrong(
-            "containers have no site",
-            "use `from: member`, or run it in the simulator: `--on sim`",
-        );
-    }
-    if values.by != Spread::Both {
-        return wrong("members that a site told tell others both ways", "use `by: both`");
-    }
-    if values.private() >= values.public {
-        return wrong("nobody is in the public overlay alone", "raise `public` above `private`");
-    }
-    Ok(())
-}
-
-/// A model of a handshake is nothing that a container could run.
-fn check_security(values: &Values, clock: Clock) -> Result<()> {
-    let security = values.security;
-    if values.experiment == Experiment::Revocation && security == Security::None {
-        let why = "without security no authority vouches for anybody, and none revokes";
-        return Err(Error::new("security: none", why).with_hint("use `security: dtls`"));
-    }
-    if clock == Clock::Virtual || !security.is_model() {
-        return Ok(());
-    }
-    Err(Error::new(format!("security: {}", security.name()), "containers run real handshakes only")
-        .with_hint("use `security: dtls`, or run it in the simulator: `--on sim`"))
-}
-
-fn too_many() -> Error {
-    Error::new("sweep and repeats", format!("more than {TRIALS_MAX} trials")).with_hint("sweep over less")
+/// Names of the experiments that are built into the program.
+pub(crate) fn built_in() -> [&'static str; BUILT_IN.len()] {
+    BUILT_IN.map(|(name, _)| name)
 }
 
 fn quoted(text: &str) -> String {
@@ -368,14 +272,13 @@ fn find(name_or_file: &str) -> Result<(String, String, std::path::PathBuf)> {
     }
     let path = Path::new(name_or_file);
     let what = || format!("cannot read the experiment `{name_or_file}`");
-    let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
     if !path.exists() && path.extension().is_none() && !name_or_file.contains('/') {
-        let wrong = Experiment::read(name_or_file).err().unwrap_or_else(|| wrong::Wrong::new("not found"));
+        let wrong = Experiment::read(name_or_file).err().unwrap_or_else(|| Wrong::new("not found"));
         return Err(Error { what: what(), why: wrong.why, hint: wrong.hint });
     }
-    let text = std::fs::read_to_string(path)
-        .or_fail(what)
-        .map_err(|error| error.with_hint(format!("give a file, or a built-in one: {}", names.join(", "))))?;
+    let text = std::fs::read_to_string(path).or_fail(what).map_err(|error| {
+        error.with_hint(format!("give a file, or a built-in one: {}", built_in().join(", ")))
+    })?;
     let folder =
         path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     Ok((name_or_file.to_owned(), text, folder.to_path_buf()))

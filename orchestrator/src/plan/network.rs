@@ -115,11 +115,11 @@ impl Latency {
             let file = files.read(text)?;
             return Ok(Self::Matrix { matrix: Arc::new(matrix(&file)?), name: file.name, path: file.path });
         }
+        let hint = "write a one-way delay like `100 ms`, `builtin`, or a matrix file like `rtt-ms.csv`";
         if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
-            return span(text).map(Self::Constant);
+            return span(text).map(Self::Constant).map_err(|wrong| wrong.with_hint(hint));
         }
-        Err(Wrong::new(format!("`{text}` is no latency"))
-            .with_hint("write a one-way delay like `100 ms`, `builtin`, or a matrix file like `rtt-ms.csv`"))
+        Err(Wrong::new(format!("`{text}` is no latency")).with_hint(hint))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::check::Clash;
 use super::expect::Expectation;
 use super::experiment::Experiment;
 use super::network::Files;
@@ -31,6 +32,8 @@ pub(super) struct Setting {
     pub(super) texts: Vec<String>,
     /// Where the files that it names are looked for.
     pub(super) files: Files,
+    /// `KEY=VALUE[,VALUE]...` if it was set so, and not by the file.
+    assignment: Option<String>,
 }
 
 /// What a file says, each value checked by itself.
@@ -43,11 +46,13 @@ pub(super) struct Draft {
     /// In the order of their appearance, each key once.
     pub(super) settings: Vec<Setting>,
     pub(super) expect: Vec<Expectation>,
+    /// Name of the file in errors, and its text.
+    file: (String, String),
 }
 
 /// Reads a file's text. `origin` names it in errors.
 pub(super) fn read(origin: &str, text: &str, files: &Files) -> Result<Draft> {
-    let mut draft = Draft::default();
+    let mut draft = Draft { file: (origin.to_owned(), text.to_owned()), ..Draft::default() };
     let visitor = FileVisitor { draft: &mut draft, files, block: Block::File };
     let parsed = serde_yaml::Deserializer::from_str(text).deserialize_map(visitor);
     parsed.map_err(|error| located((origin, text), &error))?;
@@ -79,8 +84,84 @@ impl Draft {
             check(key, text, files).map_err(refuse)?;
         }
         self.settings.retain(|setting| setting.key != key);
-        self.settings.push(Setting { key, texts, files: files.clone() });
+        let assignment = Some(assignment.to_owned());
+        self.settings.push(Setting { key, texts, files: files.clone(), assignment });
         Ok(())
+    }
+
+    /// A mistake between keys, with the place of the first of them that was set. An assignment goes first: what it was
+    /// added to was not wrong before.
+    pub(super) fn locate(&self, Clash { keys, what, wrong }: Clash) -> Error {
+        let find = |key: &Key| self.settings.iter().find(|setting| setting.key == *key);
+        let assigned = keys.iter().filter_map(find).find_map(|setting| setting.assignment.as_ref());
+        let (origin, text) = &self.file;
+        let place = match (assigned, keys.iter().find_map(find)) {
+            (Some(assignment), _) => format!("--set {assignment}"),
+            (None, Some(setting)) => place((origin, text), setting.key),
+            (None, None) => origin.clone(),
+        };
+        Error { what: format!("{place}: {what}"), why: wrong.why, hint: wrong.hint }
+    }
+}
+
+/// Where a key stands in a file that was read before: the reader tells places only with its errors, so one is made there.
+fn place((origin, text): (&str, &str), key: Key) -> String {
+    let sought = serde_yaml::Deserializer::from_str(text).deserialize_map(Seek(key.name()));
+    let location = sought.err().and_then(|found| found.location());
+    location.map_or_else(|| origin.to_owned(), |at| format!("{origin}:{}:{}", at.line(), at.column()))
+}
+
+/// Looks for a key in the file or in the block `sweep`, and fails where it stands.
+#[derive(Clone, Copy)]
+struct Seek<'a>(&'a str);
+
+impl<'de> Visitor<'de> for Seek<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("keys and values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key_seed(SeekName(self.0))? {
+            if name == "sweep" {
+                map.next_value_seed(self)?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Seek<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+/// Any key but this one.
+struct SeekName<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for SeekName<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for SeekName<'_> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<String, E> {
+        if name == self.0 { Err(E::custom("it stands here")) } else { Ok(name.to_owned()) }
     }
 }
 
@@ -95,7 +176,7 @@ fn check(key: Key, text: &str, files: &Files) -> Result<(), Wrong> {
 
 /// Takes the place out of a YAML error, and the hint out of ours.
 fn located((origin, file): (&str, &str), error: &serde_yaml::Error) -> Error {
-    let text = error.to_string();
+    let text = atoll_topology::hushed(&error.to_string());
     let Some(place) = error.location() else { return Error::new(origin, text).with_hint(FORM) };
     let at = format!("{origin}:{}:{}", place.line(), place.column());
     let text = text.replace(&format!(" at line {} column {}", place.line(), place.column()), "");
@@ -191,7 +272,7 @@ impl FileVisitor<'_> {
             false => check(key, text, files),
         };
         let texts = map.next_value_seed(ListSeed { take: &mut take, texts_max: SWEEP_MAX })?;
-        self.draft.settings.push(Setting { key, texts, files: files.clone() });
+        self.draft.settings.push(Setting { key, texts, files: files.clone(), assignment: None });
         Ok(())
     }
 }

@@ -238,6 +238,22 @@ impl Values {
             }
     }
 
+    /// Members that may go while the others are told of a revocation: all that neither tell nor are revoked.
+    pub(super) fn may_go(&self) -> usize {
+        let stay = match self.from {
+            Teller::Member => 2,
+            Teller::Site => 1,
+        };
+        (self.private() as usize).saturating_sub(stay)
+    }
+
+    /// Of so many members that may go, how many die and how many are replaced, together at most all.
+    pub(crate) fn going(&self, all: usize) -> (usize, usize) {
+        let share = |ratio: f64| (all as f64 * ratio).round() as usize;
+        let dead = share(self.deaths).min(all);
+        (dead, share(self.churn).min(all - dead))
+    }
+
     /// Sets one key from its text.
     pub(super) fn set(&mut self, key: Key, text: &str, files: &Files) -> Result<(), Wrong> {
         match key {
@@ -359,14 +375,12 @@ fn query_timer(text: &str) -> Result<QueryTimer, Wrong> {
     if text == "dynamic" {
         return Ok(QueryTimer::Dynamic);
     }
-    let wrong = |why: &str| {
-        Wrong::new(format!("`{text}` {why}"))
-            .with_hint("write `dynamic`, or a span from 1 s to 24 h like `5 min`")
-    };
+    let hint = "write `dynamic`, or a span from 1 s to 24 h like `5 min`";
+    let wrong = |why: &str| Wrong::new(format!("`{text}` {why}")).with_hint(hint);
     if !text.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(wrong("is no query timer"));
     }
-    let span = span(text)?;
+    let span = span(text).map_err(|wrong| wrong.with_hint(hint))?;
     if (QUERY.0..=QUERY.1).contains(&span) {
         Ok(QueryTimer::Static(span))
     } else {

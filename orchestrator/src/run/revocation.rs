@@ -263,11 +263,10 @@ impl Stage<'_> {
         let mut others: Vec<NodeIndex> =
             cast.members.iter().copied().filter(|one| *one != cast.teller && *one != cast.rogue).collect();
         rng.shuffle(&mut others);
-        let all = others.len();
-        let share = |ratio: f64| (all as f64 * ratio).round() as usize;
+        let (dying, going) = self.values.going(others.len());
         let mut dead = others;
-        let mut replaced = dead.split_off(share(self.values.deaths).min(all));
-        replaced.truncate(share(self.values.churn));
+        let mut replaced = dead.split_off(dying);
+        replaced.truncate(going);
         Gone { dead, replaced }
     }
 

@@ -177,10 +177,10 @@ impl Overlay {
 
     fn on_close(&mut self, id: EdgeId, reason: CloseReason, lent: &mut Lent<'_>) {
         let peer = self.edges.get(id).and_then(Edge::peer);
-        self.drop_edge(id, reason.describe(), lent);
         if reason.is_refusal() {
             self.on_refused(reason, lent);
         }
+        self.drop_edge(id, reason.describe(), lent);
         if let Some(peer) = peer.filter(|_| reason == CloseReason::Leaving) {
             self.healing.forget(peer);
             if self.discovery.is_some() {

@@ -534,7 +534,10 @@ impl Overlay {
         lent.paths.release(edge.path);
         self.linker.on_edge_down(id);
         if let Some((Remote::Udp(bootstrap), attempts)) = self.bootstraps.on_edge_down(id, lent.now) {
-            self.tell(EventKind::BootstrapSilent { bootstrap, attempts }, lent);
+            // Who refuses us has answered.
+            if !self.is_out() {
+                self.tell(EventKind::BootstrapSilent { bootstrap, attempts }, lent);
+            }
         }
         let Stage::Linked(peer) = edge.stage else { return };
         if let Some(connection) = self.connections.get_mut(peer) {

@@ -112,6 +112,11 @@ impl Overlay {
         self.drop_edge(id, &refusal.to_string(), lent);
     }
 
+    /// Whether a member of our group refused us and none has taken us since: nobody to be found is no sign then of being the first.
+    pub(super) fn is_out(&self) -> bool {
+        self.refused.is_some() && self.trust.known().is_some()
+    }
+
     /// A peer takes us for no member. Each reason is said aloud once: we knock again and again.
     pub(super) fn on_refused(&mut self, reason: CloseReason, lent: &mut Lent<'_>) {
         self.refused = Some(reason);

@@ -31,7 +31,7 @@ impl Overlay {
             revocations: self.revocations(),
             uptime_seconds: now.since(self.started).as_secs_f64(),
             founded: self.founded,
-            silent: if self.connected { Vec::new() } else { self.silent_bootstraps() },
+            silent: if self.connected || self.is_out() { Vec::new() } else { self.silent_bootstraps() },
             join_seconds: self.joined.map(|joined| joined.since(self.started).as_secs_f64()),
             neighbours_changed_seconds: self.place_since.since(self.started).as_secs_f64(),
             discovered_seconds: self.discovered.map(|(first, _)| first.since(self.started).as_secs_f64()),
@@ -152,7 +152,7 @@ impl Overlay {
 
     /// What is known of those who are members no longer.
     fn revocation_metrics(&self, metrics: &mut Vec<Metric>) {
-        let Some(known) = self.trust.known() else { return };
+        let Some((known, listed)) = self.trust.known().zip(self.trust.listed()) else { return };
         let gauges = [
             (
                 "atoll_discovery_epoch",
@@ -168,6 +168,16 @@ impl Overlay {
                 "atoll_revocations_number",
                 "The number of the group's authority up to which every revocation is known",
                 known.complete() as f64,
+            ),
+            (
+                "atoll_revocation_list_certificates",
+                "Certificates on the last revocation list (RFC 5280)",
+                listed.certificates as f64,
+            ),
+            (
+                "atoll_revocation_list_number",
+                "The number of the last revocation list (RFC 5280); 0 without one",
+                listed.number as f64,
             ),
             (
                 "atoll_revocation_subscriptions",

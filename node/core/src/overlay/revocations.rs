@@ -70,10 +70,13 @@ impl Overlay {
     /// The same for reports.
     pub(super) fn revocations(&self) -> Option<Revocations> {
         let seconds = |at: Option<Time>| at.map(|at| at.since(self.started).as_secs_f64());
-        self.trust.known().map(|known| Revocations {
+        let (known, listed) = self.trust.known().zip(self.trust.listed())?;
+        Some(Revocations {
             count: known.count() as u64,
             number: known.complete(),
             epoch: self.epochs.number(),
+            listed: listed.certificates,
+            list: listed.number,
             learnt_seconds: seconds(self.learnt),
             sealed_seconds: seconds(self.sealed),
         })

@@ -70,7 +70,7 @@ impl Overlay {
                 self.healing.hurry(lent.now);
             }
         }
-        let alone = self.is_first && self.connections.is_empty();
+        let alone = self.is_first && self.connections.is_empty() && !self.is_out();
         let arrived = alone || (place.settled && (self.answered || self.is_first));
         if arrived && !self.connected {
             self.connected = true;

@@ -49,7 +49,7 @@ pub use revocation::{
     digest as list_digest, sign_list,
 };
 pub use suite::{Around, Security};
-pub use trust::{Authority, Identity, Refusal, Serial, Trust, Wall, is_name};
+pub use trust::{Authority, Identity, Listed, Refusal, Serial, Trust, Wall, is_name};
 pub use wrap::GroupSecret;
 
 use crate::buffer::Buffer;

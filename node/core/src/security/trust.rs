@@ -197,6 +197,12 @@ impl Trust {
         self.authority().map(|authority| &*authority.known)
     }
 
+    /// The last revocation list of single certificates, if there is a group.
+    #[must_use]
+    pub fn listed(&self) -> Option<Listed> {
+        self.authority().map(|authority| authority.listed)
+    }
+
     /// Takes what a notice of the group's authority says, and whether it was news.
     ///
     /// # Errors
@@ -269,7 +275,17 @@ pub struct Authority {
     group: String,
     revoked: Arc<BTreeSet<Serial>>,
     list: Option<Arc<X509Crl>>,
+    listed: Listed,
     known: Arc<Known>,
+}
+
+/// The last revocation list of single certificates (RFC 5280).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Certificates on it.
+    pub certificates: u64,
+    /// Its number; 0 without a list.
+    pub number: u64,
 }
 
 impl fmt::Debug for Authority {
@@ -289,8 +305,8 @@ impl Authority {
         if !certificate.verify(&key)? || !is_name(group) {
             return Err(Refusal::Malformed);
         }
-        let (revoked, list, known) = Default::default();
-        Ok(Self { certificate, key, group: group.to_owned(), revoked, list, known })
+        let (revoked, list, listed, known) = Default::default();
+        Ok(Self { certificate, key, group: group.to_owned(), revoked, list, listed, known })
     }
 
     /// Withdraws one certificate.
@@ -307,7 +323,11 @@ impl Authority {
     /// # Errors
     /// It cannot be read, somebody else signed it, or it is older than the one that is there.
     pub fn set_list(&mut self, list: &[u8]) -> Result<(), Refusal> {
-        self.list = Some(Arc::new(self.read_list(list)?));
+        let list = self.read_list(list)?;
+        let number = list_number(&list)?.and_then(|number| number.to_dec_str().ok()?.parse().ok());
+        let certificates = list.get_revoked().map_or(0, |all| all.len() as u64);
+        self.listed = Listed { certificates, number: number.unwrap_or_default() };
+        self.list = Some(Arc::new(list));
         Ok(())
     }
 
@@ -315,6 +335,12 @@ impl Authority {
     #[must_use]
     pub fn known(&self) -> &Known {
         &self.known
+    }
+
+    /// The last revocation list of single certificates.
+    #[must_use]
+    pub fn listed(&self) -> Listed {
+        self.listed
     }
 
     /// As [`Trust::take_notice`].

@@ -1,7 +1,7 @@
 //! Trust rules, refusal by refusal.
 
 use atoll_core::counters::DropReason;
-use atoll_core::security::{Authority, Claim, Credentials, Identity, Refusal, Serial, Trust, Wall};
+use atoll_core::security::{Authority, Claim, Credentials, Identity, Listed, Refusal, Serial, Trust, Wall};
 use atoll_core::wire::Address;
 use openssl::sha::sha256;
 
@@ -108,7 +108,9 @@ fn a_revocation_list_of_a_smaller_number_is_older_whatever_its_date() {
     for at in [100, 101] {
         assert_eq!(authority.set_list(&ca.numbered_list(299, at, &[])), Err(Refusal::Expired));
     }
+    assert_eq!(authority.listed(), Listed { certificates: 1, number: 300 });
     authority.set_list(&ca.numbered_list(301, 50, &[76, 77])).unwrap();
+    assert_eq!(authority.listed(), Listed { certificates: 2, number: 301 });
     assert_eq!(verify(authority, ca.sign(&key(), &good())), Err(Refusal::Revoked));
 }
 

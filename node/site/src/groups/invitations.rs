@@ -95,6 +95,22 @@ impl Site {
         .await
     }
 
+    /// Whether an invitation holds.
+    ///
+    /// # Errors
+    /// It has ended or is used up.
+    pub async fn invited(&self, at: &At, token: &Token) -> Result<(), Refusal> {
+        let proof = token.hash();
+        self.look(at, Rank::Anyone, move |scene| {
+            let sql =
+                "SELECT 1 FROM invitations WHERE token = ?1 AND group_id = ?2 AND uses > 0 AND ends > ?3";
+            let mut found = scene.db.prepare(sql)?;
+            let holds = found.exists(params![proof, scene.group.id, scene.now])?;
+            if holds { Ok(()) } else { Err(Refusal::Ended) }
+        })
+        .await
+    }
+
     /// Becomes a member by an invitation.
     ///
     /// # Errors

@@ -104,12 +104,18 @@ fn numbered(db: &Connection, held: bool) -> Result<Vec<Numbered>, Refusal> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn set_held(db: &Connection, group: i64, held: bool) -> Result<(), Refusal> {
-    db.execute("UPDATE groups SET held = ?2 WHERE id = ?1", params![group, held])?;
+fn hold(db: &Connection, group: i64) -> Result<(), Refusal> {
+    db.execute("UPDATE groups SET held = 1 WHERE id = ?1", [group])?;
     Ok(())
 }
 
-/// The highest number of a list that was given back while the group was held.
+/// What was given back has then to be on a list.
+fn free(db: &Connection, group: i64) -> Result<(), Refusal> {
+    db.execute("UPDATE groups SET held = 0, given = 0 WHERE id = ?1", [group])?;
+    Ok(())
+}
+
+/// The highest number of a list that was given back while the group was held and said anything new; zero if none did.
 fn given(db: &Connection, group: i64) -> Result<i64, Refusal> {
     Ok(db.query_row("SELECT given FROM groups WHERE id = ?1", [group], |row| row.get(0))?)
 }
@@ -136,33 +142,40 @@ impl Site {
         Ok(())
     }
 
-    /// A group that was held for want of the watermark is held no longer once that is back and names nothing newer.
+    /// A group that was held for want of the watermark is held no longer once that is back and names nothing newer than what
+    /// the database knows or members gave back meanwhile.
     async fn hold_on_or_free(&self, one: Numbered) -> Result<(), Refusal> {
         let newest = self.memory.watermark.of(&one.name);
-        if newest == 0 || one.number < newest {
+        let id = one.id;
+        let given = self.store.read(move |db| given(db, id)).await?;
+        if newest == 0 || one.number.max(given) < newest {
             self.say_held(&one);
             return Ok(());
         }
-        let (id, now) = (one.id, self.now());
-        // What members gave back meanwhile is on no list yet: the operator has one signed.
-        let free = move |db: &Connection| {
-            let is_free = given(db, id)? == 0;
-            if is_free {
-                set_held(db, id, false)?;
-                note(db, (id, now), [SITE, "release", "the watermark is back"])?;
-            }
-            Ok(is_free)
-        };
-        if self.store.write(free).await? {
-            tracing::info!(
-                group = one.name,
-                number = one.number,
-                "the watermark is back: nothing is missing"
-            );
-        } else {
-            self.say_held(&one);
+        let (name, number) = (one.name.clone(), one.number);
+        match self.free_with(one, "the watermark is back", given > 0).await {
+            Ok(number) => tracing::info!(group = name, number, "the watermark is back: nothing is missing"),
+            Err(refusal) => tracing::warn!(group = name, number, %refusal, "the group stays held"),
         }
         Ok(())
+    }
+
+    /// Lets a held group sign again; the number of its list. That is a fresh one if what was given back is on none yet.
+    async fn free_with(&self, one: Numbered, why: &'static str, fresh: bool) -> Result<i64, Refusal> {
+        let (vault, now) = (Arc::clone(&self.vault), self.now());
+        let newest = self.memory.watermark.of(&one.name);
+        let act = move |db: &Connection| {
+            let before = newest.max(one.number).max(given(db, one.id)?);
+            free(db, one.id)?;
+            note(db, (one.id, now), [SITE, "release", why])?;
+            if !fresh {
+                return Ok((one.number, None));
+            }
+            let group = group(db, &one.name)?.ok_or(Refusal::Broken)?;
+            let number = Desk { db, vault: &vault, group: &group, now }.sign_fresh(before)?;
+            Ok((number, Some(Listed { group: one.name, number })))
+        };
+        self.write_list(act).await
     }
 
     async fn hold_or_keep(&self, one: Numbered) -> Result<(), Refusal> {
@@ -174,7 +187,7 @@ impl Site {
             let why = if is_lost { "the watermark is missing" } else { "the database was restored" };
             let now = self.now();
             let hold = move |db: &Connection| {
-                set_held(db, one.id, true)?;
+                hold(db, one.id)?;
                 note(db, (one.id, now), [SITE, "hold", why])
             };
             return self.store.write(hold).await;
@@ -216,28 +229,20 @@ impl Site {
         let mut names = Vec::new();
         for one in self.store.read(|db| numbered(db, true)).await? {
             let name = one.name.clone();
-            match self.release_one(one).await {
-                Ok(()) => names.push(name),
+            match self.free_with(one, "by the operator", true).await {
+                Ok(number) => {
+                    tracing::warn!(
+                        group = name,
+                        number,
+                        hint = RELEASED,
+                        "the operator lets the group sign again"
+                    );
+                    names.push(name);
+                }
                 Err(refusal) => tracing::warn!(group = name, %refusal, "the group stays held"),
             }
         }
         Ok(names)
-    }
-
-    async fn release_one(&self, one: Numbered) -> Result<(), Refusal> {
-        let (vault, now, name) = (Arc::clone(&self.vault), self.now(), one.name.clone());
-        let newest = self.memory.watermark.of(&one.name);
-        let free = move |db: &Connection| {
-            set_held(db, one.id, false)?;
-            note(db, (one.id, now), [SITE, "release", "by the operator"])?;
-            let group = group(db, &one.name)?.ok_or(Refusal::Broken)?;
-            let before = newest.max(last(db, group.id)?.number).max(given(db, group.id)?);
-            let number = Desk { db, vault: &vault, group: &group, now }.sign_fresh(before)?;
-            Ok((number, Some(Listed { group: one.name, number })))
-        };
-        let number = self.write_list(free).await?;
-        tracing::warn!(group = name, number, hint = RELEASED, "the operator lets the group sign again");
-        Ok(())
     }
 
     /// Takes back a list of the group that the site may have forgotten; whether it said anything new.
@@ -319,7 +324,7 @@ fn take(
     let fresh = facts > 0 || number > own.max(given(db, group.id)?);
     let back =
         Back { group: group.name.clone(), was_held: group.held, given: number, newest, fresh, signed: None };
-    if group.held {
+    if group.held && fresh {
         db.execute("UPDATE groups SET given = ?2 WHERE id = ?1 AND given < ?2", params![group.id, number])?;
     }
     // Without a watermark any list may be an old one.
@@ -329,14 +334,14 @@ fn take(
         // Newer ones may be missing still; what this one says stays.
         return Ok(back);
     }
-    if group.held {
-        set_held(db, group.id, false)?;
-    }
-    note(db, (group.id, now), [SITE, "take list back", &number.to_string()])?;
-    let free = group.freed();
     // Members may know a salt of which the database knows nothing.
     let before = own.max(number).max(newest).max(given(db, group.id)?);
-    let signed = Desk { db, vault, group: &free, now }.sign_fresh(before)?;
+    if group.held {
+        free(db, group.id)?;
+    }
+    note(db, (group.id, now), [SITE, "take list back", &number.to_string()])?;
+    let freed = group.freed();
+    let signed = Desk { db, vault, group: &freed, now }.sign_fresh(before)?;
     Ok(Back { signed: Some(signed), ..back })
 }
 

@@ -28,6 +28,7 @@ pub fn request(key: &PKey<Private>) -> String {
 }
 
 /// A node with a member's file.
+#[derive(Clone)]
 pub struct Node {
     pub file: MemberFile,
     pub key: PKey<Private>,

@@ -122,10 +122,8 @@ pub(super) async fn invited(
     visitor: Visitor,
     Me(me): Me,
 ) -> Shown {
-    let is_link = is_site_name(&group) && Token::read(&token).is_some();
-    if !is_link {
-        return Err(Refusal::Ended.into());
-    }
+    let read = Token::read(&token).filter(|_| is_site_name(&group)).ok_or(Refusal::Ended)?;
+    site.invited(&At::new(&me, &group), &read).await?;
     Ok(show(&Invited { shell: Shell::of(&site, &visitor, Some(&me))?, group, token })?)
 }
 

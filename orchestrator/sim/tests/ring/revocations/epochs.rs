@@ -1,7 +1,7 @@
 //! Whoever is revoked finds nobody any more: the others are found by a salt that it is not told.
 
 use atoll_core::Evidence;
-use atoll_core::control::{Command, Reply, Status};
+use atoll_core::control::{Command, Reply, State, Status};
 use atoll_core::security::{Epoch, SALT_LEN, Salt};
 use atoll_sim::Stop;
 use atoll_topology::HostId;
@@ -47,6 +47,9 @@ fn the_revoked_finds_nobody_and_the_others_and_newcomers_find_each_other() {
     // The last entries of before end with their leases, of half an hour.
     club.run(40 * 60);
     club.town.group_completes_within(Duration::from_secs(60));
+    // It sees nobody, and knows better than to take itself for the first.
+    let own = club.status(rogue).unwrap();
+    assert!(own.state == State::Joining && own.refused.is_some() && own.silent.is_empty(), "{own:?}");
     club.town.stop(rogue, Stop::Kill);
     club.town.let_intrude(rogue);
     club.town.restart(rogue);
