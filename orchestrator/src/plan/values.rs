@@ -181,7 +181,8 @@ impl Values {
             (Experiment::Partition, _) => (Duration::ZERO, Duration::ZERO),
             (Experiment::Churn, Clock::Virtual) => (Duration::ZERO, 30 * MINUTE),
             (Experiment::Churn, Clock::Real) => (Duration::ZERO, 5 * MINUTE),
-            (Experiment::Revocation, _) => (4 * MINUTE, Duration::ZERO),
+            (Experiment::Revocation, Clock::Virtual) => (30 * MINUTE, Duration::ZERO),
+            (Experiment::Revocation, Clock::Real) => (4 * MINUTE, Duration::ZERO),
         };
         let nat = if experiment == Experiment::Relay { "default" } else { "cones" };
         Self {
