@@ -54,6 +54,15 @@ fn a_flood_of_silent_connections_keeps_nobody_out() {
     drop(silent);
 }
 
+/// Unlike one that the system chooses, which is tried until it is free for both.
+#[test]
+fn at_a_port_that_is_given_connections_are_taken_as_well() {
+    let place = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let node = Running::start_with(&["--listen", &place.to_string()]);
+    assert_eq!(node.listen, place);
+    TcpStream::connect(place).unwrap();
+}
+
 #[test]
 fn without_tcp_no_connection_is_taken() {
     let node = Running::start_with(&["--listen", "127.0.0.1:0", "--tcp", "false"]);

@@ -110,6 +110,14 @@ fn a_mistake_between_keys_names_the_assignment_that_made_it() {
     ] {
         assert_eq!(error("join", &set), said);
     }
+    assert_eq!(
+        error("revocation", &["public=2"]),
+        "--set public=2: private: one member tells, one is told, and one is revoked"
+    );
+    assert_eq!(
+        error("revocation", &["deaths=57 %", "churn=60 %"]),
+        "--set deaths=57 %: deaths and churn: 57 % and 60 % of the members are more than there are"
+    );
     let gone = error("revocation", &["public=20", "churn=100 %"]);
     assert!(
         gone.starts_with("--set churn=100 %: deaths and churn: 0 die and 18 are replaced of 18"),

@@ -135,8 +135,9 @@ fn joined(member: &control::Status) -> String {
 /// certificates has.
 fn known(revocations: control::Revocations) -> String {
     let told = format!("{} (up to number {})", revocations.count, revocations.number);
-    let listed = format!("{} certificates on list {}", revocations.listed, revocations.list);
-    match (revocations.number, revocations.list) {
+    let certificates = if revocations.listed == 1 { "certificate" } else { "certificates" };
+    let listed = format!("{} {certificates} on list {}", revocations.listed, revocations.list);
+    match (revocations.count.max(revocations.number), revocations.list) {
         (_, 0) => told,
         (0, _) => listed,
         _ => format!("{told}; {listed}"),

@@ -10,7 +10,8 @@ use crate::failure::Failure;
 const LIKENESS_MIN: f64 = 0.7;
 /// Longer values are not shown.
 const SHOWN_MAX: usize = 40;
-const FORM: &str = "expected keys and values";
+/// The longest path to a key that we know.
+const PATH_MAX: usize = 40;
 
 /// Reads what a text says; `name` stands for the file in errors.
 pub(super) fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Failure> {
@@ -21,13 +22,15 @@ pub(super) fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Fai
 
 fn explain((name, text): (&str, &str), path: &Path, error: &serde_yaml::Error) -> Failure {
     let place = error.location().map_or((1, 1), |place| (place.line(), place.column()));
-    let message = hushed(&bare(&error.to_string()));
+    let message = untyped(&bare(&error.to_string()));
     let (line, column) = second(text, &message, place).unwrap_or(place);
     let (why, hint) = match message.split_once(HINT) {
-        Some((why, hint)) => (why.to_owned(), Some(hint.to_owned())),
-        None => (message.clone(), suggestion(&message)),
+        Some((why, hint)) => (hushed(why), Some(hint.to_owned())),
+        None => (hushed(&message), suggestion(&message)),
     };
     let key = path.to_string();
+    let is_named = key.chars().count() <= SHOWN_MAX + PATH_MAX;
+    let key = if is_named { key } else { ".".to_owned() };
     let place = format!("{name}:{line}:{column}");
     let why = if key == "." { why } else { format!("{key}: {why}") };
     Failure::new(place, why)
@@ -54,31 +57,49 @@ fn bare(message: &str) -> String {
     }
 }
 
-/// The message without a long text in it: in the wrong file that may be a private key or a secret.
+/// The message without a long text in it: in the wrong file that may be a private key or a secret. Paths are shown whole.
 fn hushed(message: &str) -> String {
-    let message =
-        message.replace("expected struct Settings", FORM).replace("expected struct MemberFile", FORM);
-    let Some((before, rest)) = message.split_once("string \"") else { return message };
-    let Some((value, after)) = rest.rsplit_once('"') else { return message };
-    if value.chars().count() <= SHOWN_MAX {
-        return message;
+    let is_path = |text: &str| text.starts_with(['/', '.', '~']);
+    let is_long = |text: &str| text.chars().count() > SHOWN_MAX && !is_path(text);
+    let count = |text: &str| format!("a text of {} characters", text.chars().count());
+    let mut told = message.to_owned();
+    if let Some((before, rest)) = message.split_once("string \"")
+        && let Some((value, after)) = rest.rsplit_once('"')
+        && is_long(value)
+    {
+        told = format!("{before}{}{after}", count(value));
     }
-    format!("{before}a text of {} characters{after}", value.chars().count())
+    let parts: Vec<&str> = told.split('`').collect();
+    let shown = parts.iter().enumerate().map(|(at, part)| match at % 2 {
+        1 if is_long(part) => count(part),
+        1 => format!("`{part}`"),
+        _ => (*part).to_owned(),
+    });
+    shown.collect()
 }
 
-/// Where a key stands a second time, which the reader says of the section alone that begins at `from`.
+/// The message without the names of our types.
+fn untyped(message: &str) -> String {
+    let Some((before, rest)) = message.split_once("expected struct ") else { return message.to_owned() };
+    let after = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    format!("{before}expected keys and values{after}")
+}
+
+/// Where a key stands a second time in a section whose first key is at this place. The reader names the section alone.
 fn second(text: &str, message: &str, (line, column): (usize, usize)) -> Option<(usize, usize)> {
     let key = message.strip_prefix("duplicate field `")?.strip_suffix('`')?;
-    let is_it = |line: &str| {
-        let name = line.trim_start_matches([' ', '-', '"', '\'']);
-        name.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches(['"', '\'']).starts_with(':'))
+    let quotes = ['"', '\''];
+    // The column of the key, or of the quotation mark before it.
+    let stands = |line: &str| {
+        let name = line.trim_start_matches([' ', '-']);
+        let (at, bare) = (line.len() - name.len(), name.trim_start_matches(quotes));
+        let rest = bare.strip_prefix(key)?.trim_start_matches(quotes).trim_start_matches(' ');
+        rest.starts_with(':').then_some(at + 1)
     };
-    let at = |line: &str| line.find(key).map(|at| at + 1);
-    let mut lines = (line..).zip(text.lines().skip(line - 1)).filter(|(_, line)| is_it(line));
-    let own = |(_, line): &(usize, &str)| at(line) == Some(column);
-    lines.find(own)?;
-    let (line, found) = lines.find(own)?;
-    Some((line, at(found)?))
+    let lines = (line..).zip(text.lines().skip(line.saturating_sub(1)));
+    let mut found =
+        lines.filter_map(|(line, text)| Some((line, stands(text)?))).filter(|(_, at)| *at == column);
+    found.nth(1)
 }
 
 /// For a wrong key or word: the nearest that is known, else all of them.
@@ -170,12 +191,15 @@ mod tests {
     fn what_may_be_a_private_key_is_not_shown() {
         let key = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
         let pem = format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n");
-        for text in [&pem, key, &format!("seed: {key}\n"), &format!("overlays: {key}\n")] {
+        let values = ["seed", "overlays", "listen", "metrics", "log"].map(|name| format!("{name}: {key}\n"));
+        let keys = [format!("{key}{key}: 3\n"), format!("log: {{{key}{key}: 3}}\n")];
+        let whole = [pem.clone(), key.to_owned()];
+        for text in whole.iter().chain(&values).chain(&keys) {
             let shown = read("node.key", text).unwrap_err().to_string();
             assert!(!shown.contains(&key[..20]), "{shown}");
         }
         refused(&pem, &["node.yaml:1:1: invalid type: a text of ", " characters, expected keys and values"]);
-        refused("log: loud\n", &["\"loud\""]);
+        refused("log: loud\n", &["\"loud\", expected keys and values"]);
     }
 
     #[test]
@@ -187,6 +211,7 @@ mod tests {
         refused(text, &["node.yaml:3:1: duplicate field `listen`"]);
         let text = "seed: 1\noverlays:\n  - name: a\n    ring: {}\n    name: b\n";
         refused(text, &["node.yaml:5:5: overlays[0]: duplicate field `name`"]);
+        refused("\"seed\": 1\n\"seed\" : 2\n", &["node.yaml:2:1: duplicate field `seed`"]);
         refused("seed: 1\nlog: {level: off, level: off}\n", &["node.yaml:2:6: log: duplicate field `level`"]);
         refused("overlays: &a [*a]\n", &["node.yaml:"]);
     }

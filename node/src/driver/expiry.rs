@@ -7,6 +7,8 @@ use crate::date;
 
 const DAY: u64 = 86_400;
 const WARN_DAYS: u64 = 14;
+/// In the last one of so many parts of its time a certificate that a site renews is late.
+const OVERDUE_PART: u64 = 4;
 
 /// The certificates of a node's memberships.
 #[derive(Debug)]
@@ -16,8 +18,10 @@ pub(super) struct Expiry(Vec<Dated>);
 struct Dated {
     overlay: String,
     ends: Wall,
-    /// Its site hands out the next one in time, and what keeps it from that is said elsewhere.
+    /// Its site hands out the next one in time.
     renews: bool,
+    /// When it was first looked at.
+    seen: Option<Wall>,
     /// The last that was said.
     said: Option<Notice>,
 }
@@ -33,7 +37,7 @@ impl Expiry {
     pub(super) fn new(roster: &Roster) -> Self {
         let dated = roster.members().filter_map(|(name, place)| {
             let (overlay, ends) = (name.to_owned(), place.identity.as_ref()?.not_after?);
-            Some(Dated { renews: roster.has_site(name), overlay, ends, said: None })
+            Some(Dated { renews: roster.has_site(name), overlay, ends, seen: None, said: None })
         });
         Self(dated.collect())
     }
@@ -41,7 +45,7 @@ impl Expiry {
     /// An overlay's certificate ends later now.
     pub(super) fn renewed(&mut self, overlay: &str, ends: Option<Wall>) {
         for dated in self.0.iter_mut().filter(|dated| dated.overlay == overlay) {
-            (dated.ends, dated.said) = (ends.unwrap_or(dated.ends), None);
+            (dated.ends, dated.seen, dated.said) = (ends.unwrap_or(dated.ends), None, None);
         }
     }
 
@@ -70,7 +74,11 @@ impl Dated {
         } else {
             Notice::Soon { days: (self.ends.0 - now.0) / DAY }
         };
-        let is_early = matches!(notice, Notice::Soon { days } if self.renews || days >= WARN_DAYS);
+        let seen = self.seen.get_or_insert(now).0;
+        // The next one should have come long ago.
+        let is_late = self.ends.0.saturating_sub(now.0) < self.ends.0.saturating_sub(seen) / OVERDUE_PART;
+        let is_early =
+            matches!(notice, Notice::Soon { days } if days >= WARN_DAYS || (self.renews && !is_late));
         let is_due = !is_early && self.said != Some(notice);
         if is_due {
             self.said = Some(notice);
@@ -86,7 +94,7 @@ mod tests {
     #[test]
     fn the_end_is_announced_from_fourteen_days_before_once_a_day() {
         let ends = Wall(100 * DAY);
-        let mut dated = Dated { overlay: "a".to_owned(), ends, renews: false, said: None };
+        let mut dated = Dated { overlay: "a".to_owned(), ends, renews: false, seen: None, said: None };
         let mut at = |seconds: u64| dated.notice(Wall(seconds));
         assert_eq!(at(86 * DAY), None);
         assert_eq!(at(86 * DAY + 1), Some(Notice::Soon { days: 13 }));
@@ -96,8 +104,9 @@ mod tests {
         assert_eq!(at(100 * DAY + 1), Some(Notice::Over { days: 0 }));
         assert_eq!(at(100 * DAY + 61), None);
         assert_eq!(at(101 * DAY + 1), Some(Notice::Over { days: 1 }));
-        let mut renews = Dated { overlay: "a".to_owned(), ends, renews: true, said: None };
-        assert_eq!(renews.notice(Wall(99 * DAY)), None);
+        let mut renews = Dated { overlay: "a".to_owned(), ends, renews: true, seen: None, said: None };
+        assert_eq!([60, 87, 90].map(|day| renews.notice(Wall(day * DAY))), [None; 3]);
+        assert_eq!(renews.notice(Wall(91 * DAY)), Some(Notice::Soon { days: 9 }));
         assert_eq!(renews.notice(Wall(100 * DAY + 1)), Some(Notice::Over { days: 0 }));
     }
 }

@@ -49,15 +49,15 @@ pub async fn run(settings: Settings, clock: Clock) -> Result<(), Failure> {
     run_beside(settings, clock, (None, announcements)).await
 }
 
-/// Takes all places where the node is to listen, and gives them back: what is wrong with them is said before a certificate or the
-/// file of a link is asked for.
+/// Takes the places without which the node does not start, and gives them back: what is wrong with them is said before a
+/// certificate or the file of a link is asked for.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn rehearse(settings: &Settings) -> Result<(), Failure> {
-    let ports = bind_ports(settings)?;
+    let socket = Socket::bind(settings.listen)?;
     let servers = bind_servers(settings)?;
-    drop((ports, servers));
+    drop((socket, servers));
     Ok(())
 }
 

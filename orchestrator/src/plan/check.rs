@@ -14,7 +14,7 @@ use crate::environment::Security;
 /// A mistake between keys.
 #[derive(Clone, Debug)]
 pub(super) struct Clash {
-    /// Those that it names.
+    /// Those that it is about, the one that it names first.
     pub(super) keys: Vec<Key>,
     /// What is wrong.
     pub(super) what: String,
@@ -30,6 +30,12 @@ impl Clash {
     /// A mistake that names a key without its value.
     pub(super) fn of(key: Key, wrong: Wrong) -> Self {
         Self::new([key], key.name(), wrong)
+    }
+
+    /// It is about these as well.
+    fn and(mut self, keys: &[Key]) -> Self {
+        self.keys.extend(keys);
+        self
     }
 }
 
@@ -57,7 +63,7 @@ fn private(values: &Values) -> Result<(), Clash> {
     if values.experiment.shares() && values.private() > values.public {
         let why = format!("{} of {} members are too many", values.private(), values.public);
         let hint = "it counts those of `public` that are in both overlays";
-        return Err(Clash::of(Key::Private, Wrong::new(why).with_hint(hint)));
+        return Err(Clash::of(Key::Private, Wrong::new(why).with_hint(hint)).and(&[Key::Public]));
     }
     if values.experiment != Experiment::Revocation || values.private() >= 3 {
         return Ok(());
@@ -66,7 +72,8 @@ fn private(values: &Values) -> Result<(), Clash> {
         Teller::Member => "one member tells, one is told, and one is revoked",
         Teller::Site => "two members are told, and one is revoked",
     };
-    Err(Clash::of(Key::Private, Wrong::new(why).with_hint("raise `private` to 3 or more")))
+    let clash = Clash::of(Key::Private, Wrong::new(why).with_hint("raise `private` to 3 or more"));
+    Err(clash.and(&[Key::Public, Key::From]))
 }
 
 /// Of those who die or go while the others are told, some have to be left.
@@ -80,11 +87,8 @@ fn going(values: &Values) -> Result<(), Clash> {
         Err(Clash::new(keys.collect::<Vec<_>>(), "deaths and churn", wrong))
     };
     if values.deaths + values.churn > 1.0 {
-        let why = format!(
-            "{} % and {} % of the members are more than there are",
-            values.deaths * 100.0,
-            values.churn * 100.0
-        );
+        let [deaths, churn] = [Key::Deaths, Key::Churn].map(|key| values.show(key));
+        let why = format!("{deaths} and {churn} of the members are more than there are");
         return clash(Wrong::new(why).with_hint("lower one of them"));
     }
     let all = values.may_go();
@@ -101,7 +105,8 @@ fn going(values: &Values) -> Result<(), Clash> {
     // Of more members somebody is left only where the shares are not all.
     let is_rounded = values.deaths + values.churn < 1.0;
     let hint = if is_rounded { "lower one of them, or raise `private`" } else { "lower one of them" };
-    clash(Wrong::new(why).with_hint(hint))
+    let clash = clash(Wrong::new(why).with_hint(hint));
+    clash.map_err(|clash: Clash| clash.and(&[Key::Private, Key::Public]))
 }
 
 fn size(values: &Values) -> Result<(), Clash> {
@@ -125,7 +130,8 @@ fn size(values: &Values) -> Result<(), Clash> {
     }
     let why = format!("{hosts} hosts for {} members", values.members());
     let hint = "lower `public`, `private` or `joiners`, or add hosts to the file";
-    Err(Clash::new([Key::Nat], format!("nat: {}", file.name), Wrong::new(why).with_hint(hint)))
+    let clash = Clash::new([Key::Nat], format!("nat: {}", file.name), Wrong::new(why).with_hint(hint));
+    Err(clash.and(&[Key::Public, Key::Private, Key::Joiners]))
 }
 
 /// The values of a churn are to outlive it, and no lease is longer than a day.
@@ -144,19 +150,22 @@ fn teller(values: &Values, clock: Clock) -> Result<(), Clash> {
     if values.experiment != Experiment::Revocation || values.from != Teller::Site {
         return Ok(());
     }
-    let clash =
-        |why: &str, hint: &str| Err(Clash::new([Key::From], "from: site", Wrong::new(why).with_hint(hint)));
+    let clash = |why: &str, hint: &str, and: &[Key]| {
+        Err(Clash::new([Key::From], "from: site", Wrong::new(why).with_hint(hint)).and(and))
+    };
     if clock == Clock::Real {
         return clash(
             "containers have no site",
             "use `from: member`, or run it in the simulator: `--on sim`",
+            &[],
         );
     }
     if values.by != Spread::Both {
-        return clash("members that a site told tell others both ways", "use `by: both`");
+        return clash("members that a site told tell others both ways", "use `by: both`", &[Key::By]);
     }
     if values.private() >= values.public {
-        return clash("nobody is in the public overlay alone", "raise `public` above `private`");
+        let keys = [Key::Private, Key::Public];
+        return clash("nobody is in the public overlay alone", "raise `public` above `private`", &keys);
     }
     Ok(())
 }

@@ -310,7 +310,7 @@ impl Values {
             Key::Nat => self.nat.to_string(),
             Key::Loss => match (self.loss, &self.nat) {
                 (None, Nat::File(file)) => format!("as in {}", file.name),
-                (loss, _) => format!("{} %", loss.unwrap_or(0.0) * 100.0),
+                (loss, _) => percent(loss.unwrap_or(0.0)),
             },
             Key::QueryTimer => match self.query_timer {
                 QueryTimer::Dynamic => "dynamic".to_owned(),
@@ -325,8 +325,8 @@ impl Values {
                 Teller::Member => "member".to_owned(),
                 Teller::Site => "site".to_owned(),
             },
-            Key::Deaths => format!("{} %", self.deaths * 100.0),
-            Key::Churn => format!("{} %", self.churn * 100.0),
+            Key::Deaths => percent(self.deaths),
+            Key::Churn => percent(self.churn),
         }
     }
 }
@@ -348,6 +348,11 @@ fn security(text: &str) -> Result<Security, Wrong> {
 /// How members are told, as it is written.
 const BY: [(Spread, &str); 3] =
     [(Spread::Dht, "dht"), (Spread::Broadcast, "broadcast"), (Spread::Both, "both")];
+
+/// A share as it was written: 57 % are not 56.99999999999999 %.
+fn percent(share: f64) -> String {
+    format!("{} %", (share * 1e14).round() / 1e12)
+}
 
 fn by(text: &str) -> Result<Spread, Wrong> {
     let known = BY.into_iter().find(|(_, name)| *name == text);

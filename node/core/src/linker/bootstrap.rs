@@ -38,6 +38,8 @@ struct Bootstrap {
     remote: Remote,
     stage: Stage,
     silences: u32,
+    /// Its last answer was that it takes us for no member.
+    refuses: bool,
     /// No longer named: forgotten once its edge is gone.
     former: bool,
 }
@@ -83,7 +85,13 @@ impl Bootstraps {
             one.former = !fresh.remove(&one.remote);
             !one.former || !matches!(one.stage, Stage::Waiting(_))
         });
-        let waiting = |remote| Bootstrap { remote, stage: Stage::Waiting(now), silences: 0, former: false };
+        let waiting = |remote| Bootstrap {
+            remote,
+            stage: Stage::Waiting(now),
+            silences: 0,
+            refuses: false,
+            former: false,
+        };
         let mut fresh: Vec<Bootstrap> = fresh.into_iter().map(waiting).collect();
         self.rng.shuffle(&mut fresh);
         // The shortest ways first.
@@ -144,6 +152,14 @@ impl Bootstraps {
             Some(edge) => Stage::Dialling(edge),
             None => Stage::Waiting(now + self.rng.jitter(RETRY_WAIT, 0.25)),
         };
+        one.refuses = false;
+    }
+
+    /// The bootstrap at the other end of the edge answers that it takes us for no member. It is tried again as late as one that is
+    /// silent.
+    pub fn on_refused(&mut self, edge: EdgeId) {
+        let dialling = |one: &&mut Bootstrap| matches!(one.stage, Stage::Dialling(own) if own == edge);
+        self.list.iter_mut().filter(dialling).for_each(|one| one.refuses = true);
     }
 
     /// Whether one is being dialled that has not kept silent before.
@@ -169,7 +185,7 @@ impl Bootstraps {
                 .udp()
                 .is_some_and(|address| self.list.iter().any(|other| answers(other, Remote::Tcp(address))))
         };
-        let silent = self.list.iter().filter(|one| one.silences > 0 && !over_tcp(one));
+        let silent = self.list.iter().filter(|one| one.silences > 0 && !one.refuses && !over_tcp(one));
         silent.map(|one| one.remote).collect()
     }
 
@@ -197,7 +213,7 @@ impl Bootstraps {
         one.silences += u32::from(silent);
         let wait = (RETRY_WAIT * 2u32.pow(one.silences.min(6))).min(RETRY_WAIT_MAX);
         one.stage = Stage::Waiting(now + self.rng.jitter(wait, 0.25));
-        silent.then_some((one.remote, one.silences))
+        (silent && !one.refuses).then_some((one.remote, one.silences))
     }
 
     /// There is reason to doubt that everybody is in one ring: probe soon.
@@ -275,6 +291,19 @@ mod tests {
         assert!(list.list.iter().all(|one| one.remote == new));
         list.replace(&[], Time::ZERO);
         assert_eq!(list.due(Time::ZERO), None);
+    }
+
+    #[test]
+    fn a_bootstrap_that_refuses_is_not_silent_until_it_is() {
+        let mut list = bootstraps(&["192.0.2.1:1"]);
+        let remote = at("192.0.2.1:1");
+        list.on_dial(remote, Some(EdgeId(1)), Time::ZERO);
+        list.on_refused(EdgeId(1));
+        assert_eq!(list.on_edge_down(EdgeId(1), Time::ZERO), None);
+        assert!(list.silent().is_empty());
+        list.on_dial(remote, Some(EdgeId(2)), Time::from_secs(9));
+        assert_eq!(list.on_edge_down(EdgeId(2), Time::from_secs(12)), Some((remote, 2)));
+        assert_eq!(list.silent(), [remote]);
     }
 
     #[test]

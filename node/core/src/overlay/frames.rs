@@ -178,6 +178,7 @@ impl Overlay {
     fn on_close(&mut self, id: EdgeId, reason: CloseReason, lent: &mut Lent<'_>) {
         let peer = self.edges.get(id).and_then(Edge::peer);
         if reason.is_refusal() {
+            self.bootstraps.on_refused(id);
             self.on_refused(reason, lent);
         }
         self.drop_edge(id, reason.describe(), lent);

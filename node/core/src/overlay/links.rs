@@ -534,10 +534,7 @@ impl Overlay {
         lent.paths.release(edge.path);
         self.linker.on_edge_down(id);
         if let Some((Remote::Udp(bootstrap), attempts)) = self.bootstraps.on_edge_down(id, lent.now) {
-            // Who refuses us has answered.
-            if !self.is_out() {
-                self.tell(EventKind::BootstrapSilent { bootstrap, attempts }, lent);
-            }
+            self.tell(EventKind::BootstrapSilent { bootstrap, attempts }, lent);
         }
         let Stage::Linked(peer) = edge.stage else { return };
         if let Some(connection) = self.connections.get_mut(peer) {

@@ -11,6 +11,9 @@ use crate::security::{ChannelId, Claim, Credentials, Identity, Refusal, Unusable
 use crate::time::Time;
 use crate::wire::{CloseReason, EdgeId};
 
+/// How long a member of our group that refused us counts, unless it was for a revocation.
+const REFUSED_FOR: Duration = Duration::from_secs(600);
+
 impl Overlay {
     /// Who the peer of an edge proved to be.
     pub(super) fn remember(&mut self, id: EdgeId, identity: Identity, lent: &Lent<'_>) {
@@ -45,7 +48,7 @@ impl Overlay {
         match taken {
             Ok(own) => {
                 self.certificate_expires = own.not_after;
-                (self.refused, self.refusals_told) = (None, 0);
+                (self.refused, self.refusals_told, self.dirty) = (None, 0, true);
                 self.sign_dht_with(credentials);
                 self.renew_all(lent);
             }
@@ -112,14 +115,17 @@ impl Overlay {
         self.drop_edge(id, &refusal.to_string(), lent);
     }
 
-    /// Whether a member of our group refused us and none has taken us since: nobody to be found is no sign then of being the first.
-    pub(super) fn is_out(&self) -> bool {
-        self.refused.is_some() && self.trust.known().is_some()
+    /// Until when a member of our group that refused us counts, if none has taken us since: nobody to be found is no sign then of
+    /// being the first. A revocation is for good; all else may have been its mistake, or pass.
+    pub(super) fn out_until(&self) -> Option<Time> {
+        let (reason, at) = self.refused.filter(|_| self.trust.known().is_some())?;
+        Some(if reason == CloseReason::Revoked { Time::MAX } else { at + REFUSED_FOR })
     }
 
     /// A peer takes us for no member. Each reason is said aloud once: we knock again and again.
     pub(super) fn on_refused(&mut self, reason: CloseReason, lent: &mut Lent<'_>) {
-        self.refused = Some(reason);
+        self.refused = Some((reason, lent.now));
+        self.dirty = true;
         let bit = 1 << reason as u8;
         if self.refusals_told & bit == 0 {
             self.refusals_told |= bit;

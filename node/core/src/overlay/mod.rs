@@ -131,8 +131,8 @@ pub struct Overlay {
     certificate_expires: Option<Wall>,
     /// When the first peer's membership may be over.
     review_at: Time,
-    /// Why a peer took us for no member, if none has taken us for one since.
-    refused: Option<CloseReason>,
+    /// Why a peer took us for no member, and when, if none has taken us for one since.
+    refused: Option<(CloseReason, Time)>,
     /// Reasons that were said aloud, as bits.
     refusals_told: u16,
     edges: edge::Table,

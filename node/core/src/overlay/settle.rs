@@ -70,7 +70,9 @@ impl Overlay {
                 self.healing.hurry(lent.now);
             }
         }
-        let alone = self.is_first && self.connections.is_empty() && !self.is_out();
+        let alone = self.is_first
+            && self.connections.is_empty()
+            && self.out_until().is_none_or(|end| end <= lent.now);
         let arrived = alone || (place.settled && (self.answered || self.is_first));
         if arrived && !self.connected {
             self.connected = true;
@@ -140,7 +142,7 @@ impl Overlay {
             self.connections.iter().flat_map(|one| self.replaced_edges(one, lent)).map(|(_, due)| due);
         let leafs = self.leafs_due();
         let resting = self.linker.rest_ends(now);
-        let all = stale.chain(unwanted).chain(duplicates).chain(leafs).chain(resting);
+        let all = stale.chain(unwanted).chain(duplicates).chain(leafs).chain(resting).chain(self.out_until());
         all.filter(|at| *at > now).min().unwrap_or(Time::MAX)
     }
 

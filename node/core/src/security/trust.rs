@@ -324,7 +324,10 @@ impl Authority {
     /// It cannot be read, somebody else signed it, or it is older than the one that is there.
     pub fn set_list(&mut self, list: &[u8]) -> Result<(), Refusal> {
         let list = self.read_list(list)?;
-        let number = list_number(&list)?.and_then(|number| number.to_dec_str().ok()?.parse().ok());
+        // Ours are small; of others (RFC 5280, section 5.2.3) it is enough that it is large.
+        let number = list_number(&list)?
+            .map(|number| number.to_dec_str().map(|text| text.parse().unwrap_or(u64::MAX)));
+        let number = number.transpose()?;
         let certificates = list.get_revoked().map_or(0, |all| all.len() as u64);
         self.listed = Listed { certificates, number: number.unwrap_or_default() };
         self.list = Some(Arc::new(list));
