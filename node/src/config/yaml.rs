@@ -10,6 +10,8 @@ use crate::failure::Failure;
 const LIKENESS_MIN: f64 = 0.7;
 /// Longer values are not shown.
 const SHOWN_MAX: usize = 40;
+/// What a section of the file is.
+const SECTION: &str = "keys and values";
 /// The longest path to a key that we know.
 const PATH_MAX: usize = 40;
 
@@ -82,7 +84,7 @@ fn hushed(message: &str) -> String {
 fn untyped(message: &str) -> String {
     let Some((before, rest)) = message.split_once("expected struct ") else { return message.to_owned() };
     let after = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
-    format!("{before}expected keys and values{after}")
+    format!("{before}expected {SECTION}{after}")
 }
 
 /// Where a key stands a second time in a section whose first key is at this place. The reader names the section alone.
@@ -105,6 +107,9 @@ fn second(text: &str, message: &str, (line, column): (usize, usize)) -> Option<(
 /// For a wrong key or word: the nearest that is known, else all of them.
 fn suggestion(message: &str) -> Option<String> {
     if let Some((_, form)) = message.split_once(", expected ") {
+        if form == SECTION {
+            return None;
+        }
         if !message.starts_with("unknown ") {
             return Some(format!("write {form}"));
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atoll_core::control::{Command, Reply};
+use atoll_core::control::{Command, Reply, State};
 use atoll_core::wire::Address;
 use atoll_sim::Stop;
 use atoll_topology::HostId;
@@ -123,4 +123,29 @@ fn an_owned_value_that_is_put_again_after_a_step_back_replaces_the_last_one_even
         town.completes_within(Duration::from_secs(60));
         is_now(&mut town, &format!("after a restart, back from {off} s"));
     }
+}
+
+/// Where a host's member stands in the private overlay, and why somebody refused it.
+fn standing(town: &mut Town, host: HostId) -> (State, Option<String>) {
+    let Reply::Status(overlays) = town.world.command(host, Command::Status) else { panic!("no status") };
+    let own = overlays.into_iter().find(|status| status.overlay == GROUP).unwrap();
+    (own.state, own.refused)
+}
+
+#[test]
+fn whom_a_member_with_a_wrong_clock_refuses_is_not_the_first_while_that_goes_on() {
+    let (mut town, group) = settled("none", 5);
+    let (wrong, own) = (group[1], group[2]);
+    town.world.set_clock(wrong, 400 * DAY);
+    town.world.run_for(Duration::from_secs(60)).unwrap();
+    for host in group.iter().filter(|host| ![wrong, own].contains(*host)) {
+        town.stop(*host, Stop::Leave);
+    }
+    town.world.run_for(Duration::from_secs(180)).unwrap();
+    let expired = Some("the peer says that our membership has expired".to_owned());
+    assert_eq!(standing(&mut town, own), (State::Joining, expired));
+    // Nobody refuses it any more, and it need not wait for ever.
+    town.stop(wrong, Stop::Kill);
+    town.world.run_for(Duration::from_secs(15 * 60)).unwrap();
+    assert_eq!(standing(&mut town, own).0, State::Connected);
 }
