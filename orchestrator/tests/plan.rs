@@ -68,7 +68,7 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("experiment: revocation\nprivate: 2\n", "test.yaml:2:1: private: one member tells, one is told, and one is revoked | raise `private` to 3 or more".into()),
         ("experiment: revocation\nfrom: site\nprivate: 2\n", "test.yaml:3:1: private: two members are told, and one is revoked | raise `private` to 3 or more".into()),
         ("experiment: revocation\ndeaths: 60 %\nchurn: 50 %\n", "test.yaml:2:1: deaths and churn: 60 % and 50 % of the members are more than there are | lower one of them".into()),
-        ("experiment: revocation\npublic: 2\n", "test.yaml: private: one member tells, one is told, and one is revoked | raise `private` to 3 or more".into()),
+        ("experiment: revocation\npublic: 2\n", "test.yaml:2:1: private: one member tells, one is told, and one is revoked | raise `private` to 3 or more".into()),
         ("experiment: revocation\nfrom: site\nsweep:\n  # Two of three ways.\n  by: [both, dht]\n", "test.yaml:2:1: from: site: members that a site told tell others both ways | use `by: both`".into()),
         ("experiment: revocation\nsweep:\n  deaths: [10 %, 20 %]\n  private: [9, 2]\n", "test.yaml:4:3: private: one member tells, one is told, and one is revoked | raise `private` to 3 or more".into()),
         ("sweep: {loss: [1 %, 2 %], \"private\": [10, 201]}\n", "test.yaml:1:27: private: 201 of 200 members are too many | it counts those of `public` that are in both overlays".into()),
