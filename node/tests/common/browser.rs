@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use openssl::base64::decode_block;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{PATIENCE, request, until};
 
@@ -19,21 +20,25 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 pub struct Driver {
     child: Child,
     place: SocketAddr,
+    /// Where it and its browsers put what they do not remove.
+    _folder: TempDir,
 }
 
 impl Driver {
     /// Starts it; nothing if there is none on this machine.
     pub fn start() -> Option<Self> {
         let place = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let child = Process::new("chromedriver")
             .arg(format!("--port={}", place.port()))
+            .env("TMPDIR", folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .ok()?;
         until("chromedriver listens", || TcpStream::connect(place).ok());
-        Some(Self { child, place })
+        Some(Self { child, place, _folder: folder })
     }
 
     /// The answer, with whether it is a good one.
